@@ -1,0 +1,47 @@
+"""
+Every Redis key of ours, in one place. RQ's own keys (`rq:*`) keep RQ's names.
+
+All start with `ms:`. A tenant's id is always the part before the last, so that ACLs can be
+written by prefix.
+"""
+
+from __future__ import annotations
+
+RING = "ms:ring"  # zset: queue name -> microseconds of its last turn
+PARKED = "ms:parked"  # set: queues at their concurrency cap
+LEASES = "ms:leases"  # zset: queue|job:execution -> Unix second at which the lease ends
+DONE = "ms:done"  # stream: id of each run that ended; wakes waiting requests
+INBOX = "ms:inbox"  # stream: ledger leaves not yet sequenced
+SWEEP_LOCK = "ms:sweep"
+KEYS = "ms:keys"  # hash: sha-256 of an API key -> JSON record
+TENANTS = "ms:tenants"  # hash: tenant -> JSON record
+
+
+def run(run_id: str) -> str:
+    """Hash: the record of one run."""
+    return f"ms:run:{run_id}"
+
+
+def tape(run_id: str) -> str:
+    """Stream with explicit ids: the tape of one run."""
+    return f"ms:tape:{run_id}"
+
+
+def events(run_id: str) -> str:
+    """Capped stream: log lines, calls and states of one run, for people who watch."""
+    return f"ms:events:{run_id}"
+
+
+def script(sha256: str) -> str:
+    """Text: a script, stored once by its digest."""
+    return f"ms:script:{sha256}"
+
+
+def tenant_runs(tenant: str) -> str:
+    """Zset: run id -> Unix milliseconds of its acceptance."""
+    return f"ms:runs:{tenant}"
+
+
+def cancel(run_id: str) -> str:
+    """Text, short-lived: somebody asked for this run to stop."""
+    return f"ms:cancel:{run_id}"

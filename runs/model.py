@@ -1,0 +1,92 @@
+"""A run as it is stored and shown: its request, states and record."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.calls import CallRecord
+from sandbox.outcome import Reason
+
+
+class State(StrEnum):
+    """Where a run is. States only move right, `waiting` aside."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def terminal(self) -> bool:
+        """Tell whether nothing more will happen."""
+        return self in {State.SUCCEEDED, State.FAILED, State.CANCELLED}
+
+
+class RunRequest(BaseModel):
+    """
+    What a client asks for, after its key was turned into a tenant.
+
+    `limits` holds only what differs from the defaults; `grants` are texts such as `mux:read`,
+    None for all that the tenant has. `seed` is chosen by us when absent.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    script: str
+    input: Any = None
+    limits: dict[str, int] = Field(default_factory=dict)
+    grants: list[str] | None = None
+    seed: int | None = Field(default=None, ge=0, le=2**63 - 1)
+    name: str = "script"
+
+
+class RunError(BaseModel):
+    """Why a run failed, for a model and a person."""
+
+    message: str
+    line: int | None = None
+    hint: str | None = None
+
+
+class UsageRecord(BaseModel):
+    """What a run used. Units stand in the names."""
+
+    instructions: int = 0
+    memory_bytes: int = 0
+    cpu_ms: int = 0
+    wall_ms: int = 0
+    output_bytes: int = 0
+    calls: int = 0
+
+
+class RunResult(BaseModel):
+    """The shape that `moonsand run --json` prints and the API embeds."""
+
+    id: str
+    status: State
+    reason: Reason | None = None
+    result: Any = None
+    output: str = ""
+    error: RunError | None = None
+    calls: list[CallRecord] = Field(default_factory=list)
+    usage: UsageRecord = Field(default_factory=UsageRecord)
+
+
+class RunRecord(RunResult):
+    """One run of one tenant. Times are Unix milliseconds; `attempt` counts from 0 while queued."""
+
+    tenant: str
+    name: str = "script"
+    script_sha256: str
+    limits: dict[str, int] = Field(default_factory=dict)
+    grants: list[str] | None = None
+    seed: int
+    attempt: int = 0
+    created_ms: int
+    started_ms: int | None = None
+    ended_ms: int | None = None
