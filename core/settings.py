@@ -1,0 +1,130 @@
+"""
+Every setting of the service, read once from the environment into a frozen object.
+
+Only the `main` of a role calls `load_settings`; nothing else reads the environment. A variable
+with our prefix that is not a setting stops the start: a misspelt limit must not go unnoticed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from core.errors import Invalid
+
+PREFIX = "MOONSAND_"
+_DAY_S = 86_400
+
+#: Read by the client commands (`moonsand submit`, `logs`, `cancel`), never by the service.
+CLIENT_VARIABLES: frozenset[str] = frozenset({"MOONSAND_URL", "MOONSAND_API_KEY"})
+
+
+class Settings(BaseModel):
+    """What an operator may choose. Units stand in the names; ranges are enforced."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    environment: Literal["development", "production"] = Field(
+        default="development",
+        description="`production` refuses to start where `development` only warns.",
+    )
+    redis_url: str | None = Field(
+        default=None,
+        repr=False,
+        description="Where Redis is: `redis://`, `rediss://` or `unix://`. May hold a password.",
+    )
+    host: str = Field(default="127.0.0.1", description="Address the API listens on.")
+    port: int = Field(
+        default=8420, ge=0, le=65_535, description="Port the API listens on; 0 takes a free one."
+    )
+    slots: int = Field(default=8, ge=1, le=1_024, description="Runs at once in one worker.")
+    accounts: Path | None = Field(
+        default=None, description="TOML file of vendor accounts. Read by workers only."
+    )
+    queue_ttl_s: int = Field(
+        default=_DAY_S,
+        ge=1,
+        le=30 * _DAY_S,
+        description="Seconds a run may wait in its queue before it ends as `expired`.",
+    )
+    result_ttl_s: int = Field(
+        default=7 * _DAY_S,
+        ge=60,
+        le=366 * _DAY_S,
+        description="Seconds a succeeded run, its result and its events are kept.",
+    )
+    failure_ttl_s: int = Field(
+        default=30 * _DAY_S,
+        ge=60,
+        le=366 * _DAY_S,
+        description="Seconds a failed or cancelled run and its events are kept.",
+    )
+    shutdown_grace_s: int = Field(
+        default=30,
+        ge=0,
+        le=3_600,
+        description="Seconds that open requests and runs get to end when the process is stopped.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe level that is logged."
+    )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_scheme(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must start with redis://, rediss:// or unix://")
+        return url
+
+
+def variable_of(field: str) -> str:
+    """Give the environment variable that sets `field`, `MOONSAND_PORT` for `port`."""
+    # `REDIS_URL` is the name that hosting platforms and RQ's own tools already set.
+    return "REDIS_URL" if field == "redis_url" else PREFIX + field.upper()
+
+
+def load_settings(environ: Mapping[str, str] | None = None, /, **overrides: object) -> Settings:
+    """
+    Read the settings; `overrides` (field names) win over the environment.
+
+    Raises:
+        Invalid: an unknown variable with our prefix, or values out of range. The message names
+            each variable and what was expected, never the value: it may hold a password.
+    """
+    environ = os.environ if environ is None else environ
+    _refuse_unknown(environ)
+    known = {name: variable_of(name) for name in Settings.model_fields}
+    given: dict[str, Any] = {
+        name: environ[variable] for name, variable in known.items() if environ.get(variable)
+    }
+    given.update({name: value for name, value in overrides.items() if value is not None})
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        raise Invalid(_explain(error)) from None
+
+
+def _refuse_unknown(environ: Mapping[str, str]) -> None:
+    known = {variable_of(name) for name in Settings.model_fields} | CLIENT_VARIABLES
+    for variable in sorted(environ):
+        if variable.startswith(PREFIX) and variable not in known:
+            near = [name for name in known if name == variable.removeprefix(PREFIX)]
+            near = near or get_close_matches(variable, known, n=1, cutoff=0.5)
+            raise Invalid(
+                f"unknown setting {variable}" + (f"; did you mean {near[0]}?" if near else ""),
+                hint=f"known settings: {', '.join(sorted(known))}",
+            )
+
+
+def _explain(error: ValidationError) -> str:
+    words = []
+    for one in error.errors(include_url=False, include_input=False):
+        name = str(one["loc"][0]) if one["loc"] else "settings"
+        variable = variable_of(name) if name in Settings.model_fields else name
+        words.append(f"{variable}: {one['msg']}")
+    return "; ".join(words)
