@@ -1,0 +1,129 @@
+"""
+Connecting to Redis, and refusing one that would lose what we promised to keep.
+
+A command is sent at most once: a lost connection is reported to the caller, who knows whether
+sending again is harmless. Replies are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import redis
+import redis.asyncio
+import structlog
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from core.errors import Unavailable
+from core.redis_server import MINIMUM_VERSION
+
+Environment = Literal["development", "production"]
+
+_CONNECT_S = 5.0
+
+
+def connect(url: str) -> redis.Redis:
+    """
+    Make a client for `redis://`, `rediss://` or `unix://`; nothing is sent before its first use.
+
+    Raises:
+        Unavailable: the URL is malformed.
+    """
+    try:
+        return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **_options(url))
+    except ValueError:
+        raise _bad_url() from None
+
+
+def connect_async(url: str) -> redis.asyncio.Redis:
+    """
+    Make an asyncio client for `redis://`, `rediss://` or `unix://`, as `connect` does.
+
+    Raises:
+        Unavailable: the URL is malformed.
+    """
+    try:
+        return redis.asyncio.Redis.from_url(url, retry=AsyncRetry(NoBackoff(), 0), **_options(url))
+    except ValueError:
+        raise _bad_url() from None
+
+
+def check_server(client: redis.Redis, environment: Environment) -> list[str]:
+    """
+    Check that the server keeps what it is given.
+
+    Returns:
+        What is wrong, one sentence each, in development; each is logged as a warning too.
+
+    Raises:
+        Unavailable: no answer, or a server too old; in production also any other finding.
+    """
+    try:
+        info: Any = client.info()
+    except redis.RedisError as error:
+        raise _no_answer(error) from error
+    return _judge(info, environment)
+
+
+async def check_server_async(client: redis.asyncio.Redis, environment: Environment) -> list[str]:
+    """Do as `check_server` does, with an asyncio client."""
+    try:
+        info: Any = await client.info()
+    except redis.RedisError as error:
+        raise _no_answer(error) from error
+    return _judge(info, environment)
+
+
+def findings(info: Mapping[str, Any]) -> list[str]:
+    """Read the reply of `INFO` and say what would lose data, one sentence each."""
+    found = []
+    policy = info.get("maxmemory_policy", "unknown")
+    if policy != "noeviction":
+        found.append(
+            f"maxmemory-policy is {policy}, so Redis may throw runs away; set it to noeviction"
+        )
+    if not int(info.get("aof_enabled", 0)):
+        found.append("appendonly is off, so a restart loses accepted runs; set appendonly yes")
+    return found
+
+
+def _judge(info: Mapping[str, Any], environment: Environment) -> list[str]:
+    version = str(info.get("redis_version", "0.0"))
+    major, minor = (int(part) for part in version.split(".")[:2])
+    if (major, minor) < MINIMUM_VERSION:
+        wanted = ".".join(map(str, MINIMUM_VERSION))
+        raise Unavailable(f"Redis {version} is too old; {wanted} or newer is needed")
+    found = findings(info)
+    if found and environment == "production":
+        raise Unavailable(
+            f"this Redis is not fit for production: {'; '.join(found)}",
+            hint="correct its configuration, or set MOONSAND_ENVIRONMENT=development",
+        )
+    for sentence in found:
+        structlog.get_logger(__name__).warning("redis_unfit_for_production", finding=sentence)
+    return found
+
+
+def _options(url: str) -> dict[str, Any]:
+    if url.startswith("unix:"):
+        return {"health_check_interval": 0}
+    return {
+        "health_check_interval": 30,
+        "socket_connect_timeout": _CONNECT_S,
+        "socket_keepalive": True,
+    }
+
+
+def _bad_url() -> Unavailable:
+    return Unavailable(
+        "the Redis URL is malformed", hint="write it as redis://host:6379/0 or unix:///path"
+    )
+
+
+def _no_answer(error: redis.RedisError) -> Unavailable:
+    return Unavailable(
+        f"Redis does not answer ({type(error).__name__})", hint="is REDIS_URL right?"
+    )

@@ -1,0 +1,55 @@
+"""What all tests share: one real Redis server, and waiting with a deadline."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import redis
+import redis.asyncio
+
+from core.redis_client import connect, connect_async
+from core.redis_server import PrivateRedis
+from tests.deadline import Deadline
+
+
+@pytest.fixture
+def deadline() -> Deadline:
+    """Poll for something with a deadline."""
+    return Deadline()
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Tests that are coroutines run in asyncio."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRedis]:
+    """One real private server for the whole session."""
+    with PrivateRedis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: PrivateRedis) -> str:
+    """URL of an empty Redis."""
+    with connect(redis_server.url) as client:
+        client.flushall()
+        client.script_flush()
+    return redis_server.url
+
+
+@pytest.fixture
+def redis_sync(redis_url: str) -> Iterator[redis.Redis]:
+    """Client of an empty Redis."""
+    with connect(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+async def redis_async(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
+    """Asyncio client of an empty Redis, for tests that are coroutines."""
+    async with connect_async(redis_url) as client:
+        yield client
