@@ -42,7 +42,7 @@ SPECS: dict[str, LimitSpec] = {
 }
 
 
-class LimitOutOfRange(ValueError):  # noqa: N818 (reads as a sentence where it is raised)
+class LimitOutOfRange(ValueError):
     """A limit was asked for that is unknown or out of its range."""
 
 

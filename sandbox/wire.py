@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -89,11 +90,13 @@ class Decoder:
     """
     Turns received bytes into frames, for messages of one sender only.
 
-    Holds at most one frame and one received chunk.
+    Holds at most one frame and one received chunk. `maxima` narrows the longest payload of a type
+    below the table's, for the limits of one run.
     """
 
-    def __init__(self, sender: str) -> None:
+    def __init__(self, sender: str, maxima: Mapping[Type, int] | None = None) -> None:
         self._sender = sender
+        self._maxima = maxima or {}
         self._buffer = bytearray()
 
     @property
@@ -133,8 +136,9 @@ class Decoder:
         rule = RULES[kind]
         if rule.sender != self._sender:
             raise WireError(f"{kind.name} may not come from the {self._sender}")
-        if size > rule.max_bytes:
-            raise WireError(f"{kind.name} of {size} bytes; at most {rule.max_bytes} allowed")
+        allowed = min(rule.max_bytes, self._maxima.get(kind, rule.max_bytes))
+        if size > allowed:
+            raise WireError(f"{kind.name} of {size} bytes; at most {allowed} allowed")
         return kind
 
 
@@ -146,6 +150,11 @@ def pack_start(header: dict[str, Any], script: bytes, given: bytes) -> bytes:
     sizes = {"script_bytes": len(script), "input_bytes": len(given)}
     text = json.dumps({**header, **sizes}, separators=(",", ":")).encode()
     return encode(Type.START, _LENGTH.pack(len(text)), text, script, given)
+
+
+def end_size(result_bytes: int) -> int:
+    """Give the size of a DONE payload whose result has so many bytes."""
+    return _COUNTS.size + result_bytes
 
 
 def unpack_start(payload: bytes) -> tuple[dict[str, Any], bytes, bytes]:

@@ -1,0 +1,118 @@
+"""
+The trusted half of a run: lease a child, speak with it, time it, kill it, judge how it ended.
+
+Runs in: supervisor (worker, CLI). Trusts: the zygote, and the kernel's word on time and exits.
+Refuses: a child that breaks the protocol, passes a limit, or lives on after its result.
+May import: stdlib.
+
+The flag that says why a child is killed is set before the kill, so that whoever sees it die can
+always classify the death.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from sandbox.calls import Call, OnCall, OnOutput, StartRequest
+from sandbox.conduct import Conduct
+from sandbox.outcome import Outcome
+from sandbox.zygote import SandboxUnavailable, Zygote
+
+__all__ = ["Call", "Outcome", "Sandbox", "SandboxUnavailable", "StartRequest"]
+
+
+class Sandbox:
+    """
+    Runs scripts, each in a fresh jailed child.
+
+    Owned by one event loop; any number of runs may be in flight in it. `spares` children are kept
+    warm. A zygote that died is replaced at the next run.
+    """
+
+    def __init__(self, spares: int = 2, *, zygote_module: str = "sandbox.zygote_main") -> None:
+        if not 1 <= spares <= 255:
+            raise ValueError(f"spares must be 1 to 255, not {spares}")
+        self._spares = spares
+        self._module = zygote_module
+        self._zygote: Zygote | None = None
+        self._starting = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        await self.close()
+
+    @property
+    def jail(self) -> dict[str, object]:
+        """Give what the jail consists of on this host: step to what was done."""
+        return dict(self._zygote.report) if self._zygote else {}
+
+    async def start(self) -> None:
+        """
+        Start the zygote; later calls do nothing while it lives.
+
+        Raises:
+            SandboxUnavailable: a required step of the jail is missing; nothing can run.
+        """
+        async with self._starting:
+            if self._zygote is not None and self._zygote.running:
+                return
+            if self._zygote is not None:
+                await self._zygote.close()
+            zygote = Zygote(self._spares, self._module)
+            await zygote.start()
+            self._zygote = zygote
+
+    async def run(
+        self,
+        request: StartRequest,
+        on_call: OnCall,
+        on_output: OnOutput | None = None,
+        cancel: asyncio.Event | None = None,
+    ) -> Outcome:
+        """
+        Run one script to its end and judge it.
+
+        Whatever the script did is in the outcome. `on_call` answers its calls, one at a time; what
+        it raises ends the child and is raised here. Cancelling the task kills the child.
+
+        Raises:
+            SandboxUnavailable: no child can be had; nothing was run.
+        """
+        if self._zygote is None or not self._zygote.running:
+            await self.start()
+        assert self._zygote is not None  # noqa: S101 (start() set it or raised)
+        child = await self._zygote.lease()
+        conduct = Conduct(child, request, on_call, on_output)
+        watch = asyncio.create_task(_watch(cancel, conduct)) if cancel is not None else None
+        try:
+            return await conduct.to_the_end()
+        finally:
+            if watch is not None:
+                watch.cancel()
+                with suppress(asyncio.CancelledError):
+                    await watch
+
+    async def close(self) -> None:
+        """Kill the zygote and every child."""
+        async with self._starting:
+            if self._zygote is not None:
+                await self._zygote.close()
+                self._zygote = None
+
+
+async def _watch(cancel: asyncio.Event, conduct: Conduct) -> None:
+    await cancel.wait()
+    conduct.cancel()

@@ -1,0 +1,241 @@
+"""
+The supervisor's end of the zygote: warm children in, exit reports out.
+
+Runs in: supervisor (worker, CLI). Trusts: the zygote process, which runs only our code.
+Refuses: to go on without a zygote whose jail stands. May import: stdlib.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sandbox.zygote_messages import CHILD_MESSAGE, EXIT_MESSAGE
+
+_BOOT = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[2]);"
+    "import importlib; importlib.import_module(sys.argv[3]).main(int(sys.argv[1]))"
+)
+_START_S = 20.0
+_LEASE_S = 10.0
+
+
+class SandboxUnavailable(Exception):
+    """No jail can be had on this host now; nothing was run. The text names the step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a child ended, from its parent's wait4. `status` is None when the zygote died first."""
+
+    status: int | None
+    cpu_us: int = 0
+    resident_kib: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Child:
+    """One forked, jailed child: its socket (ours to close), and its end when it comes."""
+
+    pid: int
+    socket: socket.socket
+    pidfd: int
+    exited: asyncio.Future[Exit]
+    leased: bool = field(default=False)
+
+    def cpu_ms(self) -> float | None:
+        """
+        Give the processor time used so far, as the kernel counts it; None once it was reaped.
+
+        Source: clock_getcpuclockid(3): the clock id of a process is made of its pid.
+        """
+        try:
+            return time.clock_gettime((~self.pid << 3) | 2) * 1000
+        except OSError:
+            return None
+
+    def kill(self) -> None:
+        """Kill it; correct also when it is gone already."""
+        with contextlib.suppress(ProcessLookupError, OSError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Give its descriptors back."""
+        self.socket.close()
+        os.close(self.pidfd)
+
+
+class Zygote:
+    """
+    One zygote process and the children that it forked and that still live.
+
+    Owned by one event loop; not to be used from another thread. `module` has the `main` that the
+    process runs; tests name another to fork hostile children.
+    """
+
+    def __init__(self, spares: int, module: str = "sandbox.zygote_main") -> None:
+        self._wanted = spares
+        self._module = module
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._ready: asyncio.Future[dict[str, Any]] | None = None
+        self._spares: deque[Child] = deque()
+        self._waiters: deque[asyncio.Future[Child]] = deque()
+        self._alive: dict[int, Child] = {}
+        self.report: dict[str, Any] = {}
+
+    @property
+    def running(self) -> bool:
+        """Tell whether there is a zygote to fork from."""
+        return self._control is not None
+
+    async def start(self) -> None:
+        """
+        Start the process and wait until its jail stands.
+
+        Raises:
+            SandboxUnavailable: a required step failed; the text names it.
+        """
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        self._process = _spawn(theirs, self._module)
+        theirs.close()
+        self._control, self._ready = ours, loop.create_future()
+        loop.add_reader(ours.fileno(), self._readable)
+        try:
+            self.report = await asyncio.wait_for(self._ready, _START_S)
+        except TimeoutError:
+            await self.close()
+            raise SandboxUnavailable(f"the zygote did not start within {_START_S:.0f} s") from None
+        except SandboxUnavailable:
+            await self.close()
+            raise
+        self._ask(self._wanted)
+
+    async def lease(self) -> Child:
+        """
+        Take a warm child; one more is forked in its place.
+
+        Raises:
+            SandboxUnavailable: none came in time.
+        """
+        if self._control is None:
+            raise SandboxUnavailable("the zygote is not running")
+        self._ask(1)
+        if self._spares:
+            child = self._spares.popleft()
+        else:
+            waiter: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                child = await asyncio.wait_for(waiter, _LEASE_S)
+            except TimeoutError:
+                raise SandboxUnavailable(f"no child came within {_LEASE_S:.0f} s") from None
+        child.leased = True
+        return child
+
+    async def close(self) -> None:
+        """Kill the zygote and every child, and wait until they are gone."""
+        process = self._process
+        self._lose()
+        if process is not None:
+            process.kill()
+            await asyncio.get_running_loop().run_in_executor(None, process.wait)
+            self._process = None
+
+    def _ask(self, count: int) -> None:
+        if self._control is not None and count:
+            with contextlib.suppress(OSError):  # a dead zygote is noticed by its closed socket
+                self._control.send(bytes([count]))
+
+    def _readable(self) -> None:
+        while self._control is not None:
+            try:
+                message, fds, _, _ = socket.recv_fds(self._control, 65536, 2)
+            except BlockingIOError:
+                return
+            except OSError:
+                message, fds = b"", []
+            if not message:
+                self._lose()
+                return
+            self._take(message, fds)
+
+    def _take(self, message: bytes, fds: list[int]) -> None:
+        kind = message[:1]
+        if kind == b"C":
+            self._take_child(CHILD_MESSAGE.unpack(message)[1], fds)
+        elif kind == b"X":
+            _, pid, status, cpu_us, resident_kib = EXIT_MESSAGE.unpack(message)
+            self._take_exit(pid, Exit(status, cpu_us, resident_kib))
+        elif kind == b"R" and self._ready is not None and not self._ready.done():
+            self._ready.set_result(json.loads(message[1:]))
+        elif kind == b"E" and self._ready is not None and not self._ready.done():
+            told = json.loads(message[1:])
+            self._ready.set_exception(SandboxUnavailable(f"{told['step']}: {told['why']}"))
+
+    def _take_child(self, pid: int, fds: list[int]) -> None:
+        end = socket.socket(fileno=fds[0])
+        end.setblocking(False)
+        child = Child(pid, end, fds[1], asyncio.get_running_loop().create_future())
+        self._alive[pid] = child
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(child)
+                return
+        self._spares.append(child)
+
+    def _take_exit(self, pid: int, how: Exit) -> None:
+        child = self._alive.pop(pid, None)
+        if child is None:
+            return
+        child.exited.set_result(how)
+        if not child.leased and child in self._spares:
+            self._spares.remove(child)
+            child.close()
+            self._ask(1)
+
+    def _lose(self) -> None:
+        control, self._control = self._control, None
+        if control is None:
+            return
+        asyncio.get_running_loop().remove_reader(control.fileno())
+        control.close()
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_exception(SandboxUnavailable("the zygote died while it started"))
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(SandboxUnavailable("the zygote died"))
+        self._waiters.clear()
+        for child in list(self._alive.values()):
+            child.kill()
+            child.exited.set_result(Exit(None))
+        self._alive.clear()
+        while self._spares:
+            self._spares.popleft().close()
+
+
+def _spawn(control: socket.socket, module: str) -> subprocess.Popen[bytes]:
+    """Start the zygote thin: no site, no environment, our own module path given by hand."""
+    paths = json.dumps([str(Path(entry).resolve()) for entry in sys.path])
+    return subprocess.Popen(  # noqa: S603 (our own interpreter, our own text)
+        [sys.executable, "-I", "-S", "-c", _BOOT, str(control.fileno()), paths, module],
+        pass_fds=[control.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={},
+    )

@@ -1,0 +1,123 @@
+"""
+The zygote process: confined once, then forks one jailed child for each run, off the hot path.
+
+Runs in: zygote, a process of its own. Trusts: the supervisor that started it.
+Refuses: to fork anything when a required step of the jail is missing.
+May import: stdlib, sandbox.jail, sandbox.child (the only module that may).
+
+Its one descriptor is a SOCK_SEQPACKET socket. From the supervisor: one byte, how many children to
+fork. To the supervisor: the messages of `zygote_messages`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import select
+import signal
+import socket
+from typing import NoReturn
+
+from sandbox import jail
+from sandbox.child import main as child
+from sandbox.zygote_messages import CHILD_MESSAGE, EXIT_MESSAGE
+
+
+def main(control_fd: int) -> NoReturn:
+    """Confine this process, say so, and fork on demand until the supervisor is gone."""
+    control = socket.socket(fileno=control_fd)
+    try:
+        wake_read, wake_write = _watch_children()
+        plan = jail.prepare()
+        child.preload()
+        jail.confine_zygote(plan, (control_fd, wake_read.fileno(), wake_write.fileno()))
+    except BaseException as failure:  # noqa: BLE001 (whatever it is, the supervisor must hear of it)
+        _refuse(control, failure)
+    gc.collect()
+    gc.disable()
+    gc.freeze()
+    control.send(b"R" + json.dumps(plan.report()).encode())
+
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    poll.register(wake_read, select.POLLIN)
+    while True:
+        for fd, _ in poll.poll():
+            if fd == control_fd:
+                _fork_some(control, plan)
+            else:
+                with contextlib.suppress(BlockingIOError):
+                    wake_read.recv(4096)
+                _report_exits(control)
+
+
+def _refuse(control: socket.socket, failure: BaseException) -> NoReturn:
+    step = getattr(failure, "step", type(failure).__name__)
+    why = getattr(failure, "why", str(failure))
+    with contextlib.suppress(OSError):
+        control.send(b"E" + json.dumps({"step": str(step), "why": str(why)}).encode())
+    os._exit(1)
+
+
+def _watch_children() -> tuple[socket.socket, socket.socket]:
+    read, write = socket.socketpair()
+    read.setblocking(False)
+    write.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C in a terminal is the supervisor's to judge
+    signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
+    return read, write
+
+
+def _fork_some(control: socket.socket, plan: jail.Plan) -> None:
+    asked = control.recv(1)
+    if not asked:
+        os._exit(0)
+    for _ in range(asked[0]):
+        _fork_one(control, plan)
+
+
+def _fork_one(control: socket.socket, plan: jail.Plan) -> None:
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        _be_child(theirs, plan)
+    theirs.close()
+    pidfd = os.pidfd_open(pid)
+    try:
+        socket.send_fds(control, [CHILD_MESSAGE.pack(b"C", pid)], [ours.fileno(), pidfd])
+    except OSError:
+        os._exit(0)
+    finally:
+        ours.close()
+        os.close(pidfd)
+
+
+def _be_child(theirs: socket.socket, plan: jail.Plan) -> NoReturn:
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        fd = theirs.detach()
+        jail.confine_child(plan, fd)
+        child.serve(fd)
+    finally:
+        os._exit(70)
+
+
+def _report_exits(control: socket.socket) -> None:
+    while True:
+        try:
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        cpu_us = int((usage.ru_utime + usage.ru_stime) * 1_000_000)
+        try:
+            control.send(EXIT_MESSAGE.pack(b"X", pid, status, cpu_us, usage.ru_maxrss))
+        except OSError:
+            os._exit(0)
