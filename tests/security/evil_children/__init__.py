@@ -1,0 +1,1 @@
+"""Hostile peers in place of the child: each breaks the protocol in its own way."""

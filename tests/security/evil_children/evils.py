@@ -1,0 +1,331 @@
+"""
+What a child under an attacker's full control might do with its socket.
+
+Each function is one attack; the script's text names which. They run in the real jail, forked by the
+real zygote, after START was read.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import struct
+import time
+from collections.abc import Callable
+from typing import NoReturn
+
+from sandbox import wire
+from sandbox.wire import HEADER, Type
+
+EVILS: dict[str, Callable[[int], None]] = {}
+
+
+def evil(attack: Callable[[int], None]) -> Callable[[int], None]:
+    """Register an attack under its own name."""
+    EVILS[attack.__name__] = attack
+    return attack
+
+
+def preload() -> None:
+    """Nothing to prepare: these children have no Lua."""
+
+
+def serve(fd: int) -> NoReturn:
+    """Read START and do what the script's text names."""
+    decoder = wire.Decoder("parent")
+    frames: list[tuple[Type, bytes]] = []
+    while not frames:
+        frames = decoder.feed(os.read(fd, 65536))
+    _, script, _ = wire.unpack_start(frames[0][1])
+    EVILS[script.decode()](fd)
+    os._exit(0)
+
+
+def send(fd: int, data: bytes) -> None:
+    """Write all of it."""
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def done(result: bytes = b'"ESCAPED"', instructions: int = 0, memory: int = 0) -> bytes:
+    """Make a DONE frame."""
+    return wire.pack_end(Type.DONE, instructions, memory, result)
+
+
+def call(seq: int, body: bytes = b'["demo",null,"echo",[1]]') -> bytes:
+    """Make a CALL frame."""
+    return wire.pack_call(seq, body)
+
+
+@evil
+def honest(fd: int) -> None:
+    send(fd, done(b'"fine"'))
+
+
+@evil
+def exits_without_a_word(fd: int) -> None:
+    os._exit(0)
+
+
+@evil
+def exits_with_a_code_after_its_result(fd: int) -> None:
+    send(fd, done())
+    os._exit(3)
+
+
+@evil
+def half_a_header(fd: int) -> None:
+    send(fd, b"\0\0")
+
+
+@evil
+def half_a_frame(fd: int) -> None:
+    send(fd, done()[:-3])
+
+
+@evil
+def half_a_frame_then_silence(fd: int) -> None:
+    send(fd, done()[:-3])
+    os.read(fd, 1)
+
+
+@evil
+def never_answers(fd: int) -> None:
+    os.read(fd, 1)
+
+
+@evil
+def closes_early_and_lives_on(fd: int) -> None:
+    os.close(fd)
+    while True:
+        time.monotonic()
+
+
+@evil
+def lives_on_after_its_result(fd: int) -> None:
+    send(fd, done())
+    os.read(fd, 1)
+
+
+@evil
+def burns_on_after_its_result(fd: int) -> None:
+    send(fd, done())
+    while True:
+        pass
+
+
+@evil
+def two_results(fd: int) -> None:
+    send(fd, done(b"1") + done(b"2"))
+
+
+@evil
+def a_result_then_a_failure(fd: int) -> None:
+    send(fd, done(b"1"))
+    body = json.dumps({"reason": "script_error", "message": "", "line": None, "hint": None})
+    send(fd, wire.pack_end(Type.FAILED, 0, 0, body.encode()))
+
+
+@evil
+def prints_after_its_result(fd: int) -> None:
+    send(fd, done(b"1") + wire.encode(Type.PRINT, b"late"))
+
+
+@evil
+def calls_after_its_result(fd: int) -> None:
+    send(fd, done(b"1") + call(1))
+
+
+@evil
+def half_a_frame_after_its_result(fd: int) -> None:
+    send(fd, done(b"1") + b"\0")
+
+
+@evil
+def floods_tiny_prints(fd: int) -> None:
+    frame = wire.encode(Type.PRINT, b"x") * 4096
+    while True:
+        send(fd, frame)
+
+
+@evil
+def floods_empty_prints(fd: int) -> None:
+    send(fd, wire.encode(Type.PRINT, b""))
+
+
+@evil
+def floods_big_prints(fd: int) -> None:
+    frame = wire.encode(Type.PRINT, b"x" * 65536)
+    while True:
+        send(fd, frame)
+
+
+@evil
+def announces_a_huge_frame(fd: int) -> None:
+    send(fd, HEADER.pack(0xFFFFFFFF, Type.DONE))
+
+
+@evil
+def announces_a_result_over_the_limit(fd: int) -> None:
+    send(fd, HEADER.pack(wire.end_size(1024 * 1024) + 1, Type.DONE))
+
+
+@evil
+def unknown_type(fd: int) -> None:
+    send(fd, HEADER.pack(0, 99))
+
+
+@evil
+def speaks_as_the_parent(fd: int) -> None:
+    send(fd, wire.pack_reply(1, b"1", ok=True, clock_ms=0))
+
+
+@evil
+def random_bytes(fd: int) -> None:
+    send(fd, os.urandom(4096))
+
+
+@evil
+def calls_out_of_order(fd: int) -> None:
+    send(fd, call(2))
+
+
+@evil
+def replays_an_id(fd: int) -> None:
+    send(fd, call(1))
+    os.read(fd, 65536)
+    send(fd, call(1))
+
+
+@evil
+def two_calls_at_once(fd: int) -> None:
+    send(fd, call(1) + call(2))
+
+
+@evil
+def result_while_a_reply_is_awaited(fd: int) -> None:
+    send(fd, call(1) + done())
+
+
+@evil
+def prints_while_a_reply_is_awaited(fd: int) -> None:
+    send(fd, call(1) + wire.encode(Type.PRINT, b"x"))
+
+
+@evil
+def calls_for_ever(fd: int) -> None:
+    for seq in range(1, 1_000_000):
+        send(fd, call(seq))
+        os.read(fd, 65536)
+
+
+@evil
+def call_that_is_no_json(fd: int) -> None:
+    send(fd, call(1, b"[1,"))
+
+
+@evil
+def call_with_nan(fd: int) -> None:
+    send(fd, call(1, b'["demo",null,"echo",[NaN]]'))
+
+
+@evil
+def call_with_deep_arguments(fd: int) -> None:
+    send(fd, call(1, b'["demo",null,"echo",[' + b"[" * 300_000 + b"]" * 300_000 + b"]]"))
+
+
+@evil
+def call_with_a_huge_number(fd: int) -> None:
+    send(fd, call(1, b'["demo",null,"echo",[' + b"9" * 900_000 + b"]]"))
+
+
+@evil
+def call_with_a_long_name(fd: int) -> None:
+    send(fd, call(1, b'["' + b"x" * 65 + b'",null,"echo",[]]'))
+
+
+@evil
+def call_of_wrong_shape(fd: int) -> None:
+    send(fd, call(1, b'{"integration":"demo"}'))
+
+
+@evil
+def call_without_its_number(fd: int) -> None:
+    send(fd, HEADER.pack(2, Type.CALL) + b"xx")
+
+
+@evil
+def end_without_its_counts(fd: int) -> None:
+    send(fd, HEADER.pack(2, Type.DONE) + b"xx")
+
+
+@evil
+def result_that_is_no_json(fd: int) -> None:
+    send(fd, done(b"{"))
+
+
+@evil
+def result_with_infinity(fd: int) -> None:
+    send(fd, done(b"[Infinity]"))
+
+
+@evil
+def result_that_is_not_utf8(fd: int) -> None:
+    send(fd, done(b'"\xff\xfe"'))
+
+
+@evil
+def result_nested_for_ever(fd: int) -> None:
+    send(fd, done(b"[" * 500_000 + b"]" * 500_000))
+
+
+@evil
+def claims_a_reason_that_is_not_its_own(fd: int) -> None:
+    body = json.dumps({"reason": "cancelled", "message": "x", "line": None, "hint": None})
+    send(fd, wire.pack_end(Type.FAILED, 0, 0, body.encode()))
+
+
+@evil
+def claims_absurd_usage(fd: int) -> None:
+    send(fd, done(b'"fine"', (1 << 64) - 1, (1 << 64) - 1))
+
+
+@evil
+def failure_of_wrong_shape(fd: int) -> None:
+    send(fd, wire.pack_end(Type.FAILED, 0, 0, b'{"reason":"script_error"}'))
+
+
+@evil
+def failure_with_terminal_escapes(fd: int) -> None:
+    body = {"reason": "script_error", "message": "\x1b[2J" + "E" * 3000, "line": 1, "hint": None}
+    send(fd, wire.pack_end(Type.FAILED, 0, 0, json.dumps(body).encode()))
+
+
+@evil
+def segfaults(fd: int) -> None:
+    signal.raise_signal(signal.SIGSEGV)
+
+
+@evil
+def segfaults_after_its_result(fd: int) -> None:
+    send(fd, done())
+    ctypes.string_at(0)
+
+
+@evil
+def reads_address_zero(fd: int) -> None:
+    ctypes.string_at(0)
+
+
+@evil
+def burns_cpu(fd: int) -> None:
+    while True:
+        pass
+
+
+@evil
+def sends_one_byte_at_a_time(fd: int) -> None:
+    for byte in done(b'"fine"'):
+        os.write(fd, struct.pack("B", byte))
