@@ -18,14 +18,24 @@ import os
 import select
 import signal
 import socket
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from sandbox import jail
-from sandbox.child import main as child
+from sandbox.child import main as lua_child
 from sandbox.zygote_messages import CHILD_MESSAGE, EXIT_MESSAGE
 
 
-def main(control_fd: int) -> NoReturn:
+class ChildHalf(Protocol):
+    """What a forked child runs; tests give hostile ones."""
+
+    def preload(self) -> None:
+        """Prepare, once, before the zygote is confined."""
+
+    def serve(self, fd: int) -> NoReturn:
+        """Run one script for the supervisor at the other end of `fd`."""
+
+
+def main(control_fd: int, child: ChildHalf = lua_child) -> NoReturn:
     """Confine this process, say so, and fork on demand until the supervisor is gone."""
     control = socket.socket(fileno=control_fd)
     try:
@@ -46,7 +56,7 @@ def main(control_fd: int) -> NoReturn:
     while True:
         for fd, _ in poll.poll():
             if fd == control_fd:
-                _fork_some(control, plan)
+                _fork_some(control, plan, child)
             else:
                 with contextlib.suppress(BlockingIOError):
                     wake_read.recv(4096)
@@ -73,19 +83,19 @@ def _watch_children() -> tuple[socket.socket, socket.socket]:
     return read, write
 
 
-def _fork_some(control: socket.socket, plan: jail.Plan) -> None:
+def _fork_some(control: socket.socket, plan: jail.Plan, child: ChildHalf) -> None:
     asked = control.recv(1)
     if not asked:
         os._exit(0)
     for _ in range(asked[0]):
-        _fork_one(control, plan)
+        _fork_one(control, plan, child)
 
 
-def _fork_one(control: socket.socket, plan: jail.Plan) -> None:
+def _fork_one(control: socket.socket, plan: jail.Plan, child: ChildHalf) -> None:
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:
-        _be_child(theirs, plan)
+        _be_child(theirs, plan, child)
     theirs.close()
     pidfd = os.pidfd_open(pid)
     try:
@@ -97,7 +107,7 @@ def _fork_one(control: socket.socket, plan: jail.Plan) -> None:
         os.close(pidfd)
 
 
-def _be_child(theirs: socket.socket, plan: jail.Plan) -> NoReturn:
+def _be_child(theirs: socket.socket, plan: jail.Plan, child: ChildHalf) -> NoReturn:
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

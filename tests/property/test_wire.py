@@ -93,5 +93,5 @@ def test_oversize_is_refused_before_its_payload_arrives() -> None:
     """A length over the limit is refused at the header: nothing is buffered for it."""
     decoder = Decoder("child", {Type.PRINT: 10})
 
-    with pytest.raises(WireError, match="^PRINT of 11 bytes; at most 10 allowed$"):
+    with pytest.raises(WireError, match=r"^PRINT of 11 bytes; at most 10 allowed$"):
         decoder.feed(wire.HEADER.pack(11, Type.PRINT))

@@ -10,5 +10,4 @@ from tests.security.evil_children import evils
 
 def main(control_fd: int) -> NoReturn:
     """Run the zygote with our children."""
-    zygote_main.child = evils  # type: ignore[assignment]
-    zygote_main.main(control_fd)
+    zygote_main.main(control_fd, evils)
