@@ -45,3 +45,8 @@ def tenant_runs(tenant: str) -> str:
 def cancel(run_id: str) -> str:
     """Text, short-lived: somebody asked for this run to stop."""
     return f"ms:cancel:{run_id}"
+
+
+def queue(tenant: str) -> str:
+    """Name (not key) of a tenant's RQ queue; it is also the tenant's member on the ring."""
+    return f"t.{tenant}"

@@ -1,0 +1,118 @@
+"""Checking a request before anything is stored: what is wrong is said with where it is wrong."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from core.errors import Invalid, TooLarge
+from runs.model import RunRequest
+from sandbox.limits import LimitOutOfRange, Limits, check_limit
+from tenancy.grants import Grants
+
+MAX_NAME_CHARS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A request that can be run: script and input as UTF-8 bytes, every choice made."""
+
+    script: bytes
+    input: bytes
+    limits: Limits
+    grants: list[str] | None
+    seed: int
+    name: str
+
+
+def check_request(request: RunRequest) -> Checked:
+    """
+    Check what a client asks for and fill in what it left open.
+
+    Raises:
+        Invalid: with the JSON pointer of the value that is wrong.
+        TooLarge: the script or the input has more bytes than allowed.
+    """
+    limits = _check_limits(request.limits)
+    _check_name(request.name)
+    return Checked(
+        script=_encode_script(request.script, limits),
+        input=_encode_input(request.input, limits),
+        limits=limits,
+        grants=None if request.grants is None else Grants.parse(request.grants).to_json(),
+        seed=secrets.randbits(63) if request.seed is None else request.seed,
+        name=request.name,
+    )
+
+
+def _check_limits(given: dict[str, int]) -> Limits:
+    for name, value in given.items():
+        try:
+            check_limit(name, value)
+        except LimitOutOfRange as wrong:
+            raise Invalid(str(wrong), pointer=f"/limits/{_pointer_part(name)}") from None
+    return Limits.from_json(given)
+
+
+def _pointer_part(name: str) -> str:
+    return name[:64].replace("~", "~0").replace("/", "~1")
+
+
+def _check_name(name: str) -> None:
+    if not 1 <= len(name) <= MAX_NAME_CHARS or not name.isprintable():
+        raise Invalid(f"name must be 1 to {MAX_NAME_CHARS} printable characters", pointer="/name")
+
+
+def _encode_script(text: str, limits: Limits) -> bytes:
+    try:
+        script = text.encode()
+    except UnicodeEncodeError as wrong:
+        raise Invalid(
+            f"the script is not valid Unicode: lone surrogate at character {wrong.start}",
+            pointer="/script",
+        ) from None
+    if not script:
+        raise Invalid("the script is empty", pointer="/script")
+    if len(script) > limits.script_bytes:
+        raise TooLarge(
+            f"the script has {len(script)} bytes; at most {limits.script_bytes} are allowed"
+        )
+    return script
+
+
+def _encode_input(value: Any, limits: Limits) -> bytes:
+    _check_value(value, limits.depth)
+    try:
+        text = orjson.dumps(value)
+    except (orjson.JSONEncodeError, RecursionError) as wrong:
+        raise Invalid(f"the input cannot be JSON: {wrong}", pointer="/input") from None
+    if len(text) > limits.input_bytes:
+        raise TooLarge(
+            f"the input has {len(text)} bytes as JSON; at most {limits.input_bytes} are allowed"
+        )
+    return text
+
+
+def _check_value(value: Any, max_depth: int) -> None:
+    # One level at a time, without recursion: the value is as deep as its sender likes.
+    level: list[Any] = [value]
+    depth = 0
+    while level:
+        below: list[Any] = []
+        for one in level:
+            if isinstance(one, dict):
+                below.extend(one.values())
+            elif isinstance(one, list):
+                below.extend(one)
+            elif isinstance(one, float) and not math.isfinite(one):
+                raise Invalid(f"the input holds {one}, which JSON cannot", pointer="/input")
+        depth += any(isinstance(one, dict | list) for one in level)
+        if depth > max_depth:
+            raise Invalid(
+                f"the input is nested more than {max_depth} levels deep", pointer="/input"
+            )
+        level = below

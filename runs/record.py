@@ -1,0 +1,68 @@
+"""A run's record between its Redis hash and `RunRecord`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from core.calls import CallRecord
+from runs.model import RunError, RunRecord, State, UsageRecord
+from sandbox.outcome import Reason
+
+#: Fields of the hash that a list of runs shows; each is small.
+SUMMARY = (
+    "tenant",
+    "name",
+    "script_sha256",
+    "limits",
+    "grants",
+    "seed",
+    "attempt",
+    "created_ms",
+    "started_ms",
+    "ended_ms",
+    "state",
+    "reason",
+    "error",
+    "usage",
+)
+#: All fields that a record shows; the input stays in Redis.
+WHOLE = (*SUMMARY, "calls", "output", "result")
+
+
+def to_record(run_id: str, fields: Sequence[str], values: Sequence[bytes | None]) -> RunRecord:
+    """Make a record of the values of `fields`, as HMGET gave them."""
+    known = {name: value for name, value in zip(fields, values, strict=True) if value is not None}
+    error, usage = known.get("error"), known.get("usage")
+    return RunRecord(
+        id=run_id,
+        status=State(known["state"].decode()),
+        reason=Reason(known["reason"].decode()) if "reason" in known else None,
+        result=_json(known, "result"),
+        output=known.get("output", b"").decode(),
+        error=RunError(**orjson.loads(error)) if error else None,
+        calls=[CallRecord(**call) for call in _json(known, "calls") or ()],
+        usage=UsageRecord(**orjson.loads(usage)) if usage else UsageRecord(),
+        tenant=known["tenant"].decode(),
+        name=known["name"].decode(),
+        script_sha256=known["script_sha256"].decode(),
+        limits=_json(known, "limits"),
+        grants=_json(known, "grants"),
+        seed=int(known["seed"]),
+        attempt=int(known["attempt"]),
+        created_ms=int(known["created_ms"]),
+        started_ms=_number(known, "started_ms"),
+        ended_ms=_number(known, "ended_ms"),
+    )
+
+
+def _json(known: dict[str, bytes], name: str) -> Any:
+    text = known.get(name)
+    return orjson.loads(text) if text else None
+
+
+def _number(known: dict[str, bytes], name: str) -> int | None:
+    text = known.get(name)
+    return int(text) if text else None

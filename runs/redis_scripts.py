@@ -1,0 +1,93 @@
+"""
+The Redis Lua scripts (`runs/scripts/*.lua`): loading them, and running them on any connection.
+
+A server forgets its scripts when it restarts, so every call must survive NOSCRIPT: the digest is
+sent first, the text when the server does not know it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from redis.exceptions import NoScriptError, ResponseError
+
+if TYPE_CHECKING:
+    import redis
+    import redis.asyncio
+
+_FOLDER = Path(__file__).parent / "scripts"
+_INCLUDE = "--#include "
+
+#: What Redis takes as an argument of a script.
+Arg = str | bytes | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class RedisScript:
+    """One script; all names of keys are in it or made from its arguments (no Redis Cluster)."""
+
+    text: str
+    sha1: str
+
+    def run(self, client: redis.Redis, args: Sequence[Arg]) -> Any:
+        """Run it on a blocking connection."""
+        try:
+            return client.evalsha(self.sha1, 0, *_plain(args))
+        except NoScriptError:
+            return client.eval(self.text, 0, *_plain(args))
+
+    async def run_async(self, client: redis.asyncio.Redis, args: Sequence[Arg]) -> Any:
+        """Run it on an asyncio connection."""
+        try:
+            return await cast("Any", client.evalsha(self.sha1, 0, *_plain(args)))
+        except NoScriptError:
+            return await cast("Any", client.eval(self.text, 0, *_plain(args)))
+
+
+@cache
+def load(name: str) -> RedisScript:
+    """Load `runs/scripts/<name>.lua`; a line `--#include other` stands for that file's text."""
+    lines = []
+    for line in (_FOLDER / f"{name}.lua").read_text("utf-8").splitlines():
+        if line.startswith(_INCLUDE):
+            lines.append(load(line.removeprefix(_INCLUDE)).text)
+        else:
+            lines.append(line)
+    text = "\n".join(lines)
+    return RedisScript(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+async def run_batch(
+    client: redis.asyncio.Redis, calls: Sequence[tuple[RedisScript, Sequence[Arg]]]
+) -> list[Any]:
+    """
+    Run several scripts in one round trip, in order, each on its own.
+
+    Returns:
+        One reply each; the error in place of the reply where one failed.
+
+    Raises:
+        RedisError: the connection failed; some may have run.
+    """
+    pipeline = client.pipeline(transaction=False)
+    for script, args in calls:
+        pipeline.evalsha(script.sha1, 0, *_plain(args))
+    replies = await pipeline.execute(raise_on_error=False)
+    for index, reply in enumerate(replies):
+        if isinstance(reply, NoScriptError):
+            script, args = calls[index]
+            try:
+                replies[index] = await script.run_async(client, args)
+            except ResponseError as error:
+                replies[index] = error
+    return replies
+
+
+def _plain(args: Sequence[Arg]) -> Sequence[Any]:
+    # redis-py types the arguments as str; its encoder takes all of these.
+    return args

@@ -1,0 +1,27 @@
+-- CANCEL: a queued run ends at once; for a running one its worker is asked, by RQ's own command
+-- and by a flag that the worker sees with its next heartbeat, should the command be lost.
+--
+-- ARGV  run_id  tenant  now_ms  now_s  iso  tape_body  error  flag_s
+-- Gives the state found; nothing (false) when this tenant has no such run.
+--#include lib_end
+local run_id, queue = ARGV[1], 't.' .. ARGV[2]
+local found = redis.call('HMGET', 'ms:run:' .. run_id, 'state', 'tenant')
+if not found[1] or found[2] ~= ARGV[2] then return false end
+local job = 'rq:job:' .. run_id
+
+if found[1] == 'queued' then
+  redis.call('LREM', 'rq:queue:' .. queue, 0, run_id)
+  if redis.call('EXISTS', job) == 1 then
+    redis.call('HSET', job, 'status', 'canceled')
+    redis.call('ZADD', 'rq:canceled:' .. queue, ARGV[4], run_id)
+  end
+  end_run(run_id, ARGV[3], 'cancelled', 'cancelled', ARGV[6], { 'error', ARGV[7] })
+elseif found[1] == 'running' then
+  redis.call('SET', 'ms:cancel:' .. run_id, 1, 'EX', ARGV[8])
+  local worker = redis.call('HGET', job, 'worker_name')
+  if worker then
+    redis.call('PUBLISH', 'rq:pubsub:' .. worker,
+      cjson.encode({ command = 'stop-job', job_id = run_id }))
+  end
+end
+return found[1]

@@ -1,0 +1,55 @@
+-- What the scripts that end something share. Names of keys: core/keys.py, and RQ's own (rq:*).
+
+-- Ends a run in its record, on its tape, in its events and in the ledger's inbox, and wakes who
+-- waits for it. `fields` are further fields of the record: name, value, name, value...
+local function end_run(run_id, at_ms, state, reason, tape_body, fields)
+  local run, tape, events = 'ms:run:' .. run_id, 'ms:tape:' .. run_id, 'ms:events:' .. run_id
+  local known = redis.call('HMGET', run, 'tenant', 'result_ttl_s', 'failure_ttl_s')
+  local ttl_s = state == 'succeeded' and known[2] or known[3]
+  redis.call('HSET', run, 'state', state, 'reason', reason, 'ended_ms', at_ms, unpack(fields))
+  -- Sequence numbers have no gaps, so the length is the last one.
+  local seq = redis.call('XLEN', tape) + 1
+  redis.call('XADD', tape, seq .. '-0', 'kind', 'finished', 'at_ms', at_ms, 'body', tape_body)
+  redis.call('XADD', events, 'MAXLEN', '~', 1000, '*', 'type', 'state', 'data',
+    cjson.encode({ state = state, reason = reason, at_ms = tonumber(at_ms) }))
+  redis.call('XADD', 'ms:inbox', '*', 'run', run_id, 'tenant', known[1], 'kind', 'finished',
+    'seq', seq, 'at_ms', at_ms)
+  redis.call('XADD', 'ms:done', 'MAXLEN', '~', 5000, '*', 'run', run_id, 'state', state)
+  redis.call('EXPIRE', run, ttl_s)
+  redis.call('EXPIRE', tape, ttl_s)
+  redis.call('EXPIRE', events, ttl_s)
+  redis.call('DEL', 'ms:cancel:' .. run_id)
+end
+
+-- Does what RQ does when a job ends, in RQ's keys and fields. `how` is one of RQ's words finished,
+-- failed, stopped; `value` is base64: of the JSON result, or of the compressed failure text.
+local function end_job(queue, job_id, how, value, iso, now_s, worker, execution)
+  local job = 'rq:job:' .. job_id
+  local ttls = redis.call('HMGET', job, 'result_ttl', 'failure_ttl')
+  if not ttls[1] then return end  -- somebody deleted the job while it ran
+  local failed = how ~= 'finished'
+  local ttl_s = tonumber(failed and ttls[2] or ttls[1])
+  redis.call('HSET', job, 'status', how, 'ended_at', iso, 'last_heartbeat', iso)
+  for _, key in ipairs({ job, job .. ':dependents', job .. ':dependencies' }) do
+    redis.call('EXPIRE', key, ttl_s)
+  end
+  local result = { 'type', failed and 2 or 1, 'worker_name', worker,
+    failed and 'exc_string' or 'return_value', value }
+  for _, part in ipairs(execution) do result[#result + 1] = part end
+  redis.call('XADD', 'rq:results:' .. job_id, 'MAXLEN', '~', 10, '*', unpack(result))
+  redis.call('EXPIRE', 'rq:results:' .. job_id, ttl_s)
+  redis.call('ZADD', (failed and 'rq:failed:' or 'rq:finished:') .. queue, now_s + ttl_s, job_id)
+end
+
+-- Tells whether the run may have acted on the outside: an intent comes before every effect.
+local function has_intent(run_id)
+  local tape, from = 'ms:tape:' .. run_id, '-'
+  while true do
+    local entries = redis.call('XRANGE', tape, from, '+', 'COUNT', 8)
+    for _, entry in ipairs(entries) do
+      if entry[2][2] == 'intent' then return true end
+      from = '(' .. entry[1]
+    end
+    if #entries < 8 then return false end
+  end
+end

@@ -1,0 +1,30 @@
+"""What a worker needs to know of a run in order to execute it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sandbox.limits import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """
+    One run, ready to execute.
+
+    `script` is Lua source and `input` JSON text, both UTF-8. `seed` is 0 to 2^63-1, `clock_ms`
+    Unix milliseconds: the time at which the script's clock starts. `grants` are grant texts, None
+    for all that the tenant has. `tenant` is None for a run on this machine without a service.
+    `attempt` counts from 1.
+    """
+
+    run_id: str
+    tenant: str | None
+    name: str
+    script: bytes
+    input: bytes
+    limits: Limits
+    seed: int
+    clock_ms: int
+    grants: list[str] | None
+    attempt: int = 1

@@ -1,0 +1,309 @@
+"""Runs in Redis, as the API and the command line see them: submit, get, list, cancel, watch."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import orjson
+from redis.exceptions import RedisError, ResponseError
+
+from core import keys
+from core.errors import Invalid, NotFound, QuotaExceeded, Unavailable
+from core.ids import is_id, new_id
+from runs import events as run_events
+from runs.accept import Checked, check_request
+from runs.endings import cancelled_while_queued
+from runs.model import RunRecord, RunRequest, State
+from runs.record import SUMMARY, WHOLE, to_record
+from runs.redis_scripts import Arg, load
+from runs.rq_job import job_fields, timestamp
+from tenancy.tenants import check_tenant
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from runs.events import Event
+
+ID_PREFIX = "run"
+MAX_PAGE = 200
+_HOUR_S = 3_600
+_SCAN = 200  # records looked at in one round trip of `page`
+_MAX_SCANNED = 2_000  # ... and in one call; a rare state then takes several pages
+_RETRY_AFTER_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """
+    How long runs are kept, in seconds, and how many a tenant may have.
+
+    `queue_max` counts queued runs, `index_max` the newest runs that a tenant can list.
+    """
+
+    queue_ttl_s: int = 86_400
+    result_ttl_s: int = 7 * 86_400
+    failure_ttl_s: int = 30 * 86_400
+    queue_max: int = 10_000
+    index_max: int = 100_000
+
+
+class RunStore:
+    """The accepting side's view of runs. Owns nothing; the connection is its maker's."""
+
+    def __init__(self, redis: Redis, terms: Terms | None = None) -> None:
+        self._redis = redis
+        self._terms = terms or Terms()
+
+    async def submit(
+        self, tenant: str, request: RunRequest, *, key_id: str, run_id: str | None = None
+    ) -> RunRecord:
+        """
+        Accept a run: record, tape, ledger inbox, job and place in the queue, all or nothing.
+
+        With a `run_id` of the caller's, submitting again gives the run that is there.
+
+        Raises:
+            Invalid: something in the request is malformed; it carries the JSON pointer.
+            TooLarge: the script or the input has too many bytes.
+            QuotaExceeded: too many runs of this tenant are queued.
+            Unavailable: Redis did not confirm. The run may have been accepted all the same.
+        """
+        check_tenant(tenant)
+        checked = check_request(request)
+        run_id = run_id or new_id(ID_PREFIX)
+        if not is_id(run_id, ID_PREFIX):
+            raise Invalid("a run id is `run_` and 26 characters of base 32")
+        record = _new_record(run_id, tenant, checked, _now_ms())
+        with _redis_errors(f"the run {run_id} may or may not have been accepted"):
+            accepted = await load("enqueue").run_async(
+                self._redis, self._enqueue_args(record, checked, key_id)
+            )
+        if accepted == 0:
+            return await self.get(tenant, run_id)
+        if accepted < 0:
+            raise QuotaExceeded(
+                f"{self._terms.queue_max} runs are queued already; no more are taken",
+                retry_after_s=_RETRY_AFTER_S,
+                hint="wait until some have ended, or cancel some",
+            )
+        return record
+
+    async def get(self, tenant: str, run_id: str) -> RunRecord:
+        """
+        Give one run, whole.
+
+        Raises:
+            NotFound: this tenant has no such run, or no longer.
+            Unavailable: Redis does not answer.
+        """
+        values = await self._fields(run_id, WHOLE)
+        if values[0] is None or values[0].decode() != tenant:
+            raise _not_found()
+        return to_record(run_id, WHOLE, values)
+
+    async def page(
+        self,
+        tenant: str,
+        *,
+        state: State | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> tuple[list[RunRecord], str | None]:
+        """
+        List runs, newest first, without their `result`, `output` and `calls`.
+
+        Args:
+            tenant: whose runs.
+            state: only those in this state now.
+            cursor: the second value of an earlier page.
+            limit: 1 to `MAX_PAGE` runs. A page may hold fewer and yet have a next one.
+
+        Returns:
+            The runs, and the cursor of the next page or None at the end.
+
+        Raises:
+            Invalid: a cursor that is none, or a limit out of range.
+            Unavailable: Redis does not answer.
+        """
+        if not 1 <= limit <= MAX_PAGE:
+            raise Invalid(f"limit must be 1 to {MAX_PAGE}, not {limit}", pointer="/limit")
+        if cursor is not None and not is_id(cursor, ID_PREFIX):
+            raise Invalid("not a cursor of this list", pointer="/cursor")
+        found: list[RunRecord] = []
+        with _redis_errors():
+            for _ in range(_MAX_SCANNED // _SCAN):
+                ids = await self._older_than(tenant, cursor)
+                for record in await self._summaries(tenant, ids):
+                    if len(found) == limit:
+                        return found, found[-1].id
+                    if state is None or record.status is state:
+                        found.append(record)
+                if len(ids) < _SCAN:
+                    return found, None
+                cursor = ids[-1]
+        return found, cursor
+
+    async def cancel(self, tenant: str, run_id: str) -> RunRecord:
+        """
+        End a queued run at once; ask the worker of a running one to end it, within a second.
+
+        A run that has ended stays as it is. Gives the run as it is after that.
+
+        Raises:
+            NotFound: this tenant has no such run.
+            Unavailable: Redis did not confirm.
+        """
+        if not is_id(run_id, ID_PREFIX):
+            raise _not_found()
+        now_ms = _now_ms()
+        body, error = cancelled_while_queued()
+        args: list[Arg] = [run_id, tenant, now_ms, now_ms // 1000, timestamp(now_ms)]
+        args += [body, error, 2 * _HOUR_S]
+        with _redis_errors("the run may or may not have been cancelled"):
+            found = await load("cancel").run_async(self._redis, args)
+        if found is None:
+            raise _not_found()
+        return await self.get(tenant, run_id)
+
+    async def events(self, tenant: str, run_id: str, after: str = "0-0") -> AsyncIterator[Event]:
+        """
+        Give what happens in a run as it happens, from the event after `after` to its end.
+
+        Raises:
+            NotFound: this tenant has no such run.
+            Invalid: `after` is no event id.
+            Unavailable: Redis does not answer.
+        """
+        (owner,) = await self._fields(run_id, ("tenant",))
+        if owner is None or owner.decode() != tenant:
+            raise _not_found()
+        with _redis_errors():
+            async for event in run_events.follow(self._redis, run_id, after):
+                yield event
+
+    # --- parts ---------------------------------------------------------------------------------
+
+    def _enqueue_args(self, record: RunRecord, checked: Checked, key_id: str) -> list[Arg]:
+        terms = self._terms
+        keep_s = terms.queue_ttl_s + _HOUR_S + max(terms.result_ttl_s, terms.failure_ttl_s)
+        kept = _hash_fields(record, checked, key_id, terms)
+        return [
+            *(record.id, record.tenant, record.created_ms, time.time_ns() // 1000),
+            *(terms.queue_max, keep_s, terms.queue_ttl_s),
+            *(record.script_sha256, checked.script, _accepted_body(record, checked, key_id)),
+            *(terms.index_max, len(kept), *kept),
+            *job_fields(
+                record.id,
+                keys.queue(record.tenant),
+                now_ms=record.created_ms,
+                wall_ms=checked.limits.wall_ms,
+                queue_ttl_s=terms.queue_ttl_s,
+                result_ttl_s=terms.result_ttl_s,
+                failure_ttl_s=terms.failure_ttl_s,
+            ),
+        ]
+
+    async def _fields(self, run_id: str, fields: tuple[str, ...]) -> list[bytes | None]:
+        if not is_id(run_id, ID_PREFIX):
+            raise _not_found()
+        with _redis_errors():
+            return await cast(
+                "Awaitable[list[bytes | None]]",
+                self._redis.hmget(keys.run(run_id), list(fields)),
+            )
+
+    async def _older_than(self, tenant: str, cursor: str | None) -> list[str]:
+        index = keys.tenant_runs(tenant)
+        start = 0
+        if cursor is not None:
+            rank = await self._redis.zrevrank(index, cursor)
+            if rank is None:
+                return []
+            start = cast("int", rank) + 1
+        ids: Any = await self._redis.zrange(index, start, start + _SCAN - 1, desc=True)
+        return [one.decode() for one in ids]
+
+    async def _summaries(self, tenant: str, ids: list[str]) -> list[RunRecord]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for run_id in ids:
+            pipeline.hmget(keys.run(run_id), list(SUMMARY))
+        rows = await pipeline.execute()
+        # The index outlives a record that has expired.
+        return [
+            to_record(run_id, SUMMARY, row)
+            for run_id, row in zip(ids, rows, strict=True)
+            if row[0] is not None and row[0].decode() == tenant
+        ]
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _not_found() -> NotFound:
+    return NotFound("no such run", hint="is the id right, and is it your tenant's run?")
+
+
+def _new_record(run_id: str, tenant: str, checked: Checked, now_ms: int) -> RunRecord:
+    return RunRecord(
+        id=run_id,
+        status=State.QUEUED,
+        tenant=tenant,
+        name=checked.name,
+        script_sha256=hashlib.sha256(checked.script).hexdigest(),
+        limits=checked.limits.to_json(),
+        grants=checked.grants,
+        seed=checked.seed,
+        created_ms=now_ms,
+    )
+
+
+def _hash_fields(record: RunRecord, checked: Checked, key_id: str, terms: Terms) -> list[Arg]:
+    fields: dict[str, Arg] = {
+        "tenant": record.tenant,
+        "name": record.name,
+        "script_sha256": record.script_sha256,
+        "input": checked.input,
+        "limits": orjson.dumps(record.limits),
+        "grants": orjson.dumps(record.grants),
+        "seed": record.seed,
+        "key_id": key_id,
+        "state": State.QUEUED.value,
+        "attempt": 0,
+        "created_ms": record.created_ms,
+        "result_ttl_s": terms.result_ttl_s,
+        "failure_ttl_s": terms.failure_ttl_s,
+    }
+    return [part for pair in fields.items() for part in pair]
+
+
+def _accepted_body(record: RunRecord, checked: Checked, key_id: str) -> bytes:
+    body: dict[str, Any] = {
+        "tenant": record.tenant,
+        "name": record.name,
+        "script_sha256": record.script_sha256,
+        "input_sha256": hashlib.sha256(checked.input).hexdigest(),
+        "limits": record.limits,
+        "grants": record.grants,
+        "seed": record.seed,
+        "key_id": key_id,
+    }
+    return orjson.dumps(body)
+
+
+@contextmanager
+def _redis_errors(doubt: str = "") -> Iterator[None]:
+    try:
+        yield
+    except ResponseError as error:
+        if not str(error).startswith(("OOM", "MISCONF", "LOADING", "READONLY", "BUSY")):
+            raise
+        raise Unavailable("Redis takes no writes at the moment", hint="try again later") from error
+    except RedisError as error:
+        detail = f"Redis does not answer; {doubt}" if doubt else "Redis does not answer"
+        raise Unavailable(detail, hint="try again") from error
