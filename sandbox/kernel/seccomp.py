@@ -1,0 +1,193 @@
+"""
+The system calls that a jailed child may make, and the filter made from that list.
+
+Runs in: zygote (compiles), child (loads). Trusts: libseccomp, for the translation only.
+Refuses: every call not named here: the process is killed at once (SIGSYS).
+May import: stdlib; pyseccomp, inside `compile_policy` alone.
+
+The filter is compiled once to raw BPF and loaded raw in each child, which costs one system call.
+All calls of a foreign ABI (i386, x32, 32-bit ARM) kill.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import errno
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from sandbox.kernel import prctl
+from sandbox.kernel.libc import checked
+
+#: Architectures whose list has been tried.
+ARCHITECTURES = ("x86_64", "aarch64")
+
+_SET_SECCOMP = 22
+_MODE_FILTER = 2
+
+_PROT_EXEC = 0x4
+_MAP_HUGETLB = 0x40000
+_ITIMER_PROF = 2
+_MADV_DONTNEED, _MADV_FREE = 4, 8
+# The operation is what remains of a futex argument without PRIVATE_FLAG and CLOCK_REALTIME.
+_FUTEX_OPERATION = 0xFFFF_FE7F
+_FUTEX_WAIT, _FUTEX_WAKE, _FUTEX_WAIT_BITSET, _FUTEX_WAKE_BITSET = 0, 1, 9, 10
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """A condition: argument number *index*, under *mask*, has *value*."""
+
+    index: int
+    value: int
+    mask: int = 0xFFFF_FFFF_FFFF_FFFF
+
+
+_NOT_EXECUTABLE = Argument(2, 0, _PROT_EXEC)
+
+#: Calls a child may make; each row is one way it may make it. Of several rows for a call any will
+#: do; of several conditions in a row all must hold.
+ALLOWED: tuple[tuple[str, tuple[Argument, ...]], ...] = (
+    # Its one socket. No recvmsg and no sendmsg: no descriptor can come in or go out.
+    ("read", ()),
+    ("write", ()),
+    ("close", ()),
+    # Memory, none of it executable. No huge pages: their pool is shared by the whole host.
+    ("brk", ()),
+    ("mmap", (_NOT_EXECUTABLE, Argument(3, 0, _MAP_HUGETLB))),
+    ("mprotect", (_NOT_EXECUTABLE,)),
+    ("munmap", ()),
+    ("mremap", ()),
+    ("madvise", (Argument(2, _MADV_DONTNEED),)),
+    ("madvise", (Argument(2, _MADV_FREE),)),
+    # The interpreter's own locks. None of the requeue and priority operations.
+    ("futex", (Argument(1, _FUTEX_WAIT, _FUTEX_OPERATION),)),
+    ("futex", (Argument(1, _FUTEX_WAKE, _FUTEX_OPERATION),)),
+    ("futex", (Argument(1, _FUTEX_WAIT_BITSET, _FUTEX_OPERATION),)),
+    ("futex", (Argument(1, _FUTEX_WAKE_BITSET, _FUTEX_OPERATION),)),
+    ("sched_yield", ()),
+    # Clocks, where the vDSO has to ask the kernel; the CPU timer; its own limits (lowering only).
+    ("clock_gettime", ()),
+    ("gettimeofday", ()),
+    ("time", ()),
+    ("setitimer", (Argument(0, _ITIMER_PROF),)),
+    ("prlimit64", (Argument(0, 0),)),
+    ("getrandom", ()),
+    ("getpid", ()),
+    ("gettid", ()),
+    # Coming back from a signal handler or a stop, and leaving.
+    ("rt_sigreturn", ()),
+    ("restart_syscall", ()),
+    ("exit", ()),
+    ("exit_group", ()),
+)
+
+#: Calls that Python and the C library make to look around. They answer "not permitted", so that a
+#: late import or a question about the terminal is an ordinary error and no death.
+PROBES: tuple[str, ...] = (
+    "open",
+    "openat",
+    "openat2",
+    "stat",
+    "lstat",
+    "fstat",
+    "newfstatat",
+    "statx",
+    "access",
+    "faccessat",
+    "faccessat2",
+    "readlink",
+    "readlinkat",
+    "getcwd",
+    "lseek",
+    "ioctl",
+    "fcntl",
+    "sysinfo",
+    "sched_getaffinity",
+    "writev",
+)
+
+
+class CompilerMissing(Exception):  # noqa: N818 (reads as a sentence where it is raised)
+    """libseccomp (libseccomp.so.2) or pyseccomp is not installed."""
+
+
+def compile_policy() -> bytes:
+    """
+    Translate `ALLOWED` and `PROBES` to raw BPF for this machine: 8 bytes an instruction.
+
+    To be called in a process that is thrown away: it loads libseccomp and alters `ctypes.util`.
+
+    Raises:
+        CompilerMissing: the library is not there.
+        OSError: libseccomp refused a row.
+    """
+    compiler = _compiler()
+    policy = compiler.SyscallFilter(compiler.KILL_PROCESS)
+    policy.set_attr(compiler.Attr.ACT_BADARCH, compiler.KILL_PROCESS)
+    for name, conditions in ALLOWED:
+        if _exists(compiler, name):
+            policy.add_rule(
+                compiler.ALLOW,
+                name,
+                *(compiler.Arg(c.index, compiler.MASKED_EQ, c.mask, c.value) for c in conditions),
+            )
+    for name in PROBES:
+        if _exists(compiler, name):
+            policy.add_rule(compiler.ERRNO(errno.EPERM), name)
+    return _exported(policy)
+
+
+def _exported(policy: Any) -> bytes:
+    # A pipe holds 64 KiB, the filter is about one; a file would need a writable directory.
+    read_end, write_end = os.pipe()
+    with open(read_end, "rb") as reading:  # noqa: PTH123 (a descriptor, not a path)
+        with open(write_end, "wb") as writing:  # noqa: PTH123
+            policy.export_bpf(writing)
+        return reading.read()
+
+
+def _compiler() -> Any:
+    # pyseccomp asks ctypes.util, which starts ldconfig or a C compiler to answer; a slim image
+    # has neither. The names are fixed by the libraries' ABI.
+    ctypes.util.find_library = {"c": None, "seccomp": "libseccomp.so.2"}.get
+    try:
+        import pyseccomp  # noqa: PLC0415 (must not be loaded in the zygote itself)
+    except (ImportError, OSError, RuntimeError) as missing:
+        raise CompilerMissing(str(missing)) from missing
+    return pyseccomp
+
+
+def _exists(compiler: Any, name: str) -> bool:
+    """Tell whether this architecture has the call; aarch64 never had open(2), stat(2) and kin."""
+    try:
+        return bool(compiler.resolve_syscall(compiler.Arch.NATIVE, name) >= 0)
+    except ValueError:
+        return False
+
+
+class _Program(ctypes.Structure):
+    """`struct sock_fprog` of linux/filter.h."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
+
+
+class Filter:
+    """Raw BPF, laid out in memory ready to load, so that a fork need prepare nothing."""
+
+    def __init__(self, instructions: bytes) -> None:
+        self.instructions = instructions
+        self._buffer = ctypes.create_string_buffer(instructions, len(instructions))
+        self._program = _Program(len(instructions) // 8, ctypes.addressof(self._buffer))
+        self._address = ctypes.addressof(self._program)
+
+    def load(self) -> None:
+        """
+        Bind this process to the filter, for good. Needs no_new_privs (or CAP_SYS_ADMIN) before.
+
+        Raises:
+            OSError: the kernel or an outer filter refused.
+        """
+        checked(prctl.call(_SET_SECCOMP, _MODE_FILTER, self._address, 0, 0), "prctl PR_SET_SECCOMP")
