@@ -41,6 +41,7 @@ class Conduct:
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._cpu_before_ms = child.cpu_ms() or 0.0
         self._began = time.monotonic()
+        self._answered: float | None = None
         self._timers: list[asyncio.TimerHandle] = []
 
     async def to_the_end(self) -> Outcome:
@@ -101,6 +102,7 @@ class Conduct:
             case Over(reason, used, allowed):
                 self._end(limit_passed(reason, used, allowed, layer="parent"))
             case Claim():
+                self._answered = time.monotonic()
                 self._stop_timers()
                 self._after(_LINGER_S, self._lingers)
 
@@ -192,10 +194,14 @@ class Conduct:
             output_bytes=min(self._session.output_bytes, limits.output_bytes),
             calls=self._session.calls,
         )
-        return Outcome(reason, usage, result, "".join(self._output), error)
+        printed = "".join(self._output)
+        return Outcome(reason, usage, result, printed, error, round(self._elapsed_s() * 1_000_000))
+
+    def _elapsed_s(self) -> float:
+        return (self._answered or time.monotonic()) - self._began
 
     def _wall_ms(self) -> int:
-        return round((time.monotonic() - self._began) * 1000)
+        return round(self._elapsed_s() * 1000)
 
     # --- small parts --------------------------------------------------------------------------
 

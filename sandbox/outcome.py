@@ -106,6 +106,7 @@ class Outcome:
 
     `result` is JSON text (`b"null"` unless `reason` is `ok`): the return value, or a JSON list
     when the script returned several. `output` is the printed text, control characters escaped.
+    `answered_us` is the time from the lease of the child to its last frame, or to its death.
     """
 
     reason: Reason
@@ -113,6 +114,7 @@ class Outcome:
     result: bytes = b"null"
     output: str = ""
     error: Fault | None = None
+    answered_us: int = 0
 
     @property
     def succeeded(self) -> bool:
