@@ -24,4 +24,4 @@ def new_id(prefix: str, *, now_ms: int | None = None) -> str:
 
 def is_id(text: str, prefix: str) -> bool:
     """Tell whether `text` has the shape of an id with this prefix."""
-    return text.startswith(f"{prefix}_") and _ID.match(text) is not None
+    return text.startswith(f"{prefix}_") and _ID.fullmatch(text) is not None

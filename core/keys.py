@@ -14,6 +14,7 @@ DONE = "ms:done"  # stream: id of each run that ended; wakes waiting requests
 INBOX = "ms:inbox"  # stream: ledger leaves not yet sequenced
 SWEEP_LOCK = "ms:sweep"
 KEYS = "ms:keys"  # hash: sha-256 of an API key -> JSON record
+READY = "ms:ready"  # text, short-lived: the last readiness check wrote it
 TENANTS = "ms:tenants"  # hash: tenant -> JSON record
 
 

@@ -1,0 +1,41 @@
+"""The composition root of the accepting side."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from api import events, health, pages, problems, runs, schema
+from api.middleware import RequestContext
+from api.services import open_services
+from core.settings import Settings
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Make the application; it connects to Redis when it starts, not before."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_services(settings) as services:
+            app.state.services = services
+            yield
+
+    app = FastAPI(
+        title="Moonsand",
+        version=version("moonsand"),
+        lifespan=lifespan,
+        docs_url=None,  # those pages load code from a foreign host
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.include_router(runs.router)
+    app.include_router(events.router)
+    app.include_router(health.router)
+    app.include_router(pages.router)
+    problems.install(app)
+    schema.install(app)
+    app.add_middleware(RequestContext)
+    return app

@@ -1,0 +1,196 @@
+"""The routes of runs: submit, show, list, cancel."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+import orjson
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel
+
+from api.auth import Reader, Writer, caller
+from api.problems import FieldError, InvalidFields
+from api.schema import submission_body
+from api.services import Services, services_of
+from api.shapes import LONG_FIELDS, RunPage
+from api.strict_json import read_json
+from api.submission import MAX_WAIT_S, nearest, take_submission
+from api.waiting import wait_for_end
+from core.errors import NotFound
+from core.ids import is_id
+from runs.model import RunRecord, State
+from tenancy.keys import KeyRecord
+
+MAX_PAGE = 200
+_MAX_CURSOR_CHARS = 200
+_PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=[,;]|$)", re.IGNORECASE)
+
+
+def only_known_parameters(request: Request, _key: Annotated[KeyRecord, Depends(caller)]) -> None:
+    """
+    Refuse query parameters that the route does not have: a misspelt filter must not go unnoticed.
+
+    Raises:
+        InvalidFields: with each unknown name and the nearest known one.
+    """
+    known = [field.alias for field in request.scope["route"].dependant.query_params]
+    wrong = [
+        FieldError(
+            parameter=name[:80],
+            detail=f"there is no such parameter; known: {', '.join(known) or 'none'}",
+            nearest=nearest(name, known),
+        )
+        for name in request.query_params
+        if name not in known
+    ]
+    if wrong:
+        raise InvalidFields(wrong[:20])
+
+
+router = APIRouter(prefix="/v1/runs", tags=["runs"], dependencies=[Depends(only_known_parameters)])
+
+
+@router.post(
+    "",
+    operation_id="submit_run",
+    summary="Run a script",
+    status_code=202,
+    openapi_extra=submission_body(),
+    responses={
+        200: {"model": RunRecord, "description": "It ended while we waited"},
+        202: {"model": RunRecord, "description": "Accepted; `Location` is its address"},
+    },
+)
+async def submit_run(request: Request, key: Writer) -> Response:
+    """Accept a run, and wait for its end when `wait_s` or `Prefer: wait=N` says so."""
+    services = services_of(request)
+    run_request, wait_s = take_submission(await read_json(request))
+    preferred = _preferred_wait_s(request)
+    record = await services.store.submit(key.tenant, run_request, key_id=key.id)
+    if wait_s is None:
+        wait_s = preferred
+    if wait_s:
+        record = await wait_for_end(services, record, wait_s)
+    headers = {"Location": f"/v1/runs/{record.id}"}
+    if preferred is not None and wait_s == preferred:
+        headers["Preference-Applied"] = f"wait={preferred}"
+    if record.status.terminal:
+        return _answer(record, 200, headers)
+    return _answer(record, 202, headers | {"Retry-After": "1"})
+
+
+@router.get(
+    "/{run_id}",
+    operation_id="get_run",
+    summary="Show a run",
+    responses={200: {"model": RunRecord, "description": "The run as it is now"}},
+)
+async def get_run(request: Request, run_id: str, key: Reader) -> Response:
+    """Show the whole record of one run, its result included when it has ended."""
+    return _answer(await find_run(services_of(request), key.tenant, run_id), 200)
+
+
+@router.get(
+    "",
+    operation_id="list_runs",
+    summary="List runs",
+    responses={200: {"model": RunPage, "description": "A page, newest first"}},
+)
+async def list_runs(
+    request: Request,
+    key: Reader,
+    state: Annotated[State | None, Query(description="Only runs in this state.")] = None,
+    cursor: Annotated[
+        str | None,
+        Query(
+            max_length=_MAX_CURSOR_CHARS,
+            description="`next_cursor` of the page before.",
+        ),
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
+) -> Response:
+    """List the tenant's runs, newest first, without results, output and calls."""
+    records, next_cursor = await services_of(request).store.page(
+        key.tenant, state=state, cursor=cursor, limit=limit
+    )
+    page = {
+        "data": [_plain(record, leave_out=LONG_FIELDS) for record in records],
+        "next_cursor": next_cursor,
+        "has_more": next_cursor is not None,
+    }
+    headers = {}
+    if next_cursor is not None:
+        query = {"state": state, "cursor": next_cursor, "limit": limit}
+        text = urlencode({name: value for name, value in query.items() if value is not None})
+        headers["Link"] = f'</v1/runs?{text}>; rel="next"'
+    return Response(orjson.dumps(page), headers=headers, media_type="application/json")
+
+
+@router.post(
+    "/{run_id}/cancel",
+    operation_id="cancel_run",
+    summary="Stop a run",
+    responses={
+        200: {"model": RunRecord, "description": "It has ended, now or before"},
+        202: {"model": RunRecord, "description": "Its worker was asked to stop it"},
+    },
+)
+async def cancel_run(request: Request, run_id: str, key: Writer) -> Response:
+    """Stop a run. Asked again, or of a run that has ended, it changes nothing."""
+    check_run_id(run_id)
+    try:
+        record = await services_of(request).store.cancel(key.tenant, run_id)
+    except NotFound:
+        raise no_such_run() from None
+    return _answer(record, 200 if record.status.terminal else 202)
+
+
+async def find_run(services: Services, tenant: str, run_id: str) -> RunRecord:
+    """
+    Give a run of this tenant.
+
+    Raises:
+        NotFound: the same words whether it never was, is gone, or is another tenant's.
+    """
+    check_run_id(run_id)
+    try:
+        return await services.store.get(tenant, run_id)
+    except NotFound:
+        raise no_such_run() from None
+
+
+def check_run_id(run_id: str) -> None:
+    """Refuse what cannot be the id of a run, before it becomes part of a Redis key."""
+    if not is_id(run_id, "run"):
+        raise no_such_run()
+
+
+def no_such_run() -> NotFound:
+    """Make the one answer to every id that this tenant may not see."""
+    return NotFound("there is no run with this id", hint="GET /v1/runs lists your runs")
+
+
+def _preferred_wait_s(request: Request) -> int | None:
+    # RFC 7240: a preference that cannot be understood is ignored, and less may be honoured.
+    found = _PREFER_WAIT.search(", ".join(request.headers.getlist("prefer")))
+    return None if found is None else min(int(found[1]), MAX_WAIT_S)
+
+
+def _answer(record: RunRecord, status: int, headers: dict[str, str] | None = None) -> Response:
+    body = orjson.dumps(_plain(record))
+    return Response(body, status_code=status, headers=headers, media_type="application/json")
+
+
+def _plain(record: RunRecord, *, leave_out: frozenset[str] = frozenset()) -> dict[str, Any]:
+    # Field by field: `model_dump` would walk and copy the whole result.
+    return {
+        name: [one.to_json() for one in value]
+        if name == "calls"
+        else value.model_dump()
+        if isinstance(value, BaseModel)
+        else value
+        for name, value in record
+        if name not in leave_out
+    }

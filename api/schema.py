@@ -1,0 +1,87 @@
+"""The OpenAPI document: FastAPI's, with our problems in place of its own error shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from api.problems import KNOWN, MEDIA_TYPE, Problem
+from api.submission import Submission
+
+_REF = "#/components/schemas/{model}"
+_EVERY_RUN_ROUTE = ("unauthenticated", "forbidden", "invalid", "internal", "unavailable")
+_MORE = {
+    "submit_run": (
+        "invalid_json",
+        "request_timeout",
+        "too_large",
+        "unsupported_media_type",
+        "quota_exceeded",
+    ),
+    "get_run": ("not_found",),
+    "cancel_run": ("not_found",),
+    "watch_run": ("not_found", "quota_exceeded"),
+}
+DESCRIPTION = (
+    "Runs untrusted Lua scripts. Every error answer is `application/problem+json` (RFC 9457); "
+    "each `type` is the address of a page that explains it."
+)
+
+
+def submission_body() -> dict[str, Any]:
+    """Describe the body of `POST /v1/runs`, which is read by hand."""
+    schema = {"$ref": _REF.format(model="Submission")}
+    return {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "parameters": [
+            {
+                "name": "Prefer",
+                "in": "header",
+                "required": False,
+                "schema": {"type": "string", "examples": ["wait=10"]},
+                "description": "`wait=N`: as `wait_s`, which wins over it (RFC 7240).",
+            }
+        ],
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Make `app` give our document."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _make(app)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _make(app: FastAPI) -> dict[str, Any]:
+    made = get_openapi(
+        title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes
+    )
+    schemas = made.setdefault("components", {}).setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for model in (Problem, Submission):
+        schema = model.model_json_schema(ref_template=_REF)
+        schemas.update(schema.pop("$defs", {}))
+        schemas[model.__name__] = schema
+    for path, methods in made["paths"].items():
+        for operation in methods.values():
+            operation["responses"].pop("422", None)
+            if path.startswith("/v1/"):
+                _add_problems(operation)
+    return made
+
+
+def _add_problems(operation: dict[str, Any]) -> None:
+    content = {MEDIA_TYPE: {"schema": {"$ref": _REF.format(model="Problem")}}}
+    codes = (*_EVERY_RUN_ROUTE, *_MORE.get(operation["operationId"], ()))
+    for code in sorted(codes, key=lambda code: KNOWN[code].status):
+        known = KNOWN[code]
+        operation["responses"].setdefault(
+            str(known.status), {"description": known.title, "content": content}
+        )

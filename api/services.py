@@ -1,0 +1,88 @@
+"""What one API process holds open, made at its start and closed at its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+
+from fastapi import Request
+from redis.asyncio import Redis
+
+from core.errors import QuotaExceeded, Unavailable
+from core.redis_client import check_server_async, connect_async
+from core.settings import Settings
+from runs.store import RunStore, Terms
+from runs.wakeups import Wakeups
+from tenancy.keys import KeyStore
+
+#: Event streams one tenant may hold open in one process; each holds a Redis connection.
+MAX_STREAMS_PER_TENANT = 64
+
+
+@dataclass(frozen=True)
+class Services:
+    """The open things; `draining` is set when the process was told to stop."""
+
+    settings: Settings
+    redis: Redis
+    keys: KeyStore
+    store: RunStore
+    wakeups: Wakeups
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
+    streams: Counter[str] = field(default_factory=Counter)
+
+    @contextmanager
+    def stream_of(self, tenant: str) -> Iterator[None]:
+        """
+        Count one open event stream.
+
+        Raises:
+            QuotaExceeded: the tenant has `MAX_STREAMS_PER_TENANT` open here.
+        """
+        if self.streams[tenant] >= MAX_STREAMS_PER_TENANT:
+            raise QuotaExceeded(
+                f"{MAX_STREAMS_PER_TENANT} event streams are open, which is all that is allowed",
+                retry_after_s=5,
+                hint="close some, or ask for the run itself",
+            )
+        self.streams[tenant] += 1
+        try:
+            yield
+        finally:
+            self.streams[tenant] -= 1
+            if not self.streams[tenant]:
+                del self.streams[tenant]
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """
+    Open all that the API needs.
+
+    Raises:
+        Unavailable: no Redis was named, it does not answer, or it is not fit for production.
+    """
+    if settings.redis_url is None:
+        raise Unavailable("no Redis was named", hint="set REDIS_URL")
+    redis = connect_async(settings.redis_url)
+    terms = Terms(
+        queue_ttl_s=settings.queue_ttl_s,
+        result_ttl_s=settings.result_ttl_s,
+        failure_ttl_s=settings.failure_ttl_s,
+    )
+    try:
+        await check_server_async(redis, settings.environment)
+        async with Wakeups(redis) as wakeups:
+            yield Services(settings, redis, KeyStore(redis), RunStore(redis, terms), wakeups)
+    finally:
+        await redis.aclose()
+
+
+def services_of(request: Request) -> Services:
+    """Give the services of the application that answers `request`."""
+    services = request.app.state.services
+    assert isinstance(services, Services)  # noqa: S101 (set before the first request)
+    return services

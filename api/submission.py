@@ -1,0 +1,129 @@
+"""The body of `POST /v1/runs`: checked name by name, so that an error says where and what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic_core import ErrorDetails
+
+from api.problems import FieldError, InvalidFields
+from api.strict_json import pointer_to
+from core.errors import Invalid
+from runs.accept import MAX_NAME_CHARS
+from runs.model import RunRequest
+from sandbox.limits import SPECS, LimitOutOfRange, check_limit
+from tenancy.grants import MAX_GRANTS, Grants
+
+MAX_WAIT_S = 30
+
+_LIMITS_SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        name: {
+            "type": "integer",
+            "minimum": spec.minimum,
+            "maximum": spec.maximum,
+            "default": spec.default,
+            "description": f"In {spec.unit}: {spec.meaning}.",
+        }
+        for name, spec in SPECS.items()
+    },
+}
+
+
+class Submission(BaseModel):
+    """A script to run, and what it may use."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    script: str = Field(description="Lua 5.4 source text, at most 256 KiB in UTF-8.")
+    input: Any = Field(default=None, description="Any JSON value; the script sees it as `input`.")
+    limits: Annotated[dict[str, int], WithJsonSchema(_LIMITS_SCHEMA)] = Field(
+        default_factory=dict, description="Only what differs from the defaults."
+    )
+    grants: list[str] | None = Field(
+        default=None,
+        max_length=MAX_GRANTS,
+        description="What the script may call, such as `mux:read` or `mux.create_asset`; "
+        "an empty list allows nothing, null all that the tenant may.",
+    )
+    seed: int | None = Field(
+        default=None, ge=0, le=2**63 - 1, description="Of `math.random`; chosen when absent."
+    )
+    name: str = Field(
+        default="script",
+        min_length=1,
+        max_length=MAX_NAME_CHARS,
+        description="Shown in lists and in the script's error messages; printable characters.",
+    )
+    wait_s: float = Field(
+        default=0,
+        ge=0,
+        le=MAX_WAIT_S,
+        description="Seconds to wait for the result before answering 202.",
+    )
+
+
+def take_submission(body: Any) -> tuple[RunRequest, float | None]:
+    """
+    Check a parsed body.
+
+    Returns:
+        The request, and the seconds to wait for its end (None when the body says nothing).
+
+    Raises:
+        InvalidFields: values that are wrong, each with its pointer and the nearest known name.
+    """
+    if not isinstance(body, dict):
+        raise Invalid("the body must be a JSON object", pointer="")
+    try:
+        given = Submission.model_validate(body)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        raise InvalidFields([_field_error(one) for one in found[:20]]) from None
+    _check_values(given)
+    wait_s = given.wait_s if "wait_s" in given.model_fields_set else None
+    return RunRequest(**given.model_dump(exclude={"wait_s"})), wait_s
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Give the known name nearest to `name`, if one is near."""
+    near = get_close_matches(name[:80], list(known), n=1, cutoff=0.5)
+    return near[0] if near else None
+
+
+def _field_error(one: ErrorDetails) -> FieldError:
+    path: Sequence[str | int] = one["loc"]
+    pointer = pointer_to(*path)
+    if one["type"] == "extra_forbidden":
+        return FieldError(
+            pointer=pointer,
+            detail=f"there is no such name; known: {', '.join(Submission.model_fields)}",
+            nearest=nearest(str(path[-1]), Submission.model_fields),
+        )
+    message = "it is missing" if one["type"] == "missing" else one["msg"].replace("Input", "it", 1)
+    return FieldError(pointer=pointer, detail=message[:1].lower() + message[1:])
+
+
+def _check_values(given: Submission) -> None:
+    wrong = []
+    if not given.name.isprintable():
+        wrong.append(FieldError(pointer="/name", detail="it must be printable characters"))
+    for name, value in given.limits.items():
+        try:
+            check_limit(name, value)
+        except LimitOutOfRange as error:
+            near = None if name in SPECS else nearest(name, SPECS)
+            pointer = pointer_to("limits", name)
+            wrong.append(FieldError(pointer=pointer, detail=str(error)[:500], nearest=near))
+    try:
+        Grants.parse(given.grants or [])
+    except Invalid as error:
+        detail = error.detail + (f"; {error.hint}" if error.hint else "")
+        wrong.append(FieldError(pointer=error.pointer, detail=detail))
+    if wrong:
+        raise InvalidFields(wrong[:20])
