@@ -59,6 +59,11 @@ class Sandbox:
         """Give what the jail consists of on this host: step to what was done."""
         return dict(self._zygote.report) if self._zygote else {}
 
+    @property
+    def zygote_pid(self) -> int:
+        """Give the zygote's process id, 0 while there is none."""
+        return self._zygote.pid if self._zygote else 0
+
     async def start(self) -> None:
         """
         Start the zygote; later calls do nothing while it lives.

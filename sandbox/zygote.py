@@ -100,6 +100,11 @@ class Zygote:
         """Tell whether there is a zygote to fork from."""
         return self._control is not None
 
+    @property
+    def pid(self) -> int:
+        """Give the process id, 0 when it is not running."""
+        return self._process.pid if self._process else 0
+
     async def start(self) -> None:
         """
         Start the process and wait until its jail stands.
