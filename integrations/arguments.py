@@ -1,0 +1,162 @@
+"""From what a script wrote to the arguments of a function, or to a refusal that helps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from integrations.argument_problems import problem_text
+from integrations.failure import NOT_SENT, CallFailed, did_you_mean, printable
+from integrations.function import Function
+
+#: How many problems of one call are named; the rest would only be noise.
+MAX_PROBLEMS = 3
+
+
+def bind(function: Function, positional: bytes, *, depth: int) -> dict[str, Any]:
+    """
+    Give the named arguments of a call, checked, with defaults filled in.
+
+    Args:
+        function: what is called.
+        positional: JSON text of the list of positional arguments. One table holds named
+            parameters; plain values are taken in the order of the parameters.
+        depth: most levels of nesting.
+
+    Raises:
+        CallFailed: `invalid_arguments`; the message names every accepted parameter.
+    """
+    given = _by_name(function, _decode(function, positional, depth))
+    for old, new in function.parameter_aliases.items():
+        if old in given:
+            given[new] = given.pop(old)
+    _refuse_unknown(function, given)
+    bound = {
+        name: fit(given[name] if name in given else schema["default"], schema)
+        for name, schema in function.properties.items()
+        if name in given or "default" in schema
+    }
+    problems = [problem_text(error) for error in function.validator.iter_errors(bound)]
+    if problems:
+        raise refusal(function, "; ".join(dict.fromkeys(problems[:MAX_PROBLEMS])))
+    return bound
+
+
+def first_argument(function: Function, positional: bytes, *, depth: int) -> Any:
+    """Give the first positional argument as it came; None when there is none."""
+    arguments = _decode(function, positional, depth)
+    return arguments[0] if arguments else None
+
+
+def refusal(function: Function, problem: str) -> CallFailed:
+    """Make the error that refuses arguments before anything was sent."""
+    accepted = ", ".join(
+        f"{name} (required)" if name in function.parameters.get("required", ()) else name
+        for name in function.properties
+    )
+    return CallFailed(
+        "invalid_arguments",
+        f"{function.full_name}: {problem}; accepted parameters: {accepted or 'none'}; {NOT_SENT}",
+    )
+
+
+def fit(value: Any, schema: Mapping[str, Any]) -> Any:
+    """
+    Give a value the JSON form its schema asks for, where Lua has only one form for two.
+
+    An empty table becomes `{}` or `[]`, and 10.0 becomes 10 where an integer is wanted.
+    """
+    kinds = _kinds(schema)
+    if value in ({}, []) and isinstance(value, dict | list):
+        wanted = kinds & {"object", "array"}
+        return ({} if wanted == {"object"} else []) if len(wanted) == 1 else value
+    if isinstance(value, dict):
+        inner = _part(schema, "properties")
+        return {key: fit(item, inner.get(key, {})) for key, item in value.items()}
+    if isinstance(value, list):
+        items = _part(schema, "items")
+        return [fit(item, items) for item in value]
+    if isinstance(value, float) and value.is_integer() and "integer" in kinds:
+        return int(value)
+    return value
+
+
+def _kinds(schema: Mapping[str, Any]) -> set[str]:
+    """Give every JSON type a schema allows, as far as it says."""
+    stated = schema.get("type", [])
+    kinds = {stated} if isinstance(stated, str) else set(stated)
+    for branch in _branches(schema):
+        kinds |= _kinds(branch)
+    return kinds
+
+
+def _part(schema: Mapping[str, Any], keyword: str) -> Mapping[str, Any]:
+    """Give a keyword's schema, from the schema itself or from its alternatives."""
+    found: dict[str, Any] = {}
+    for one in (schema, *_branches(schema)):
+        part = one.get(keyword)
+        if isinstance(part, Mapping):
+            found = {**part, **found}
+    return found
+
+
+def _branches(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [branch for word in ("anyOf", "oneOf", "allOf") for branch in schema.get(word, ())]
+
+
+def _decode(function: Function, positional: bytes, depth: int) -> list[Any]:
+    try:
+        arguments = orjson.loads(positional)
+    except orjson.JSONDecodeError:
+        raise refusal(function, "the arguments are not JSON") from None
+    if not isinstance(arguments, list):
+        raise refusal(function, "the arguments are not a list")
+    # The list of arguments itself is one level that no script wrote.
+    if deeper_than(arguments, depth + 1):
+        raise refusal(function, f"the arguments are nested deeper than {depth} levels")
+    while arguments and arguments[-1] is None:
+        arguments.pop()
+    return arguments
+
+
+def deeper_than(value: Any, depth: int) -> bool:
+    """Tell whether a JSON value has more than `depth` levels of lists and objects."""
+    level = [value]
+    for _ in range(depth):
+        level = [
+            item
+            for one in level
+            if isinstance(one, dict | list)
+            for item in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return False
+    return any(isinstance(one, dict | list) for one in level)
+
+
+def _by_name(function: Function, arguments: list[Any]) -> dict[str, Any]:
+    if not arguments:
+        return {}
+    first = arguments[0]
+    if isinstance(first, dict | list):
+        if len(arguments) > 1:
+            raise refusal(function, "give one table of named parameters, or plain values in order")
+        if isinstance(first, list) and first:
+            raise refusal(function, "the table must have named parameters, not a list of values")
+        return dict(first)
+    names = list(function.properties)
+    if len(arguments) > len(names):
+        raise refusal(function, f"{len(arguments)} values given, at most {len(names)} taken")
+    pairs = zip(names, arguments, strict=False)
+    return {name: value for name, value in pairs if value is not None}
+
+
+def _refuse_unknown(function: Function, given: Mapping[str, Any]) -> None:
+    unknown = [name for name in given if name not in function.properties]
+    if not unknown:
+        return
+    near = did_you_mean(unknown[0], function.properties)
+    shown = ", ".join(printable(name, 64) for name in unknown[:MAX_PROBLEMS])
+    raise refusal(function, f"unknown parameter {shown}{near.replace(' Did', ', did').rstrip('?')}")

@@ -1,0 +1,123 @@
+"""What can be called: every integration and function, by every name it answers to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import ValidationError
+
+from integrations.docs import Docs
+from integrations.failure import NOT_SENT, CallFailed, did_you_mean, nearest, printable
+from integrations.function import Function, Integration, vendor_integration
+from integrations.pack import Pack
+
+PACKS = Path(__file__).parent / "packs"
+
+
+class PackInvalid(Exception):
+    """A pack cannot be used; the message names the file, the place in it and what is wrong."""
+
+
+class Catalog:
+    """
+    All integrations of one process: those of packs, `docs`, and any others given.
+
+    `integrations` maps a name to its integration; `docs` holds the pages scripts can read.
+    """
+
+    def __init__(self, packed: Iterable[tuple[Pack, str]], extra: Iterable[Integration]) -> None:
+        packs = list(packed)
+        self.docs = Docs.of_packs(packs)
+        vendors = [vendor_integration(pack) for pack, _ in packs]
+        every = [self.docs.as_integration(), *vendors, *extra]
+        self.integrations: Mapping[str, Integration] = {one.name: one for one in every}
+        if len(self.integrations) != len(every):
+            raise PackInvalid("two integrations have the same name")
+        self._by_name = {one.name: one.by_name for one in every}
+
+    @classmethod
+    def load(cls, directory: Path = PACKS, *, extra: Iterable[Integration] = ()) -> Self:
+        """
+        Load every pack of a directory; `extra` adds integrations that need no pack.
+
+        Raises:
+            PackInvalid: a pack is malformed, or two have one name.
+        """
+        return cls([load_pack(path) for path in sorted(directory.glob("*.yaml"))], extra)
+
+    def function(self, integration: str, name: str) -> Function:
+        """
+        Find a function by any of its names.
+
+        Raises:
+            CallFailed: there is none; the message names those that are near.
+        """
+        known = self._by_name.get(integration)
+        shown = printable(f"{integration}.{name}", 130)
+        if known is None:
+            near = did_you_mean(integration, self.integrations)
+            raise CallFailed(
+                "unknown_integration",
+                f"Unknown integration: {printable(integration, 64)}.{near} {_SENTENCE}",
+            )
+        if name not in known:
+            near = did_you_mean(name, {alias: one.name for alias, one in known.items()})
+            raise CallFailed("unknown_function", f"Unknown function: {shown}.{near} {_SENTENCE}")
+        return known[name]
+
+    def nearest(self, name: str) -> list[str]:
+        """Give up to three full names (`mux.list_assets`) like this one, best first."""
+        every = [one for group in self.integrations.values() for one in group.functions]
+        return nearest(name, [function.full_name for function in every])
+
+
+_SENTENCE = f"{NOT_SENT[0].upper()}{NOT_SENT[1:]}."
+
+
+def load_pack(path: Path) -> tuple[Pack, str]:
+    """
+    Read one pack and its guide text.
+
+    Raises:
+        PackInvalid: the message names the file, the place in it and what is wrong.
+    """
+    try:
+        document: Any = yaml.load(path.read_text("utf-8"), Loader=_Loader)  # noqa: S506 (a safe loader)
+        pack = Pack.model_validate(document)
+        guide = (path.parent / pack.guide).read_text("utf-8")
+    except yaml.YAMLError as error:
+        place = getattr(error, "problem_mark", None)
+        line = f" line {place.line + 1}" if place else ""
+        raise PackInvalid(f"{path.name}{line}: not YAML: {getattr(error, 'problem', '')}") from None
+    except ValidationError as error:
+        raise PackInvalid(f"{path.name}: {_problems(error)}") from None
+    except OSError as error:
+        raise PackInvalid(f"{path.name}: {Path(error.filename).name} cannot be read") from None
+    if pack.name != path.stem:
+        raise PackInvalid(f"{path.name}: the file of pack `{pack.name}` must be {pack.name}.yaml")
+    return pack, guide
+
+
+class _Loader(yaml.CSafeLoader):
+    """Safe YAML that refuses a key given twice: the first would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} given twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _problems(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, problem['loc'])) or 'pack'}: {problem['msg']}"
+        for problem in error.errors(include_url=False, include_input=False)
+    )

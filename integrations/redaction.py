@@ -1,0 +1,92 @@
+"""What is shown of a call's arguments: enough to understand it, nothing that opens a door."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from typing import Any
+
+import orjson
+
+REDACTED = "[redacted]"
+#: Longest text and longest whole of a preview, in characters.
+MAX_TEXT = 200
+MAX_PREVIEW = 2_000
+_MAX_ITEMS = 20
+_MAX_DEPTH = 6
+#: A key with one of these in its name, whatever its case and separators, holds a secret.
+_SECRET_WORDS = (
+    "secret", "password", "passwd", "passphrase", "token", "apikey", "accesskey", "privatekey",
+    "authorization", "cookie", "credential", "salt", "signature", "streamkey",
+)  # fmt: skip
+_URL_QUERY = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^\s?#]*)[?#]\S*", re.IGNORECASE)
+_URL_USER = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^\s/@?#]*@", re.IGNORECASE)
+#: A credential shorter than this is not searched for: it would be found in every other word.
+_LEAST_SECRET = 6
+
+
+def preview(arguments: Any, secret_keys: Collection[str]) -> str:
+    """
+    Give arguments as short JSON text: secret keys redacted, URLs without query, long parts cut.
+
+    `secret_keys` are names beyond those that are always taken for secrets.
+    """
+    extra = frozenset(_plain(key) for key in secret_keys)
+    text = orjson.dumps(_shown(arguments, extra, _MAX_DEPTH)).decode()
+    return text if len(text) <= MAX_PREVIEW else f"{text[: MAX_PREVIEW - 3]}..."
+
+
+def scrub(body: bytes, value: Any, secrets: Iterable[str]) -> bytes:
+    """
+    Give `body`, the JSON text of `value`, with every credential in it replaced.
+
+    A vendor that echoes what we sent must not carry a credential into a script or a tape.
+    """
+    wanted = [one for one in secrets if len(one) >= _LEAST_SECRET]
+    if not any(orjson.dumps(one)[1:-1] in body for one in wanted):
+        return body
+    return orjson.dumps(_replaced(value, wanted))
+
+
+def scrub_text(text: str, secrets: Iterable[str]) -> str:
+    """Give a text with every credential in it replaced."""
+    for one in secrets:
+        if len(one) >= _LEAST_SECRET:
+            text = text.replace(one, REDACTED)
+    return text
+
+
+def _replaced(value: Any, secrets: list[str]) -> Any:
+    if isinstance(value, str):
+        return scrub_text(value, secrets)
+    if isinstance(value, list):
+        return [_replaced(item, secrets) for item in value]
+    if isinstance(value, dict):
+        return {scrub_text(key, secrets): _replaced(item, secrets) for key, item in value.items()}
+    return value
+
+
+def _plain(key: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", key[:64].lower())
+
+
+def _is_secret(key: str, extra: frozenset[str]) -> bool:
+    plain = _plain(key)
+    return plain in extra or any(word in plain for word in _SECRET_WORDS)
+
+
+def _shown(value: Any, extra: frozenset[str], depth: int) -> Any:
+    if isinstance(value, str):
+        cut = value if len(value) <= MAX_TEXT else f"{value[: MAX_TEXT - 3]}..."
+        return _URL_USER.sub(r"\g<scheme>", _URL_QUERY.sub(rf"\g<head>?{REDACTED}", cut))
+    if isinstance(value, dict | list) and depth == 0:
+        return "..."
+    if isinstance(value, dict):
+        kept = list(value.items())[:_MAX_ITEMS]
+        return {
+            key[:64]: REDACTED if _is_secret(key, extra) else _shown(item, extra, depth - 1)
+            for key, item in kept
+        }
+    if isinstance(value, list):
+        return [_shown(item, extra, depth - 1) for item in value[:_MAX_ITEMS]]
+    return value

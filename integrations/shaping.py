@@ -1,0 +1,34 @@
+"""From a vendor's body to the value a script sees: the same, with what the pack adds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from integrations.pack import Response, Rows
+
+
+def shaped(value: Any, response: Response) -> Any:
+    """Give the value with the columns the pack adds to its rows; the given value is changed."""
+    if response.rows is not None:
+        _add_columns(value, response.rows)
+    return value
+
+
+def at(value: Any, pointer: str) -> Any:
+    """Give what stands at a place of a JSON value (`error.type`), or None."""
+    for key in pointer.split("."):
+        if not isinstance(value, dict):
+            return None
+        value = value.get(key)
+    return value
+
+
+def _add_columns(value: Any, rows: Rows) -> None:
+    found = at(value, rows.at)
+    for row in found if isinstance(found, list) else ():
+        if not isinstance(row, dict):
+            continue
+        for name, column in rows.add.items():
+            if row.get(name) is None:
+                values = (row.get(key) for key in column.first)
+                row[name] = next((one for one in values if one is not None), column.default)

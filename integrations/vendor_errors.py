@@ -1,0 +1,122 @@
+"""From a vendor's refusal, or its silence, to the error a script sees."""
+
+from __future__ import annotations
+
+import email.utils
+import math
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+from core.calls import Effect, EffectClass
+from integrations.failure import NOT_SENT, CallFailed, printable
+from integrations.function import Function
+from integrations.pack import Pack
+from integrations.redaction import scrub_text
+from integrations.shaping import at
+from integrations.vendor_http import Answer, NoAnswer, NoAnswerKind
+
+#: Statuses that say the vendor did not do it and may do it later.
+BUSY = frozenset({429, 503})
+#: Statuses that leave open whether the vendor did it: something in between gave up waiting.
+_UNDECIDED = frozenset({502, 504})
+_CODES = {
+    400: "bad_request", 401: "unauthorized", 403: "forbidden", 404: "not_found", 409: "conflict",
+    422: "invalid", 429: "rate_limited",
+}  # fmt: skip
+_MAX_CODE = 100
+
+
+def refused(
+    function: Function, pack: Pack, answer: Answer, secrets: Sequence[str], now_s: float
+) -> CallFailed:
+    """Make the error for an answer that is no success; `now_s` is Unix time in seconds."""
+    status = answer.status
+    code, words = _said(pack, answer)
+    if 300 <= status < 400:
+        code, words = "redirect_refused", "answered with a redirect, and none is followed"
+    hint = pack.errors.hints.get(status)
+    text = f"{function.full_name}: {status} {code}: {words}{f' ({hint})' if hint else ''}"
+    undecided = status in _UNDECIDED and function.effect_class is EffectClass.WRITE
+    again = status in BUSY or (status >= 500 and function.effect_class is EffectClass.READ)
+    return CallFailed(
+        scrub_text(code, secrets),
+        scrub_text(text, secrets),
+        effect=Effect.UNKNOWN if undecided else Effect.FAILED,
+        status=status,
+        retry_after_s=retry_after_s(answer, now_s),
+        request_id=_request_id(pack, answer, secrets),
+        retriable=again,
+    )
+
+
+def silent(function: Function, pack: Pack, why: NoAnswer) -> CallFailed:
+    """Make the error for an exchange that ended without a whole answer."""
+    write = function.effect_class is EffectClass.WRITE
+    words, code = _SILENCE[why.kind]
+    text = f"{function.full_name}: {words.format(vendor=pack.title)}"
+    if not why.sent:
+        return CallFailed(code, f"{text}; {NOT_SENT}", retriable=True)
+    if why.status is not None and why.status < 300:
+        # The head of the answer said it was done; only its body could not be used.
+        effect = Effect.SUCCEEDED if write else Effect.FAILED
+        done = "; the call itself succeeded" if write else ""
+        return CallFailed(code, f"{text}{done}", effect=effect, status=why.status)
+    if write and (why.status is None or why.status >= 500):
+        text += "; it was sent and may have been done"
+        return CallFailed(code, text, effect=Effect.UNKNOWN)
+    return CallFailed(code, text, status=why.status, retriable=True)
+
+
+_SILENCE = {
+    NoAnswerKind.UNREACHABLE: ("{vendor} cannot be reached", "unreachable"),
+    NoAnswerKind.TIMEOUT: ("{vendor} did not answer in time", "timeout"),
+    NoAnswerKind.DROPPED: ("{vendor} closed the connection before its answer was whole", "dropped"),
+    NoAnswerKind.TOO_LARGE: ("the reply of {vendor} is larger than allowed", "reply_too_large"),
+    NoAnswerKind.UNREADABLE: ("the reply of {vendor} cannot be read", "invalid_reply"),
+}
+
+
+def retry_after_s(answer: Answer, now_s: float) -> float | None:
+    """Give the seconds a vendor asks to wait, from a number or a date; None when it says none."""
+    text = answer.headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return float(text)
+    try:
+        wait_s = email.utils.parsedate_to_datetime(text).timestamp() - now_s
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return max(0.0, math.ceil(wait_s))
+
+
+def _said(pack: Pack, answer: Answer) -> tuple[str, str]:
+    fallback = _CODES.get(answer.status, f"http_{answer.status}")
+    try:
+        body: Any = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        body = None
+    code = at(body, pack.errors.code) if pack.errors.code else None
+    words = at(body, pack.errors.message) if pack.errors.message else None
+    if isinstance(words, list):
+        words = "; ".join(one for one in words[:10] if isinstance(one, str))
+    if not isinstance(words, str) or not words.strip():
+        words = _phrase(answer.status)
+    if not isinstance(code, str | int) or isinstance(code, bool) or not str(code).strip():
+        code = fallback
+    return printable(str(code), _MAX_CODE), printable(words)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "refused without words"
+
+
+def _request_id(pack: Pack, answer: Answer, secrets: Sequence[str]) -> str | None:
+    for name in pack.errors.request_id_headers:
+        if value := answer.headers.get(name):
+            return scrub_text(printable(value, 128), secrets)
+    return None

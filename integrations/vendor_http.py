@@ -1,0 +1,212 @@
+"""
+One HTTP exchange with a vendor: bounded in time and bytes, without redirects, cookies or proxies.
+
+It sends once. Whether to send again is for the caller, who is told if a byte had left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import zlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
+
+import httpx2
+
+from integrations.pack import Timeouts
+from integrations.request import VendorRequest
+
+USER_AGENT = "moonsand"
+#: What is kept of an error's body; a longer one is cut, since it is only read for its message.
+MAX_ERROR_BYTES = 64 * 1024
+MAX_CONNECTIONS = 100
+#: Seconds an idle connection is kept: shorter than servers do, so that a request hardly ever goes
+#: out on a connection that is just being closed at the other end.
+_KEEPALIVE_S = 4.0
+_INFLATE_STEP = 64 * 1024
+
+
+class NoAnswerKind(StrEnum):
+    """Why there is no answer that can be used."""
+
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    DROPPED = "dropped"
+    TOO_LARGE = "too_large"
+    UNREADABLE = "unreadable"
+
+
+class NoAnswer(Exception):
+    """
+    The exchange did not end with a whole answer.
+
+    `sent` tells whether a byte of the request may have left; `status` is there when the head of
+    the answer came and only its body could not be used.
+    """
+
+    def __init__(self, kind: NoAnswerKind, *, sent: bool, status: int | None = None) -> None:
+        super().__init__(kind.value)
+        self.kind = kind
+        self.sent = sent
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer. `headers` has lower-case names; `body` is decompressed."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far one exchange got, as seen from outside while it is under way."""
+
+    sent: bool = False
+    status: int | None = None
+
+    async def trace(self, event: str, _: Any) -> None:
+        """Take an event of the HTTP client. From this one on, bytes may be on the wire."""
+        if event.endswith("send_request_headers.started"):
+            self.sent = True
+
+
+@dataclass(slots=True)
+class VendorHttp:
+    """
+    The pool of connections to all vendors, one a process and event loop.
+
+    `max_connections` bounds how many are open at once; further calls wait within their time.
+    """
+
+    max_connections: int = MAX_CONNECTIONS
+    _client: httpx2.AsyncClient | None = field(default=None, repr=False)
+
+    async def exchange(
+        self,
+        request: VendorRequest,
+        timeouts: Timeouts,
+        *,
+        within_s: float,
+        max_bytes: int,
+        progress: Progress,
+    ) -> Answer:
+        """
+        Send a request once and give its answer.
+
+        Args:
+            request: what to send.
+            timeouts: seconds to connect and between two pieces of the reply.
+            within_s: seconds the whole exchange may take.
+            max_bytes: longest decompressed body of a success; of an error less is kept.
+            progress: filled in while the exchange is under way.
+
+        Raises:
+            NoAnswer: there is no whole answer.
+        """
+        try:
+            async with asyncio.timeout(within_s):
+                return await self._exchange(request, timeouts, max_bytes, progress)
+        except (TimeoutError, httpx2.TimeoutException):
+            kind = NoAnswerKind.TIMEOUT
+        except (httpx2.HTTPError, httpx2.StreamError, OSError):
+            kind = NoAnswerKind.DROPPED if progress.sent else NoAnswerKind.UNREACHABLE
+        # Raised outside the handler: the client's own exceptions hold the request and its headers.
+        raise NoAnswer(kind, sent=progress.sent, status=progress.status)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    async def _exchange(
+        self, request: VendorRequest, timeouts: Timeouts, max_bytes: int, progress: Progress
+    ) -> Answer:
+        outgoing = httpx2.Request(
+            request.method,
+            request.url,
+            headers={
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip",
+                "User-Agent": USER_AGENT,
+                "Authorization": request.authorization.reveal(),
+                **request.headers,
+            },
+            content=request.body,
+            extensions={
+                "timeout": httpx2.Timeout(
+                    timeouts.read_s, connect=timeouts.connect_s, pool=timeouts.connect_s
+                ).as_dict(),
+                "trace": progress.trace,
+            },
+        )
+        response = await self._pool().send(outgoing, stream=True, follow_redirects=False)
+        try:
+            progress.status = response.status_code
+            success = response.status_code < 300
+            body = await _body(response, max_bytes if success else MAX_ERROR_BYTES, progress)
+        finally:
+            await response.aclose()
+        return Answer(response.status_code, dict(response.headers), body)
+
+    def _pool(self) -> httpx2.AsyncClient:
+        if self._client is None:
+            for name in ("httpx2", "httpcore2"):
+                # Their lines hold URLs and headers, which are not ours to write into logs.
+                logging.getLogger(name).setLevel(logging.WARNING)
+            self._client = httpx2.AsyncClient(
+                trust_env=False,
+                follow_redirects=False,
+                # One pool serves all tenants: a cookie of one must not go out with another's call.
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+                limits=httpx2.Limits(
+                    max_connections=self.max_connections,
+                    max_keepalive_connections=self.max_connections,
+                    keepalive_expiry=_KEEPALIVE_S,
+                ),
+            )
+        return self._client
+
+
+async def _body(response: httpx2.Response, max_bytes: int, progress: Progress) -> bytes:
+    """Read a body, never holding more than `max_bytes` and one piece of it."""
+    pieces = bytearray()
+    cut = response.status_code >= 300
+    async for piece in _decompressed(response, progress):
+        pieces += piece
+        if len(pieces) > max_bytes:
+            if cut:
+                break
+            raise NoAnswer(NoAnswerKind.TOO_LARGE, sent=True, status=progress.status)
+    return bytes(pieces[:max_bytes])
+
+
+async def _decompressed(response: httpx2.Response, progress: Progress) -> AsyncIterator[bytes]:
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding in {"", "identity"}:
+        async for piece in response.aiter_raw():
+            yield piece
+        return
+    if encoding not in {"gzip", "x-gzip"}:
+        raise NoAnswer(NoAnswerKind.UNREADABLE, sent=True, status=progress.status)
+    # The client's own decoder inflates a whole piece at once, a thousand times its size if the
+    # vendor likes; this one gives a little at a time, so that the cap is met on the way.
+    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    async for piece in response.aiter_raw():
+        waiting = piece
+        while waiting:
+            try:
+                inflated = inflater.decompress(waiting, _INFLATE_STEP)
+            except zlib.error:
+                raise NoAnswer(NoAnswerKind.UNREADABLE, sent=True, status=progress.status) from None
+            yield inflated
+            waiting = inflater.unconsumed_tail
+    if not inflater.eof:
+        raise NoAnswer(NoAnswerKind.UNREADABLE, sent=True, status=progress.status)
