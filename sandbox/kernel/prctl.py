@@ -11,13 +11,13 @@ import signal
 
 from sandbox.kernel.libc import checked, function, system_call
 
-_SET_PDEATHSIG = 1
+SET_PDEATHSIG = 1
 _GET_DUMPABLE = 3
 _SET_DUMPABLE = 4
 _SET_NO_NEW_PRIVS = 38
 _GET_NO_NEW_PRIVS = 39
 
-_LAST_DESCRIPTOR = 0xFFFFFFFF
+LAST_DESCRIPTOR = 0xFFFFFFFF
 
 # prctl(2) is variadic and reads unsigned longs: without the types, ctypes would pass ints and
 # leave the upper halves to chance, which some options refuse as EINVAL.
@@ -41,7 +41,7 @@ def die_with_parent() -> None:
 
     Not inherited by a fork, and cleared by a change of user.
     """
-    checked(call(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl PR_SET_PDEATHSIG")
+    checked(call(SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl PRSET_PDEATHSIG")
 
 
 def set_dumpable(*, allowed: bool) -> None:
@@ -54,13 +54,6 @@ def is_dumpable() -> bool:
     return checked(call(_GET_DUMPABLE, 0, 0, 0, 0), "prctl PR_GET_DUMPABLE") != 0
 
 
-def close_all_but(keep: int) -> None:
-    """Close every descriptor except *keep*, in two calls however many are open."""
-    if keep > 0:
-        checked(_close_range(0, keep - 1, 0), "close_range")
-    checked(_close_range(keep + 1, _LAST_DESCRIPTOR, 0), "close_range")
-
-
 def close_between(first: int, last: int) -> None:
     """Close the descriptors *first* to *last*, both included; an empty range is fine."""
     if first <= last:
@@ -69,4 +62,4 @@ def close_between(first: int, last: int) -> None:
 
 def close_from(first: int) -> None:
     """Close every descriptor from *first* on."""
-    close_between(first, _LAST_DESCRIPTOR)
+    close_between(first, LAST_DESCRIPTOR)

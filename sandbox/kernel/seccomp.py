@@ -18,22 +18,20 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.kernel import prctl
-from sandbox.kernel.libc import checked
-
 #: Architectures whose list has been tried.
 ARCHITECTURES = ("x86_64", "aarch64")
 
-_SET_SECCOMP = 22
-_MODE_FILTER = 2
+#: prctl(SET_FILTER, MODE_FILTER, address of a `Program`) binds a process to a filter, for good.
+SET_FILTER, MODE_FILTER = 22, 2
 
 _PROT_EXEC = 0x4
 _MAP_HUGETLB = 0x40000
 _ITIMER_PROF = 2
-_MADV_DONTNEED, _MADV_FREE = 4, 8
-# The operation is what remains of a futex argument without PRIVATE_FLAG and CLOCK_REALTIME.
-_FUTEX_OPERATION = 0xFFFF_FE7F
-_FUTEX_WAIT, _FUTEX_WAKE, _FUTEX_WAIT_BITSET, _FUTEX_WAKE_BITSET = 0, 1, 9, 10
+_MADV_DONTNEED = 4
+# FUTEX_WAIT is 0 and FUTEX_WAKE 1: nothing may remain without bit 0, PRIVATE and CLOCK_REALTIME.
+_FUTEX_OTHERS = 0xFFFF_FE7E
+# Arguments that the kernel takes as a 32-bit int; it ignores the upper half, and so does the row.
+_INT = 0xFFFF_FFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,7 @@ class Argument:
 
     index: int
     value: int
-    mask: int = 0xFFFF_FFFF_FFFF_FFFF
+    mask: int = _INT
 
 
 _NOT_EXECUTABLE = Argument(2, 0, _PROT_EXEC)
@@ -61,12 +59,8 @@ ALLOWED: tuple[tuple[str, tuple[Argument, ...]], ...] = (
     ("munmap", ()),
     ("mremap", ()),
     ("madvise", (Argument(2, _MADV_DONTNEED),)),
-    ("madvise", (Argument(2, _MADV_FREE),)),
-    # The interpreter's own locks. None of the requeue and priority operations.
-    ("futex", (Argument(1, _FUTEX_WAIT, _FUTEX_OPERATION),)),
-    ("futex", (Argument(1, _FUTEX_WAKE, _FUTEX_OPERATION),)),
-    ("futex", (Argument(1, _FUTEX_WAIT_BITSET, _FUTEX_OPERATION),)),
-    ("futex", (Argument(1, _FUTEX_WAKE_BITSET, _FUTEX_OPERATION),)),
+    # One thread: its locks are free, and pthread_once(3) wakes nobody. No requeue, no priority.
+    ("futex", (Argument(1, 0, _FUTEX_OTHERS),)),
     ("sched_yield", ()),
     # Clocks, where the vDSO has to ask the kernel; the CPU timer; its own limits (lowering only).
     ("clock_gettime", ()),
@@ -110,7 +104,7 @@ PROBES: tuple[str, ...] = (
 )
 
 
-class CompilerMissing(Exception):  # noqa: N818 (reads as a sentence where it is raised)
+class CompilerMissing(Exception):
     """libseccomp (libseccomp.so.2) or pyseccomp is not installed."""
 
 
@@ -127,6 +121,8 @@ def compile_policy() -> bytes:
     compiler = _compiler()
     policy = compiler.SyscallFilter(compiler.KILL_PROCESS)
     policy.set_attr(compiler.Attr.ACT_BADARCH, compiler.KILL_PROCESS)
+    # A binary tree: on loading, the kernel tries the filter on each of some 470 numbers.
+    policy.set_attr(compiler.Attr.CTL_OPTIMIZE, 2)
     for name, conditions in ALLOWED:
         if _exists(compiler, name):
             policy.add_rule(
@@ -152,7 +148,8 @@ def _exported(policy: Any) -> bytes:
 def _compiler() -> Any:
     # pyseccomp asks ctypes.util, which starts ldconfig or a C compiler to answer; a slim image
     # has neither. The names are fixed by the libraries' ABI.
-    ctypes.util.find_library = {"c": None, "seccomp": "libseccomp.so.2"}.get
+    known = {"c": None, "seccomp": "libseccomp.so.2"}
+    setattr(ctypes.util, "find_library", known.get)  # noqa: B010 (no type fits its overloads)
     try:
         import pyseccomp  # noqa: PLC0415 (must not be loaded in the zygote itself)
     except (ImportError, OSError, RuntimeError) as missing:
@@ -168,26 +165,11 @@ def _exists(compiler: Any, name: str) -> bool:
         return False
 
 
-class _Program(ctypes.Structure):
-    """`struct sock_fprog` of linux/filter.h."""
+class Program(ctypes.Structure):
+    """`struct sock_fprog` of linux/filter.h: raw BPF laid out in memory, ready to load."""
 
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
 
-
-class Filter:
-    """Raw BPF, laid out in memory ready to load, so that a fork need prepare nothing."""
-
     def __init__(self, instructions: bytes) -> None:
-        self.instructions = instructions
-        self._buffer = ctypes.create_string_buffer(instructions, len(instructions))
-        self._program = _Program(len(instructions) // 8, ctypes.addressof(self._buffer))
-        self._address = ctypes.addressof(self._program)
-
-    def load(self) -> None:
-        """
-        Bind this process to the filter, for good. Needs no_new_privs (or CAP_SYS_ADMIN) before.
-
-        Raises:
-            OSError: the kernel or an outer filter refused.
-        """
-        checked(prctl.call(_SET_SECCOMP, _MODE_FILTER, self._address, 0, 0), "prctl PR_SET_SECCOMP")
+        self.buffer = ctypes.create_string_buffer(instructions, len(instructions))
+        super().__init__(len(instructions) // 8, ctypes.addressof(self.buffer))
