@@ -25,7 +25,7 @@ help: ## Show what can be made
 
 $(UV):
 	@echo "Fetching uv into .tools/ ..."
-	@$(PYTHON) -m pip install -q --target .tools 'uv>=0.13.9,<1'
+	@$(PYTHON) -m pip install -qq --target .tools 'uv>=0.13.9,<1'
 
 $(READY): uv.lock pyproject.toml | $(UV)
 	@echo "Installing what uv.lock names into .venv/ ..."

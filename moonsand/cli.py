@@ -1,0 +1,73 @@
+"""
+The `moonsand` command.
+
+Each command's own module imports what is heavy inside the command, so that `--help` and errors
+come at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from core.errors import Refused, ServiceError
+from moonsand.commands import keys, local, remote, run, service
+from moonsand.exits import Exit, UsageFault
+from moonsand.terminal import write_error
+
+app = typer.Typer(
+    name="moonsand",
+    help="Runs untrusted Lua for AI agents, safely, at scale, with proof of what happened.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (
+    run.run,
+    service.serve,
+    service.api,
+    service.worker,
+    remote.submit,
+    remote.logs,
+    remote.cancel,
+    remote.runs,
+    local.doctor,
+    local.stubs,
+    local.demo,
+    local.version,
+):
+    app.command(command.__name__)(command)
+app.add_typer(keys.app, name="keys")
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and leave with its exit code; every error of ours is one line."""
+    try:
+        code = app(list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
+    except UsageFault as fault:
+        code = _complain(str(fault), Exit.USAGE)
+    except TyperException as error:  # an unknown option, a value out of range, a missing argument
+        code = _complain(error.format_message(), Exit.USAGE)
+    except ServiceError as error:
+        code = _complain(error.detail, Exit.USAGE if isinstance(error, Refused) else Exit.OURS)
+        if error.hint:
+            write_error(f"hint: {error.hint}")
+    except (typer.Abort, KeyboardInterrupt):
+        code = Exit.INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has left
+        sys.stdout = None
+        code = Exit.FAILED
+    except Exception:  # noqa: BLE001 (the last resort: a bug of ours, and it must say so)
+        traceback.print_exc()
+        code = _complain("internal error; the lines above say where", Exit.OURS)
+    sys.exit(int(code or 0))
+
+
+def _complain(message: str, code: Exit) -> Exit:
+    write_error(f"moonsand: {' '.join(message.split())}")
+    return code

@@ -1,0 +1,256 @@
+"""
+Clients of the HTTP API: `Client` and, with the same methods, `AsyncClient`.
+
+```python
+with moonsand.Client("http://127.0.0.1:8420", key) as client:
+    run = client.submit("return 1 + 1", wait_s=30)
+    print(run.result)
+```
+
+Errors are those of `core.errors`, such as `NotFound`. A request is sent once; only event streams,
+which change nothing, are taken up again where they broke off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from types import TracebackType
+from typing import Any, Self, TypedDict, TypeVar, Unpack
+
+import httpx2
+
+from core.errors import Unavailable
+from moonsand import exchange
+from moonsand.exchange import Ask, Event, Page
+from runs.model import RunRecord, RunRequest, State
+
+T = TypeVar("T")
+
+DEFAULT_URL = "http://127.0.0.1:8420"
+
+_RECONNECTS = 5
+_RECONNECT_S = 0.5
+_EVENT_SILENCE_S = 60.0  # the API sends a comment at least every 15 s
+
+
+class _Options:
+    """What both clients are made of."""
+
+    def __init__(self, url: str = DEFAULT_URL, key: str | None = None) -> None:
+        self.url = url.rstrip("/")
+        headers = {"User-Agent": "moonsand"}
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        # No proxy from the environment: a key for a loopback address must not leave the machine.
+        self._http_options: dict[str, Any] = {
+            "base_url": self.url,
+            "headers": headers,
+            "trust_env": False,
+        }
+
+
+class SubmitOptions(TypedDict, total=False):
+    """What a submission may say beside the script; `RunRequest` tells what each means."""
+
+    input: Any
+    limits: dict[str, int]
+    grants: list[str] | None
+    seed: int | None
+    name: str
+
+
+class Client(_Options):
+    """A client that blocks. Close it, or use it in `with`."""
+
+    def __init__(self, url: str = DEFAULT_URL, key: str | None = None) -> None:
+        super().__init__(url, key)
+        self._http = httpx2.Client(**self._http_options)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        """Give the client."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def submit(
+        self, script: str, *, wait_s: float = 0, **options: Unpack[SubmitOptions]
+    ) -> RunRecord:
+        """
+        Submit a script; wait up to `wait_s` (0 to 30) seconds for its end.
+
+        Raises:
+            Refused: the API does not take it. Unavailable: the API cannot be reached.
+        """
+        return self.submit_request(RunRequest(script=script, **options), wait_s)
+
+    def submit_request(self, request: RunRequest, wait_s: float = 0) -> RunRecord:
+        """Submit a request that was built elsewhere, as `submit` does."""
+        return self._ask(exchange.submit(request, wait_s))
+
+    def get(self, run_id: str) -> RunRecord:
+        """Give one run as it is now."""
+        return self._ask(exchange.get(run_id))
+
+    def cancel(self, run_id: str) -> RunRecord:
+        """Ask for the end of a run; it may end otherwise before the request arrives."""
+        return self._ask(exchange.cancel(run_id))
+
+    def list(
+        self, *, state: State | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page:
+        """Give some runs, newest first."""
+        return self._ask(exchange.page(state, cursor, limit))
+
+    def wait(self, run_id: str) -> RunRecord:
+        """Wait until a run has ended and give it."""
+        for _ in self.events(run_id):
+            pass
+        return self.get(run_id)
+
+    def events(self, run_id: str, *, after: str | None = None) -> Iterator[Event]:
+        """
+        Give the events of a run as they happen, from the first or from `after`, until it ends.
+
+        Raises:
+            Unavailable: the stream broke off and could not be taken up again.
+        """
+        broken = 0
+        while True:
+            try:
+                for event in self._stream(run_id, after):
+                    after, broken = event.id or after, 0
+                    yield event
+                    if event.last:
+                        return
+            except exchange.NothingMore:
+                return
+            except (httpx2.TransportError, Unavailable) as error:
+                if broken >= _RECONNECTS:
+                    raise exchange.no_connection(self.url, error) from error
+            broken += 1
+            time.sleep(_RECONNECT_S * broken)
+
+    def _stream(self, run_id: str, after: str | None) -> Iterator[Event]:
+        headers = {"Last-Event-ID": after} if after else {}
+        path = f"/v1/runs/{run_id}/events"
+        with self._http.stream("GET", path, headers=headers, timeout=_EVENT_SILENCE_S) as response:
+            if not exchange.is_stream(response):
+                response.read()
+                raise exchange.problem_of(response)
+            for event in httpx2.EventSource(response):
+                yield exchange.read_event(event)
+
+    def _ask(self, ask: Ask[T]) -> T:
+        try:
+            response = self._http.request(
+                ask.method, ask.path, json=ask.json, params=ask.params, timeout=ask.timeout_s
+            )
+        except httpx2.TransportError as error:
+            raise exchange.no_connection(self.url, error) from error
+        return exchange.read_answer(ask, response)
+
+
+class AsyncClient(_Options):
+    """A client for asyncio. Close it, or use it in `async with`."""
+
+    def __init__(self, url: str = DEFAULT_URL, key: str | None = None) -> None:
+        super().__init__(url, key)
+        self._http = httpx2.AsyncClient(**self._http_options)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        """Give the client."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        await self.aclose()
+
+    async def submit(
+        self, script: str, *, wait_s: float = 0, **options: Unpack[SubmitOptions]
+    ) -> RunRecord:
+        """Submit a script, as `Client.submit` does."""
+        return await self.submit_request(RunRequest(script=script, **options), wait_s)
+
+    async def submit_request(self, request: RunRequest, wait_s: float = 0) -> RunRecord:
+        """Submit a request that was built elsewhere, as `Client.submit_request` does."""
+        return await self._ask(exchange.submit(request, wait_s))
+
+    async def get(self, run_id: str) -> RunRecord:
+        """Give one run as it is now."""
+        return await self._ask(exchange.get(run_id))
+
+    async def cancel(self, run_id: str) -> RunRecord:
+        """Ask for the end of a run, as `Client.cancel` does."""
+        return await self._ask(exchange.cancel(run_id))
+
+    async def list(
+        self, *, state: State | None = None, cursor: str | None = None, limit: int = 50
+    ) -> Page:
+        """Give some runs, newest first."""
+        return await self._ask(exchange.page(state, cursor, limit))
+
+    async def wait(self, run_id: str) -> RunRecord:
+        """Wait until a run has ended and give it."""
+        async for _ in self.events(run_id):
+            pass
+        return await self.get(run_id)
+
+    async def events(self, run_id: str, *, after: str | None = None) -> AsyncIterator[Event]:
+        """Give the events of a run until it ends, as `Client.events` does."""
+        broken = 0
+        while True:
+            try:
+                async for event in self._stream(run_id, after):
+                    after, broken = event.id or after, 0
+                    yield event
+                    if event.last:
+                        return
+            except exchange.NothingMore:
+                return
+            except (httpx2.TransportError, Unavailable) as error:
+                if broken >= _RECONNECTS:
+                    raise exchange.no_connection(self.url, error) from error
+            broken += 1
+            await asyncio.sleep(_RECONNECT_S * broken)
+
+    async def _stream(self, run_id: str, after: str | None) -> AsyncIterator[Event]:
+        headers = {"Last-Event-ID": after} if after else {}
+        path = f"/v1/runs/{run_id}/events"
+        stream = self._http.stream("GET", path, headers=headers, timeout=_EVENT_SILENCE_S)
+        async with stream as response:
+            if not exchange.is_stream(response):
+                await response.aread()
+                raise exchange.problem_of(response)
+            async for event in httpx2.EventSource(response):
+                yield exchange.read_event(event)
+
+    async def _ask(self, ask: Ask[T]) -> T:
+        try:
+            response = await self._http.request(
+                ask.method, ask.path, json=ask.json, params=ask.params, timeout=ask.timeout_s
+            )
+        except httpx2.TransportError as error:
+            raise exchange.no_connection(self.url, error) from error
+        return exchange.read_answer(ask, response)

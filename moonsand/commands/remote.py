@@ -1,0 +1,154 @@
+"""`moonsand submit`, `logs`, `cancel`, `runs`: the HTTP API from the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from moonsand import connection
+from moonsand import script_options as options
+from moonsand.exits import Exit, of_result
+from moonsand.terminal import safe, write_end, write_error, write_output
+from runs.model import RunRecord, RunRequest, RunResult, State
+
+if TYPE_CHECKING:
+    from moonsand.client import AsyncClient
+    from moonsand.exchange import Event
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, `run_...`.")]
+
+
+def submit(
+    file: options.File = None,
+    code: options.Code = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end.")] = False,
+    input: options.Input = None,
+    as_json: options.AsJson = False,
+    grant: options.Grant = None,
+    instructions: options.Instructions = None,
+    memory_mb: options.MemoryMb = None,
+    cpu_ms: options.CpuMs = None,
+    wall_s: options.WallS = None,
+    output_kb: options.OutputKb = None,
+    calls: options.Calls = None,
+    seed: options.Seed = None,
+    url: connection.Url = None,
+    key: connection.Key = None,
+) -> int:
+    """
+    Submit a script to a service; print the run's id, or with --wait follow it to its end.
+
+    Exit code with --wait: 0 succeeded, 1 the script failed, 2 nothing was run, 3 our fault.
+    """
+    request = options.build_request(
+        options.Source(file, code, input),
+        options.LimitOptions(instructions, memory_mb, cpu_ms, wall_s, output_kb, calls),
+        grants=grant,
+        seed=seed,
+    )
+    return asyncio.run(_submit(request, connection.open_client(url, key), wait, as_json))
+
+
+async def _submit(request: RunRequest, client: AsyncClient, wait: bool, as_json: bool) -> int:  # noqa: FBT001
+    async with client:
+        record = await client.submit_request(request)
+        if not wait:
+            write_output(f"{record.model_dump_json() if as_json else record.id}\n")
+            return Exit.SUCCEEDED
+        try:
+            if not as_json:
+                await _follow(client, record.id)
+            record = await client.wait(record.id)
+        except asyncio.CancelledError:
+            write_error(f"it goes on; `moonsand logs -f {record.id}` follows it")
+            raise
+    return _show_end(record, as_json=as_json)
+
+
+def logs(
+    run: RunId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the run ends.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON event a line.")] = False,
+    url: connection.Url = None,
+    key: connection.Key = None,
+) -> int:
+    """Show what a run printed, and with -f go on until it ends, then show its result."""
+    return asyncio.run(_logs(connection.open_client(url, key), run, follow, as_json))
+
+
+async def _logs(client: AsyncClient, run: str, follow: bool, as_json: bool) -> int:  # noqa: FBT001
+    async with client:
+        record = await client.get(run)
+        if not follow and not record.status.terminal:
+            write_output(record.output)
+            write_error(f"{run} is {record.status}; -f follows it")
+            return Exit.SUCCEEDED
+        async for event in client.events(run):
+            if as_json:
+                row = {"id": event.id, "type": event.type, "data": event.data}
+                write_output(json.dumps(row) + "\n")
+            else:
+                _show_event(event)
+        record = await client.get(run)
+    return of_result(record) if as_json else _show_end(record, as_json=False)
+
+
+async def _follow(client: AsyncClient, run: str) -> None:
+    async for event in client.events(run):
+        _show_event(event)
+
+
+def _show_event(event: Event) -> None:
+    if event.type == "log":
+        write_output(str(event.data.get("text", "")))
+
+
+def cancel(run: RunId, url: connection.Url = None, key: connection.Key = None) -> int:
+    """Ask for the end of a run."""
+    return asyncio.run(_cancel(connection.open_client(url, key), run))
+
+
+async def _cancel(client: AsyncClient, run: str) -> int:
+    async with client:
+        record = await client.cancel(run)
+    told = record.status if record.status.terminal else "asked to stop"
+    write_output(f"{record.id} {told}\n")
+    return Exit.SUCCEEDED
+
+
+def runs(
+    state: Annotated[State | None, typer.Option(help="Only runs in this state.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON run a line.")] = False,
+    url: connection.Url = None,
+    key: connection.Key = None,
+) -> int:
+    """List runs, newest first."""
+    return asyncio.run(_runs(connection.open_client(url, key), state, limit, as_json))
+
+
+async def _runs(client: AsyncClient, state: State | None, limit: int, as_json: bool) -> int:  # noqa: FBT001
+    async with client:
+        page = await client.list(state=state, limit=limit)
+    for run in page.runs:
+        write_output(f"{run.model_dump_json() if as_json else _row(run)}\n")
+    return Exit.SUCCEEDED
+
+
+def _row(run: RunRecord) -> str:
+    when = datetime.fromtimestamp(run.created_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return f"{run.id}  {when}  {run.status:<9}  {run.reason or '':<18}  {safe(run.name)}"
+
+
+def _show_end(record: RunRecord, *, as_json: bool) -> int:
+    if as_json:
+        fields = set(RunResult.model_fields)
+        sys.stdout.write(f"{record.model_dump_json(include=fields)}\n")
+    else:
+        write_end(record)
+    return of_result(record)

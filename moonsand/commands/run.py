@@ -1,0 +1,127 @@
+"""`moonsand run`: one script in the jail, here and now, without Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from core.errors import Refused
+from core.ids import new_id
+from moonsand import script_options as options
+from moonsand.exits import Exit, of_result
+from moonsand.terminal import write_end, write_output
+from runs.model import RunError, RunRequest, RunResult, State
+from sandbox.outcome import Reason
+
+if TYPE_CHECKING:
+    from core.calls import CallRecord
+
+AccountsFile = Annotated[
+    Path | None,
+    typer.Option(help="TOML file of vendor accounts (`moonsand stubs` writes one to try)."),
+]
+
+
+def run(
+    file: options.File = None,
+    code: options.Code = None,
+    input: options.Input = None,
+    as_json: options.AsJson = False,
+    grant: options.Grant = None,
+    accounts: AccountsFile = None,
+    instructions: options.Instructions = None,
+    memory_mb: options.MemoryMb = None,
+    cpu_ms: options.CpuMs = None,
+    wall_s: options.WallS = None,
+    output_kb: options.OutputKb = None,
+    calls: options.Calls = None,
+    seed: options.Seed = None,
+) -> int:
+    """
+    Run a script here, in the jail, without Redis.
+
+    Exit code: 0 succeeded, 1 the script failed, 2 nothing was run, 3 our fault.
+    """
+    request = options.build_request(
+        options.Source(file, code, input),
+        options.LimitOptions(instructions, memory_mb, cpu_ms, wall_s, output_kb, calls),
+        grants=grant,
+        seed=seed,
+    )
+    result = asyncio.run(_run(request, accounts, Watch(live=not as_json)))
+    if as_json:
+        sys.stdout.write(f"{result.model_dump_json()}\n")
+    else:
+        write_end(result)
+    return Exit.INTERRUPTED if result.reason is Reason.CANCELLED else of_result(result)
+
+
+class Watch:
+    """Shows a run as it goes."""
+
+    def __init__(self, *, live: bool) -> None:
+        self._live = live
+
+    def output(self, text: str) -> None:
+        """Show printed text."""
+        if self._live:
+            write_output(text)
+
+    def call(self, record: CallRecord) -> None:
+        """Take notice of a call; the result lists them all."""
+
+
+async def _run(request: RunRequest, accounts: Path | None, watch: Watch) -> RunResult:
+    from sandbox.supervisor import SandboxUnavailable
+
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        return await _run_jailed(request, accounts, watch, stop)
+    except SandboxUnavailable as error:
+        hint = "`moonsand doctor` says what is missing"
+        return _not_run(Reason.SANDBOX_UNAVAILABLE, RunError(message=str(error), hint=hint))
+    except Refused:
+        raise  # the command line names what cannot be given: nothing was run
+    except Exception as error:  # noqa: BLE001 (under --json our bugs are a document too)
+        traceback.print_exc()
+        return _not_run(Reason.INTERNAL, RunError(message=f"internal error ({_kind(error)})"))
+
+
+async def _run_jailed(
+    request: RunRequest, accounts: Path | None, watch: Watch, stop: asyncio.Event
+) -> RunResult:
+    from integrations.accounts import Accounts, AccountsFile
+    from integrations.catalog import Catalog
+    from sandbox.supervisor import Sandbox
+    from tenancy.grants import Grants
+    from worker.local import run_local
+
+    catalog = Catalog.load()
+    grants = Grants.everything() if request.grants is None else Grants.parse(request.grants)
+    known = AccountsFile.load(accounts, catalog).for_tenant(None) if accounts else Accounts()
+    async with Sandbox(spares=1) as sandbox:
+        return await run_local(
+            request,
+            sandbox=sandbox,
+            catalog=catalog,
+            accounts=known,
+            grants=grants,
+            watch=watch,
+            cancel=stop,
+        )
+
+
+def _kind(error: Exception) -> str:
+    return type(error).__name__
+
+
+def _not_run(reason: Reason, error: RunError) -> RunResult:
+    return RunResult(id=new_id("run"), status=State.FAILED, reason=reason, error=error)

@@ -1,0 +1,123 @@
+"""
+The demo: every example of Mux through a whole service, against a loopback stub of Mux's API.
+
+Nothing leaves this machine. Redis, the API and one worker are real processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.settings import Settings
+from integrations.stubs import running_stubs
+from moonsand.client import AsyncClient
+from moonsand.demo_view import DemoView
+from moonsand.exits import Exit
+from moonsand.local_service import Plan, Running, local_service
+from moonsand.terminal import write_error
+from runs.model import RunRecord
+from sandbox.outcome import Reason
+
+_EXPECTED = "-- expect: "
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One script, under the name of its file."""
+
+    name: str
+    script: str
+
+
+async def run_demo(*, keep: bool) -> Exit:
+    """Run all examples; succeed only if each ended as it should."""
+    view = DemoView()
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    with (
+        tempfile.TemporaryDirectory(prefix="moonsand-demo-") as home,
+        _stub(Path(home)) as accounts,
+    ):
+        plan = Plan(
+            settings=Settings(port=0, slots=2),
+            directory=Path(home) / "service",
+            log=Path(home) / "service.log",
+            accounts=accounts,
+            notice=write_error,
+        )
+        view.starting()
+        async with local_service(plan) as running:
+            return await _tour(running, view, stop, keep=keep)
+
+
+async def _tour(running: Running, view: DemoView, stop: asyncio.Event, *, keep: bool) -> Exit:
+    view.up(running.url)
+    work = asyncio.create_task(_run_all(running, view))
+    ended = asyncio.create_task(stop.wait())
+    await asyncio.wait({work, ended}, return_when=asyncio.FIRST_COMPLETED)
+    if not work.done():
+        work.cancel()
+        return Exit.INTERRUPTED
+    ended.cancel()
+    good = work.result()
+    view.end(running.url)
+    if keep:
+        view.kept(running.url, running.key)
+        await stop.wait()
+    return Exit.SUCCEEDED if good else Exit.FAILED
+
+
+async def _run_all(running: Running, view: DemoView) -> bool:
+    good = True
+    async with AsyncClient(running.url, running.key) as client:
+        for example in examples():
+            record = await _run_one(client, example, view)
+            expected = expected_of(example.script)
+            view.ended(record, expected)
+            good = good and record.reason is expected
+    return good
+
+
+async def _run_one(client: AsyncClient, example: Example, view: DemoView) -> RunRecord:
+    run = await client.submit(example.script, name=example.name)
+    view.submitted(example.name, run.id)
+    async for event in client.events(run.id):
+        view.event(event)
+    return await client.get(run.id)
+
+
+def examples() -> list[Example]:
+    """
+    Give the example scripts, from the installed package or the checkout.
+
+    Raises:
+        FileNotFoundError: there are none.
+    """
+    here = Path(__file__).parent
+    for folder in (here / "examples" / "mux", here.parent / "examples" / "mux"):
+        found = sorted(folder.glob("*.lua"))
+        if found:
+            return [Example(path.name, path.read_text()) for path in found]
+    raise FileNotFoundError("no examples were installed")
+
+
+def expected_of(script: str) -> Reason:
+    """Give how an example is meant to end: `-- expect: script_error` on any line, else ok."""
+    for line in script.splitlines():
+        if line.startswith(_EXPECTED):
+            return Reason(line.removeprefix(_EXPECTED).strip())
+    return Reason.OK
+
+
+@contextmanager
+def _stub(home: Path) -> Iterator[Path]:
+    accounts = home / "accounts.toml"
+    with running_stubs(accounts):
+        yield accounts

@@ -1,0 +1,92 @@
+"""What the demo shows: coloured on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import json
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from moonsand.exchange import Event
+from moonsand.terminal import safe, summary
+from runs.model import RunRecord
+from sandbox.outcome import Reason
+
+
+class DemoView:
+    """Shows runs as they happen, then a table of how they ended."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._ended: list[tuple[RunRecord, Reason]] = []
+
+    def starting(self) -> None:
+        """Say what is being started."""
+        self._line("starting Redis, the API, one worker and a stub of Mux on this machine", "dim")
+
+    def up(self, url: str) -> None:
+        """Say where the API is."""
+        self._line(f"API at {url}", "bold")
+
+    def submitted(self, name: str, run_id: str) -> None:
+        """Begin one run."""
+        self._line("")
+        self._line(f"{name}  {run_id}", "bold cyan")
+
+    def event(self, event: Event) -> None:
+        """Show one event of the run."""
+        if event.type == "log":
+            for line in str(event.data.get("text", "")).splitlines():
+                self._line(f"  | {line}")
+        elif event.type == "call":
+            name, effect = event.data.get("name"), event.data.get("effect")
+            took = event.data.get("duration_ms")
+            self._line(
+                f"  call {name} ({event.data.get('effect_class')}) {effect}, {took} ms", "blue"
+            )
+        elif event.state is not None:
+            self._line(f"  {event.state}", "dim")
+
+    def ended(self, record: RunRecord, expected: Reason) -> None:
+        """Show the run's result and usage, and whether it ended as it should."""
+        self._ended.append((record, expected))
+        if record.error is not None:
+            where = f" (line {record.error.line})" if record.error.line is not None else ""
+            self._line(f"  {record.reason}{where}: {record.error.message}", "yellow")
+        text = json.dumps(record.result, ensure_ascii=False)
+        self._line(f"  result {text}", "green")
+        self._line(f"  {summary(record)}", "dim")
+        if record.reason is not expected:
+            self._line(f"  expected {expected}, not {record.reason}", "bold red")
+
+    def end(self, url: str) -> None:
+        """Show all runs in one table, and the verdict."""
+        good = sum(record.reason is expected for record, expected in self._ended)
+        self._line("")
+        if self._console.is_terminal:
+            self._console.print(self._table())
+        style = "bold green" if good == len(self._ended) else "bold red"
+        self._line(f"{good} of {len(self._ended)} runs ended as they should", style)
+        self._line(f"API was at {url}", "dim")
+
+    def kept(self, url: str, key: str) -> None:
+        """Say how to use the service that is left up."""
+        self._line("")
+        self._line(f"still up: {url}", "bold")
+        self._line(f"export MOONSAND_URL={url} MOONSAND_API_KEY={key}")
+        self._line("moonsand submit -e 'return 1 + 1' --wait")
+        self._line("Ctrl-C ends it", "dim")
+
+    def _table(self) -> Table:
+        table = Table("run", "state", "reason", "calls", "wall ms", "CPU ms", "instructions")
+        for record, expected in self._ended:
+            usage = record.usage
+            style = "green" if record.reason is expected else "red"
+            numbers = (usage.calls, usage.wall_ms, usage.cpu_ms)
+            row = [record.name, record.status, record.reason or "", *map(str, numbers)]
+            table.add_row(*row, f"{usage.instructions:,}", style=style)
+        return table
+
+    def _line(self, text: str, style: str = "") -> None:
+        self._console.print(Text(safe(text), style=style))

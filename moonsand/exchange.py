@@ -1,0 +1,180 @@
+"""What both clients say to the HTTP API, and how they read its answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import httpx2
+
+from core.errors import (
+    Broken,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    QuotaExceeded,
+    Refused,
+    ServiceError,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+)
+from runs.model import RunRecord, RunRequest, State
+
+T = TypeVar("T")
+
+_REFUSALS: dict[str, type[Refused]] = {
+    kind.code: kind for kind in (Conflict, Forbidden, NotFound, TooLarge, Unauthenticated)
+}
+_RETRY_S = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Ask(Generic[T]):
+    """One request, and how its answer is read."""
+
+    method: str
+    path: str
+    read: Callable[[Any], T]
+    json: Any = None
+    params: Mapping[str, str] | None = None
+    timeout_s: float = 30.0
+
+
+class NothingMore(Exception):
+    """A stream of events was asked for more than there will ever be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """
+    One event of a run: `type` is `state`, `log` or `call`.
+
+    `id` is what to resume after. `data` is the event's JSON object.
+    """
+
+    id: str
+    type: str
+    data: Mapping[str, Any]
+
+    @property
+    def state(self) -> State | None:
+        """The state that a `state` event tells of."""
+        word = self.data.get("state") if self.type == "state" else None
+        return State(word) if word in set(State) else None
+
+    @property
+    def last(self) -> bool:
+        """Tell whether nothing follows."""
+        return self.state is not None and self.state.terminal
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some runs, newest first, and the cursor of the next page, None on the last."""
+
+    runs: list[RunRecord]
+    next_cursor: str | None
+
+
+def submit(request: RunRequest, wait_s: float) -> Ask[RunRecord]:
+    """Ask for a run; the answer comes when it ended or `wait_s` (0 to 30) passed."""
+    body = request.model_dump(exclude_none=True)
+    body["input"] = request.input
+    if wait_s:
+        body["wait_s"] = wait_s
+    read = RunRecord.model_validate
+    return Ask("POST", "/v1/runs", read, json=body, timeout_s=30.0 + wait_s)
+
+
+def get(run_id: str) -> Ask[RunRecord]:
+    """Ask for one run."""
+    return Ask("GET", f"/v1/runs/{run_id}", RunRecord.model_validate)
+
+
+def cancel(run_id: str) -> Ask[RunRecord]:
+    """Ask for the end of one run."""
+    return Ask("POST", f"/v1/runs/{run_id}/cancel", RunRecord.model_validate)
+
+
+def page(state: State | None, cursor: str | None, limit: int) -> Ask[Page]:
+    """Ask for some runs, newest first."""
+    given = {"state": state, "cursor": cursor, "limit": str(limit)}
+    params = {name: value for name, value in given.items() if value is not None}
+    return Ask("GET", "/v1/runs", _read_page, params=params)
+
+
+def read_answer(ask: Ask[T], response: httpx2.Response) -> T:
+    """
+    Read a complete answer.
+
+    Raises:
+        ServiceError: the API's problem, as the error it stands for.
+    """
+    if response.is_error:
+        raise problem_of(response)
+    try:
+        return ask.read(response.json())
+    except ValueError:
+        raise Broken("the answer is not what this version of the client understands") from None
+
+
+def read_event(event: httpx2.ServerSentEvent) -> Event:
+    """Read one server-sent event."""
+    return Event(id=event.id, type=event.event, data=json.loads(event.data or "{}"))
+
+
+def is_stream(response: httpx2.Response) -> bool:
+    """
+    Tell whether a stream of events follows.
+
+    Raises:
+        NothingMore: the run has ended and all its events were seen.
+    """
+    if response.status_code == httpx2.codes.NO_CONTENT:
+        raise NothingMore
+    return response.is_success
+
+
+def problem_of(response: httpx2.Response) -> ServiceError:
+    """Turn an error answer, whose body was read, into the error it stands for."""
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = None
+    if not isinstance(problem, dict):
+        problem = {}
+    code, hint = problem.get("code"), problem.get("hint")
+    detail = str(problem.get("detail") or f"the server answered {response.status_code}")
+    if code == Invalid.code:
+        errors = problem.get("errors") or [{}]
+        return Invalid(detail, pointer=errors[0].get("pointer"), hint=hint)
+    if code == QuotaExceeded.code:
+        return QuotaExceeded(detail, retry_after_s=_retry_after_s(response), hint=hint)
+    if code in _REFUSALS:
+        return _REFUSALS[code](detail, hint=hint)
+    if response.status_code in {502, 503, 504}:
+        return Unavailable(detail, hint=hint)
+    return (Refused if response.is_client_error else Broken)(detail, hint=hint)
+
+
+def no_connection(base_url: str, error: Exception) -> Unavailable:
+    """Say that the API could not be reached; whether it took the request is not known."""
+    kind = type(error).__name__
+    return Unavailable(
+        f"the API at {base_url} cannot be reached ({kind})",
+        hint="is `moonsand serve` running there?",
+    )
+
+
+def _read_page(body: Any) -> Page:
+    runs = [RunRecord.model_validate(one) for one in body["data"]]
+    return Page(runs, body.get("next_cursor"))
+
+
+def _retry_after_s(response: httpx2.Response) -> int:
+    word = response.headers.get("retry-after", "")
+    return int(word) if word.isdecimal() else _RETRY_S

@@ -1,0 +1,186 @@
+"""The options by which `moonsand run` and `moonsand submit` take a script and its limits."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from moonsand.exits import UsageFault
+from runs.model import RunRequest
+from sandbox.limits import KIB, MIB, SPECS, LimitOutOfRange, check_limit
+
+
+def _between(limit: str, unit: int = 1) -> tuple[int, int]:
+    spec = SPECS[limit]
+    return -(-spec.minimum // unit), spec.maximum // unit
+
+
+def _limit_option(flag: str, limit: str, meaning: str, unit: int = 1) -> Any:
+    low, high = _between(limit, unit)
+    default = SPECS[limit].default // unit
+    text = f"{meaning} (default {default:,})."
+    return typer.Option(flag, min=low, max=high, help=text, rich_help_panel="Limits")
+
+
+File = Annotated[
+    Path | None,
+    typer.Argument(help="Lua file; `-` or nothing reads the script from stdin."),
+]
+Code = Annotated[str | None, typer.Option("--eval", "-e", help="Lua code, instead of a file.")]
+Input = Annotated[
+    str | None,
+    typer.Option(help="What the script sees as `input`: JSON, or @FILE with JSON."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
+Grant = Annotated[
+    list[str] | None,
+    typer.Option(help="What may be called, as `mux:read` or `mux.list_assets`; repeatable."),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(min=0, max=2**63 - 1, help="Seed of `math.random` (default: a random one)."),
+]
+Instructions = Annotated[
+    int | None, _limit_option("--instructions", "instructions", "Lua instructions")
+]
+MemoryMb = Annotated[
+    int | None, _limit_option("--memory-mb", "memory_bytes", "MiB of Lua memory", MIB)
+]
+CpuMs = Annotated[int | None, _limit_option("--cpu-ms", "cpu_ms", "ms of processor time")]
+WallS = Annotated[
+    float | None,
+    typer.Option(
+        min=SPECS["wall_ms"].minimum / 1000,
+        max=SPECS["wall_ms"].maximum / 1000,
+        help=f"Seconds from start to result (default {SPECS['wall_ms'].default // 1000}).",
+    ),
+]
+OutputKb = Annotated[
+    int | None, _limit_option("--output-kb", "output_bytes", "KiB of printed text", KIB)
+]
+Calls = Annotated[int | None, _limit_option("--calls", "calls", "Calls to integrations")]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a script and its input come from, as the command line says."""
+
+    file: Path | None
+    code: str | None
+    input: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitOptions:
+    """The limits given on the command line, in its units."""
+
+    instructions: int | None = None
+    memory_mb: int | None = None
+    cpu_ms: int | None = None
+    wall_s: float | None = None
+    output_kb: int | None = None
+    calls: int | None = None
+
+    def to_limits(self) -> dict[str, int]:
+        """
+        Give the limits by their names and units.
+
+        Raises:
+            UsageFault: one is out of range.
+        """
+        given = {
+            "instructions": self.instructions,
+            "memory_bytes": None if self.memory_mb is None else self.memory_mb * MIB,
+            "cpu_ms": self.cpu_ms,
+            "wall_ms": None if self.wall_s is None else round(self.wall_s * 1000),
+            "output_bytes": None if self.output_kb is None else self.output_kb * KIB,
+            "calls": self.calls,
+        }
+        limits = {name: value for name, value in given.items() if value is not None}
+        try:
+            for name, value in limits.items():
+                check_limit(name, value)
+        except LimitOutOfRange as error:
+            raise UsageFault(str(error)) from None
+        return limits
+
+
+def build_request(
+    source: Source, limits: LimitOptions, *, grants: list[str] | None, seed: int | None
+) -> RunRequest:
+    """
+    Read the script and its input, and check all that can be checked before anything runs.
+
+    Raises:
+        UsageFault: no code, an unreadable or too large file, malformed JSON, a bad limit.
+    """
+    script, name = _read_script(source)
+    return RunRequest(
+        script=script,
+        input=_read_input(source.input),
+        limits=limits.to_limits(),
+        grants=grants or None,
+        seed=seed,
+        name=name,
+    )
+
+
+def _read_script(source: Source) -> tuple[str, str]:
+    if source.code is not None:
+        if source.file is not None:
+            raise UsageFault("give a file or -e CODE, not both")
+        raw, name = source.code.encode("utf-8", "surrogateescape"), "eval"
+    elif source.file is not None and str(source.file) != "-":
+        raw, name = _read_file(source.file, SPECS["script_bytes"].maximum), source.file.name
+    elif sys.stdin.isatty():
+        raise UsageFault("no code: name a file, give -e CODE, or pipe a script in")
+    else:
+        raw, name = sys.stdin.buffer.read(SPECS["script_bytes"].maximum + 1), "stdin"
+    if not raw.strip():
+        raise UsageFault("no code: the script is empty")
+    limit = SPECS["script_bytes"].maximum
+    if len(raw) > limit:
+        raise UsageFault(f"the script has more than {limit} bytes, the limit of script_bytes")
+    try:
+        return raw.decode(), name
+    except UnicodeDecodeError as error:
+        raise UsageFault(f"the script is not UTF-8 text: byte {error.start + 1}") from None
+
+
+def _read_input(given: str | None) -> Any:
+    if given is None:
+        return None
+    limit = SPECS["input_bytes"].maximum
+    if given.startswith("@"):
+        raw = _read_file(Path(given[1:]), limit)
+    else:
+        raw = given.encode("utf-8", "surrogateescape")
+    if len(raw) > limit:
+        raise UsageFault(f"the input has more than {limit} bytes, the limit of input_bytes")
+    try:
+        return json.loads(raw.decode(), parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise UsageFault(f"--input is not UTF-8 text: byte {error.start + 1}") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}"
+        raise UsageFault(f"--input is not JSON: {error.msg} at {where}") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageFault(f"--input is not JSON that a script can take: {error}") from None
+
+
+def _no_constant(word: str) -> Any:
+    raise ValueError(f"{word} is no JSON number")
+
+
+def _read_file(path: Path, limit: int) -> bytes:
+    """Read at most one byte more than `limit`: enough to see that it is too large."""
+    try:
+        with path.open("rb") as file:
+            return file.read(limit + 1)
+    except OSError as error:
+        raise UsageFault(f"cannot read {path}: {error.strerror or error}") from None

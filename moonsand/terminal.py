@@ -1,0 +1,72 @@
+"""
+Writing to a terminal what untrusted scripts said.
+
+Escape sequences could move the cursor, retitle the window or paste commands, so every control
+character except newline and tab is shown as its code.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any
+
+from runs.model import RunResult, State
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def safe(text: str) -> str:
+    r"""Show control and text-direction characters as `\x1b` or `\u202e`."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def write_output(text: str) -> None:
+    """Write printed text to stdout as it comes."""
+    sys.stdout.write(safe(text))
+    sys.stdout.flush()
+
+
+def write_error(text: str) -> None:
+    """Write one line to stderr."""
+    sys.stdout.flush()
+    sys.stderr.write(f"{safe(text)}\n")
+
+
+def pretty(value: Any) -> str:
+    """Lay out a JSON value for reading."""
+    return safe(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def write_end(result: RunResult) -> None:
+    """Show how a run ended: its result on stdout, anything else on stderr."""
+    if result.output and not result.output.endswith("\n"):
+        write_output("\n")
+    if result.status is State.SUCCEEDED:
+        if result.result is not None:
+            write_output(f"{pretty(result.result)}\n")
+    else:
+        write_fault(result)
+    if sys.stderr.isatty():
+        write_error(summary(result))
+
+
+def write_fault(result: RunResult) -> None:
+    """Show on stderr why a run did not succeed."""
+    error = result.error
+    where = f" (line {error.line})" if error and error.line is not None else ""
+    message = error.message if error else f"the run was {result.status}"
+    write_error(f"{result.reason or result.status}{where}: {message}")
+    if error and error.hint:
+        write_error(f"hint: {error.hint}")
+
+
+def summary(result: RunResult) -> str:
+    """Say in one line what a run used."""
+    usage = result.usage
+    return (
+        f"{result.status} in {usage.wall_ms} ms"
+        f" ({usage.instructions:,} instructions, {usage.cpu_ms} ms of CPU,"
+        f" {usage.memory_bytes / 1024:,.0f} KiB, {usage.calls} calls)"
+    )
