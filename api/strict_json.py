@@ -126,7 +126,7 @@ def _too_deep() -> InvalidJson:
 
 def _check_depth(value: Any) -> None:
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         level = [
             child
             for outer in level
