@@ -7,19 +7,18 @@ Nothing leaves this machine. Redis, the API and one worker are real processes.
 from __future__ import annotations
 
 import asyncio
-import signal
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.settings import Settings
-from integrations.stubs import running_stubs
+from integrations.stubs.server import serve_stubs
 from moonsand.client import AsyncClient
 from moonsand.demo_view import DemoView
 from moonsand.exits import Exit
 from moonsand.local_service import Plan, Running, local_service
+from moonsand.signals import stop_signal
+from moonsand.stub_accounts import write_accounts
 from moonsand.terminal import write_error
 from runs.model import RunRecord
 from sandbox.outcome import Reason
@@ -38,23 +37,25 @@ class Example:
 async def run_demo(*, keep: bool) -> Exit:
     """Run all examples; succeed only if each ended as it should."""
     view = DemoView()
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    with (
-        tempfile.TemporaryDirectory(prefix="moonsand-demo-") as home,
-        _stub(Path(home)) as accounts,
-    ):
-        plan = Plan(
-            settings=Settings(port=0, slots=2),
-            directory=Path(home) / "service",
-            log=Path(home) / "service.log",
-            accounts=accounts,
-            notice=write_error,
-        )
-        view.starting()
-        async with local_service(plan) as running:
-            return await _tour(running, view, stop, keep=keep)
+    stop = stop_signal()
+    with tempfile.TemporaryDirectory(prefix="moonsand-demo-") as home:
+        async with serve_stubs() as stubs:
+            accounts = Path(home) / "accounts.toml"
+            write_accounts(accounts, stubs)
+            plan = _plan(Path(home), accounts)
+            view.starting()
+            async with local_service(plan) as running:
+                return await _tour(running, view, stop, keep=keep)
+
+
+def _plan(home: Path, accounts: Path) -> Plan:
+    return Plan(
+        settings=Settings(port=0, slots=2),
+        directory=home / "service",
+        log=home / "service.log",
+        accounts=accounts,
+        notice=write_error,
+    )
 
 
 async def _tour(running: Running, view: DemoView, stop: asyncio.Event, *, keep: bool) -> Exit:
@@ -114,10 +115,3 @@ def expected_of(script: str) -> Reason:
         if line.startswith(_EXPECTED):
             return Reason(line.removeprefix(_EXPECTED).strip())
     return Reason.OK
-
-
-@contextmanager
-def _stub(home: Path) -> Iterator[Path]:
-    accounts = home / "accounts.toml"
-    with running_stubs(accounts):
-        yield accounts

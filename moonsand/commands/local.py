@@ -38,16 +38,26 @@ def stubs(
     ] = Path("stub-accounts.toml"),
 ) -> int:
     """Serve loopback stand-ins of the vendors' real APIs until Ctrl-C, and write their accounts."""
-    from integrations.stubs import run_stubs
+    asyncio.run(_stubs(accounts_out))
+    return Exit.SUCCEEDED
 
-    def ready(names: list[str]) -> None:
+
+async def _stubs(accounts_out: Path) -> None:
+    from integrations.stubs.server import serve_stubs
+    from moonsand.signals import stop_signal
+    from moonsand.stub_accounts import write_accounts
+
+    stop = stop_signal()
+    async with serve_stubs() as stubs:
+        write_accounts(accounts_out, stubs)
+        for name, url in stubs.base_urls.items():
+            write_output(f"{name:<7}{url}\n")
         write_output(
-            f"stubs of {', '.join(names)} are up; accounts are in {accounts_out}\n"
-            f"Try    moonsand run FILE --accounts {accounts_out}\n"
+            f"{'':<7}their accounts are in {accounts_out}\n\n"
+            f"Try    moonsand run examples/mux/FILE --accounts {accounts_out}\n"
             "Stop   Ctrl-C\n"
         )
-
-    return run_stubs(accounts_out, ready)
+        await stop.wait()
 
 
 def demo(

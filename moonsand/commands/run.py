@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 import traceback
 from pathlib import Path
@@ -15,6 +14,7 @@ from core.errors import Refused
 from core.ids import new_id
 from moonsand import script_options as options
 from moonsand.exits import Exit, of_result
+from moonsand.signals import stop_signal
 from moonsand.terminal import write_end, write_output
 from runs.model import RunError, RunRequest, RunResult, State
 from sandbox.outcome import Reason
@@ -80,11 +80,8 @@ class Watch:
 async def _run(request: RunRequest, accounts: Path | None, watch: Watch) -> RunResult:
     from sandbox.supervisor import SandboxUnavailable
 
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        return await _run_jailed(request, accounts, watch, stop)
+        return await _run_jailed(request, accounts, watch, stop_signal())
     except SandboxUnavailable as error:
         hint = "`moonsand doctor` says what is missing"
         return _not_run(Reason.SANDBOX_UNAVAILABLE, RunError(message=str(error), hint=hint))

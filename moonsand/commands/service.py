@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from moonsand.exits import Exit, UsageFault
+from moonsand.signals import stop_signal
 from moonsand.terminal import write_error, write_output
 
 if TYPE_CHECKING:
@@ -58,10 +58,7 @@ def serve(
 async def _serve(plan: Plan) -> None:
     from moonsand.local_service import local_service
 
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_signal()
     async with local_service(plan) as running:
         write_output(
             f"API    {running.url}\n"
