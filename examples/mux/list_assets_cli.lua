@@ -1,0 +1,1 @@
+dump(app.integrations.mux.list_assets({limit = 1, page = 1}))
