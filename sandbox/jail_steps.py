@@ -142,8 +142,9 @@ def _enter_namespace(kind: int) -> Callable[[Plan], str]:
 
 def _empty_the_root(plan: Plan) -> str:
     if any(one.step == "mount namespace" and one.ok for one in plan.taken):
-        namespaces.empty_root()
-        return "empty, read-only"
+        with suppress(OSError):  # AppArmor may grant the namespace and refuse every mount in it
+            namespaces.empty_root()
+            return "empty, read-only"
     namespaces.deleted_root()
     return "a deleted directory"
 
@@ -151,7 +152,9 @@ def _empty_the_root(plan: Plan) -> str:
 def _change_user(_: Plan) -> str:
     _become_unprivileged_if_root()
     user = os.geteuid()
-    return "root, without a capability" if user == 0 else f"user {user}"
+    if user == 0:
+        raise OSError(1, "stays user 0, without a capability")
+    return f"user {user}"
 
 
 def _become_unprivileged_if_root() -> None:
@@ -297,7 +300,10 @@ def _lower(limit: int, ceiling: int) -> None:
     _, hard = resource.getrlimit(limit)
     if hard != resource.RLIM_INFINITY:
         ceiling = min(ceiling, hard)
-    resource.setrlimit(limit, (ceiling, ceiling))
+    try:
+        resource.setrlimit(limit, (ceiling, ceiling))
+    except ValueError as refused:  # what Python makes of EPERM
+        raise OSError(1, f"setrlimit {limit}: {refused}") from refused
 
 
 def words(refused: OSError) -> str:
