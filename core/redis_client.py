@@ -23,6 +23,9 @@ from core.redis_server import MINIMUM_VERSION
 Environment = Literal["development", "production"]
 
 _CONNECT_S = 5.0
+#: An answer that takes longer counts as lost. A command that blocks (`XREAD BLOCK`) must ask for
+#: at most two thirds of this.
+_ANSWER_S = 15.0
 
 
 def connect(url: str) -> redis.Redis:
@@ -109,8 +112,9 @@ def _judge(info: Mapping[str, Any], environment: Environment) -> list[str]:
 
 def _options(url: str) -> dict[str, Any]:
     if url.startswith("unix:"):
-        return {"health_check_interval": 0}
+        return {"socket_timeout": _ANSWER_S}
     return {
+        "socket_timeout": _ANSWER_S,
         "health_check_interval": 30,
         "socket_connect_timeout": _CONNECT_S,
         "socket_keepalive": True,

@@ -16,8 +16,6 @@ DOCS = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
 SECTIONS = dict(
     re.findall(r"^## (moonsand [a-z ]+)\n(.*?)(?=^## |\Z)", DOCS, re.MULTILINE | re.DOTALL)
 )
-    re.findall(r"^## (moonsand [a-z ]+)\n(.*?)(?=^## |\Z)", DOCS, re.MULTILINE | re.DOTALL)
-)
 
 
 def commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
