@@ -18,7 +18,7 @@ from api.shapes import LONG_FIELDS, RunPage
 from api.strict_json import read_json
 from api.submission import MAX_WAIT_S, nearest, take_submission
 from api.waiting import wait_for_end
-from core.errors import NotFound
+from core.errors import Invalid, NotFound
 from core.ids import is_id
 from runs.model import RunRecord, State
 from tenancy.keys import KeyRecord
@@ -112,9 +112,14 @@ async def list_runs(
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
 ) -> Response:
     """List the tenant's runs, newest first, without results, output and calls."""
-    records, next_cursor = await services_of(request).store.page(
-        key.tenant, state=state, cursor=cursor, limit=limit
-    )
+    try:
+        records, next_cursor = await services_of(request).store.page(
+            key.tenant, state=state, cursor=cursor, limit=limit
+        )
+    except Invalid as error:
+        # All else was checked above; the store only speaks of bodies.
+        wrong = FieldError(parameter="cursor", detail=error.detail)
+        raise InvalidFields([wrong]) from None
     page = {
         "data": [_plain(record, leave_out=LONG_FIELDS) for record in records],
         "next_cursor": next_cursor,
