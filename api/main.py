@@ -66,12 +66,12 @@ class Server(uvicorn.Server):
     """Tells the application when it is to stop, so that streams and waiting requests end."""
 
     def __init__(self, settings: Settings) -> None:
-        self._app = create_app(settings)
-        super().__init__(_config(self._app, settings))
+        self.app = create_app(settings)
+        super().__init__(_config(self.app, settings))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End open answers, then everything else."""
-        self._app.state.services.draining.set()
+        self.app.state.services.draining.set()
         await super().shutdown(sockets)
 
 

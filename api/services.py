@@ -72,6 +72,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         queue_ttl_s=settings.queue_ttl_s,
         result_ttl_s=settings.result_ttl_s,
         failure_ttl_s=settings.failure_ttl_s,
+        queue_max=settings.queue_max,
     )
     try:
         await check_server_async(redis, settings.environment)

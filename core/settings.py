@@ -43,8 +43,26 @@ class Settings(BaseModel):
         default=8420, ge=0, le=65_535, description="Port the API listens on; 0 takes a free one."
     )
     slots: int = Field(default=8, ge=1, le=1_024, description="Runs at once in one worker.")
+    tenant_slots: int = Field(
+        default=0,
+        ge=0,
+        le=1_024,
+        description="Runs of one tenant at once, for each live worker; 0 for seven eighths.",
+    )
+    lease_s: int = Field(
+        default=12,
+        ge=1,
+        le=300,
+        description="Seconds after which a silent worker's runs end as `worker_lost`.",
+    )
     accounts: Path | None = Field(
         default=None, description="TOML file of vendor accounts. Read by workers only."
+    )
+    queue_max: int = Field(
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="Runs of one tenant that may be queued; more are refused.",
     )
     queue_ttl_s: int = Field(
         default=_DAY_S,

@@ -1,0 +1,82 @@
+"""The OpenAPI document: checked in, complete, and true about errors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from api.app import create_app
+from api.problems import make_problem
+from core.settings import Settings
+from sandbox.limits import SPECS
+
+CHECKED_IN = Path("docs/openapi.json")
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    """The document that the API gives."""
+    made = create_app(Settings()).openapi()
+    assert isinstance(made, dict)
+    return made
+
+
+def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Give all operations by their id."""
+    return {one["operationId"]: one for path in document["paths"].values() for one in path.values()}
+
+
+def test_the_checked_in_document_is_the_real_one(document: dict[str, Any]) -> None:
+    """docs/openapi.json is what the API gives; `python -m api` prints it."""
+    assert json.loads(CHECKED_IN.read_text("utf-8")) == document
+
+
+def test_operation_ids_are_stable(document: dict[str, Any]) -> None:
+    """Generated clients name their methods after these."""
+    assert set(operations(document)) == {
+        "submit_run",
+        "get_run",
+        "list_runs",
+        "cancel_run",
+        "watch_run",
+        "health",
+        "readiness",
+    }
+
+
+def test_errors_are_problems_everywhere(document: dict[str, Any]) -> None:
+    """No operation promises FastAPI's own error shapes; each error answer is a problem."""
+    assert "HTTPValidationError" not in json.dumps(document)
+    for name, operation in operations(document).items():
+        for status, answer in operation["responses"].items():
+            if int(status) >= 400 and name not in {"health", "readiness"}:
+                assert set(answer["content"]) == {"application/problem+json"}
+
+
+def test_a_key_is_needed_exactly_where_it_is(document: dict[str, Any]) -> None:
+    """Every route of runs says that it needs a key, and no other does."""
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            assert ("security" in operation) == path.startswith("/v1/")
+
+
+def test_a_problem_fits_its_schema(document: dict[str, Any]) -> None:
+    """A problem as we send it is valid under the schema that we publish."""
+    schema = {**document["components"]["schemas"]["Problem"], "components": document["components"]}
+    problem = make_problem("req_1", "invalid", "x").model_dump(exclude_none=True)
+    assert jsonschema_rs.is_valid(schema, problem)
+    assert not jsonschema_rs.is_valid(schema, {**problem, "code": "else"})
+
+
+def test_limits_stand_in_the_schema(document: dict[str, Any]) -> None:
+    """Every limit is described with its range and default."""
+    limits = document["components"]["schemas"]["Submission"]["properties"]["limits"]
+    assert set(limits["properties"]) == set(SPECS)
+    for name, spec in SPECS.items():
+        described = limits["properties"][name]
+        assert (described["minimum"], described["maximum"]) == (spec.minimum, spec.maximum)
+        assert described["default"] == spec.default

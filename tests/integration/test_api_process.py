@@ -1,0 +1,134 @@
+"""The API as a process: it starts only when it can serve, and outlives its Redis."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import pytest
+import redis
+
+from api.main import run_api
+from core.errors import Unavailable
+from core.redis_server import PrivateRedis
+from core.settings import Settings
+from tests.api_server import ApiServer
+from tests.deadline import Deadline
+
+_MAIN = (
+    "import socket, sys\n"
+    "from api.main import run_api\n"
+    "from core.settings import load_settings\n"
+    "fd = int(sys.argv[1])\n"
+    "sys.exit(run_api(load_settings(), listener=socket.socket(fileno=fd)))\n"
+)
+
+
+@contextmanager
+def api_process(redis_url: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the API in a process of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _MAIN, str(listener.fileno())],
+            env={"PATH": os.environ["PATH"], "REDIS_URL": redis_url},
+            pass_fds=[listener.fileno()],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield process, f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            process.kill()
+            process.wait()
+            if process.stderr:
+                process.stderr.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_well(redis_url: str, number: signal.Signals) -> None:
+    """Told to stop, the process exits 0, and all it ever wrote is JSON without secrets."""
+    with api_process(redis_url) as (process, url):
+        with httpx2.Client(base_url=url, trust_env=False, timeout=20) as client:
+            headers = {"Authorization": "Bearer ms_live_secretsecret"}
+            assert client.get("/v1/runs?cursor=privatecursor", headers=headers).status_code == 401
+        process.send_signal(number)
+        _, err = process.communicate(timeout=15)
+        assert process.returncode == 0
+    lines = [json.loads(line) for line in err.splitlines()]
+    request = next(line for line in lines if line["event"] == "request")
+    assert (request["path"], request["status"]) == ("/v1/runs", 401)
+    assert "secretsecret" not in err
+    assert "privatecursor" not in err
+
+
+def test_without_a_redis_it_does_not_start(tmp_path: Path) -> None:
+    """No Redis named, or none there: refused before anything listens."""
+    with pytest.raises(Unavailable):
+        run_api(Settings())
+    with pytest.raises(Unavailable):
+        run_api(Settings(redis_url=f"unix://{tmp_path}/none.sock"))
+
+
+def test_production_refuses_a_redis_that_forgets(tmp_path: Path) -> None:
+    """In production a Redis without a file is refused at the start."""
+    with PrivateRedis(tmp_path / "redis", persistent=False) as server:
+        settings = Settings(redis_url=server.url, environment="production", port=0)
+        with pytest.raises(Unavailable, match="not fit for production"):
+            run_api(settings)
+
+
+def test_an_address_in_use_is_told(redis_url: str) -> None:
+    """A port that is taken is refused by its number."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(Unavailable, match=f"cannot listen on 127.0.0.1 port {port}"):
+            run_api(Settings(redis_url=redis_url, port=port))
+
+
+def test_while_redis_is_away_nothing_is_accepted(tmp_path: Path, deadline: Deadline) -> None:
+    """Without Redis every route says 503 and no key gets in; with it back, all goes on."""
+    redis_server = PrivateRedis(tmp_path / "redis")
+    redis_server.start()
+    try:
+        with ApiServer(redis_server.url) as api, api.client("acme") as client:
+            run_id = client.post("/v1/runs", json={"script": "x"}).json()["id"]
+            redis_server.stop()
+            for answer in (
+                client.post("/v1/runs", json={"script": "x"}),
+                client.get("/v1/runs"),
+                client.get(f"/v1/runs/{run_id}"),
+                client.get(f"/v1/runs/{run_id}/events"),
+                client.post(f"/v1/runs/{run_id}/cancel"),
+            ):
+                assert answer.status_code == 503
+                assert answer.json()["code"] == "unavailable"
+                assert answer.headers["retry-after"] == "1"
+                assert str(tmp_path) not in answer.text
+            assert client.get("/healthz").status_code == 200
+            assert client.get("/readyz").json()["checks"]["redis"]["ok"] is False
+            redis_server.start()
+            deadline.until(lambda: client.get("/v1/runs").status_code == 200, "the recovery")
+            assert [one["id"] for one in client.get("/v1/runs").json()["data"]] == [run_id]
+    finally:
+        redis_server.stop()
+
+
+def test_a_redis_that_takes_no_writes_is_away(redis_url: str, redis_sync: redis.Redis) -> None:
+    """A full Redis refuses new runs as 503 and is not ready; reading goes on."""
+    with ApiServer(redis_url) as api, api.client("acme") as client:
+        redis_sync.config_set("maxmemory", 1)
+        try:
+            answer = client.post("/v1/runs", json={"script": "x"})
+            assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+            assert client.get("/readyz").json()["checks"]["redis"]["ok"] is False
+            assert client.get("/v1/runs").json()["data"] == []
+        finally:
+            redis_sync.config_set("maxmemory", 0)
