@@ -18,7 +18,8 @@ class Ending:
     """
     How one attempt ended, in the bytes that are stored: nothing is parsed on the way.
 
-    `result` is JSON text. `calls` are JSON objects, one a call, in order.
+    `result` is JSON text. `calls` are JSON objects, one a call, in order. `sent` counts the
+    external calls that were begun: a refused call is none.
     """
 
     reason: Reason
@@ -27,6 +28,7 @@ class Ending:
     output: str = ""
     error: Fault | None = None
     calls: Sequence[dict[str, Any]] = ()
+    sent: int = 0
 
     @property
     def state(self) -> State:

@@ -1,4 +1,4 @@
-"""A run's record between its Redis hash and `RunRecord`."""
+"""A run's record and result, between what is stored and what is shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import orjson
 
 from core.calls import CallRecord
-from runs.model import RunError, RunRecord, State, UsageRecord
+from runs.endings import Ending, error_json
+from runs.model import RunError, RunRecord, RunResult, State, UsageRecord
 from sandbox.outcome import Reason
 
 #: Fields of the hash that a list of runs shows; each is small.
@@ -55,6 +56,21 @@ def to_record(run_id: str, fields: Sequence[str], values: Sequence[bytes | None]
         created_ms=int(known["created_ms"]),
         started_ms=_number(known, "started_ms"),
         ended_ms=_number(known, "ended_ms"),
+    )
+
+
+def to_result(run_id: str, ending: Ending) -> RunResult:
+    """Make what is shown of a run that has just ended."""
+    error = error_json(ending)
+    return RunResult(
+        id=run_id,
+        status=ending.state,
+        reason=ending.reason,
+        result=orjson.loads(ending.result),
+        output=ending.output,
+        error=RunError(**error) if error else None,
+        calls=[CallRecord(**call) for call in ending.calls],
+        usage=UsageRecord(**ending.usage.to_json()),
     )
 
 

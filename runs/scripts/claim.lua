@@ -1,0 +1,128 @@
+-- CLAIM: takes jobs from the tenants' queues in turn, one a turn, and starts them. Popping and
+-- starting are one step, so that no job is ever in nobody's hands.
+--
+-- ARGV  want  lease_s  worker  iso  cap  queue  expired_body  expired_error  execution ids...
+--       `cap`: at most so many jobs of one tenant at once for each live worker, 0 for no cap.
+--       `queue`: a name already popped from the ring, or empty.
+-- Gives false when RQ's workers are suspended; else one row for each job taken:
+--   verdict  queue  id  execution  started  data  attempt  clock_ms  tape length  and, of the
+--   record: tenant  name  script  input  limits  grants  seed  reason
+-- Verdicts: `run`: execute it. `settled`: the run ended earlier and must not be executed again.
+-- `lost`: an earlier attempt was lost after it had called outside. `unknown`: no such run.
+--#include lib_end
+local want, lease_s, worker, iso = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local cap = tonumber(ARGV[5]) * math.max(1, redis.call('SCARD', 'rq:workers'))
+local worker_key, executions_key = 'rq:worker:' .. worker, 'rq:worker:' .. worker .. ':executions'
+local time = redis.call('TIME')
+local now_s, turn_us = tonumber(time[1]), time[1] * 1000000 + time[2]
+local now_ms = string.format('%d', now_s * 1000 + math.floor(time[2] / 1000))
+local epoch = string.format('%d.%06d', now_s, time[2])
+local rows = {}
+-- Our own faults; after one of these nothing speaks against another attempt but an effect.
+local ours = { worker_lost = true, sandbox_unavailable = true, internal = true }
+
+-- What RQ writes when a worker takes a job (prepare_execution, prepare_job_execution).
+local function start_job(queue, id, execution)
+  local job, key = 'rq:job:' .. id, id .. ':' .. execution
+  redis.call('HSET', job, 'status', 'started', 'started_at', iso, 'last_heartbeat', iso,
+    'worker_name', worker)
+  redis.call('PERSIST', job)
+  redis.call('HSET', 'rq:execution:' .. key, 'id', execution, 'job_id', id, 'created_at', epoch,
+    'last_heartbeat', epoch, 'worker_name', worker)
+  redis.call('EXPIRE', 'rq:execution:' .. key, lease_s + 60)
+  redis.call('ZADD', 'rq:executions:' .. id, now_s + lease_s + 60, execution)
+  redis.call('EXPIRE', 'rq:executions:' .. id, lease_s + 60)
+  redis.call('ZADD', 'rq:wip:' .. queue, now_s + lease_s, key)
+  redis.call('ZADD', 'ms:leases', now_s + lease_s, queue .. '|' .. key)
+  redis.call('SADD', executions_key, key)
+end
+
+local function start_run(id, execution)
+  local run, tape, events = 'ms:run:' .. id, 'ms:tape:' .. id, 'ms:events:' .. id
+  local attempt = redis.call('HINCRBY', run, 'attempt', 1)
+  redis.call('HSET', run, 'state', 'running', 'started_ms', now_ms, 'execution', execution)
+  redis.call('HDEL', run, 'reason', 'ended_ms', 'error')
+  local body = { attempt = attempt, worker = worker, clock_ms = tonumber(now_ms) }
+  redis.call('XADD', tape, redis.call('XLEN', tape) + 1 .. '-0', 'kind', 'started', 'at_ms', now_ms,
+    'body', cjson.encode(body))
+  redis.call('XADD', events, '*', 'type', 'state', 'data',
+    cjson.encode({ state = 'running', at_ms = tonumber(now_ms), attempt = attempt }))
+  return attempt
+end
+
+local function judge(queue, id)
+  local found = redis.call('HMGET', 'ms:run:' .. id, 'state', 'reason', 'execution')
+  local state, reason, before = found[1], found[2], found[3]
+  if not state then return 'unknown' end
+  if state == 'queued' then return 'run' end
+  if state == 'running' then
+    local held = redis.call('ZSCORE', 'rq:wip:' .. queue, id .. ':' .. (before or ''))
+    if held then return 'held' end  -- queued twice; whoever has it goes on
+    return has_intent(id) and 'lost' or 'run'
+  end
+  if ours[reason] and not has_intent(id) then return 'run' end
+  return 'settled'
+end
+
+local function take(queue, id)
+  local job, run = 'rq:job:' .. id, 'ms:run:' .. id
+  if redis.call('EXISTS', job) == 0 then
+    -- RQ let it expire in the queue.
+    if redis.call('HGET', run, 'state') == 'queued' then
+      end_run(id, now_ms, 'cancelled', 'expired', ARGV[7], { 'error', ARGV[8] })
+    end
+    return
+  end
+  local verdict = judge(queue, id)
+  if verdict == 'held' then return end
+  local execution, attempt = ARGV[9 + #rows], 0
+  start_job(queue, id, execution)
+  if verdict == 'run' then
+    attempt = start_run(id, execution)
+  elseif verdict == 'lost' then
+    redis.call('HSET', run, 'execution', execution)
+  end
+  local row = { verdict, queue, id, execution, epoch, redis.call('HGET', job, 'data'), attempt,
+    now_ms, redis.call('XLEN', 'ms:tape:' .. id) }
+  local record = redis.call('HMGET', run, 'tenant', 'name', 'script_sha256', 'input', 'limits',
+    'grants', 'seed', 'reason')
+  if record[3] then record[3] = redis.call('GET', 'ms:script:' .. record[3]) end
+  for _, part in ipairs({ 1, 2, 3, 4, 5, 6, 7, 8 }) do row[#row + 1] = record[part] end
+  rows[#rows + 1] = row
+end
+
+local function serve(queue)
+  local list = 'rq:queue:' .. queue
+  if cap > 0 and redis.call('ZCARD', 'rq:wip:' .. queue) >= cap then
+    if redis.call('EXISTS', list) == 1 then redis.call('SADD', 'ms:parked', queue) end
+    return
+  end
+  local id = redis.call('LPOP', list)
+  if id then take(queue, id) end
+  if redis.call('EXISTS', list) == 1 then
+    redis.call('ZADD', 'ms:ring', turn_us, queue)
+    turn_us = turn_us + 1
+  end
+end
+
+local queue = ARGV[6]
+if redis.call('EXISTS', 'rq:suspended') == 1 then
+  if queue ~= '' then redis.call('ZADD', 'ms:ring', 'NX', turn_us, queue) end
+  return false
+end
+-- Jobs that turn out to need no slot are bounded too: a script holds up everybody.
+for _ = 1, want + 64 do
+  if #rows == want then break end
+  if queue == '' then
+    local popped = redis.call('ZPOPMIN', 'ms:ring')
+    if #popped == 0 then break end
+    queue = popped[1]
+  end
+  serve(queue)
+  queue = ''
+end
+if #rows > 0 and redis.call('EXISTS', worker_key) == 1 then
+  redis.call('HSET', worker_key, 'state', 'busy')
+  redis.call('EXPIRE', executions_key, redis.call('TTL', worker_key))
+end
+return rows

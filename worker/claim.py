@@ -1,0 +1,152 @@
+"""
+Taking runs from the queues: the CLAIM script's call and its reply.
+
+Runs in: worker. Trusts: Redis. Refuses: a job that is not `moonsand.run(<its own id>)`.
+May import: runs, redis.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import orjson
+
+from runs.endings import Ending, error_json, tape_body
+from runs.redis_scripts import Arg, load
+from runs.rq_job import ForeignJob, check_job, timestamp
+from runs.spec import RunSpec
+from sandbox.limits import Limits
+from sandbox.outcome import Fault, Reason
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+    from worker.plan import WorkerPlan
+
+MAX_BATCH = 16
+
+_EXPIRED = Ending(
+    Reason.EXPIRED,
+    error=Fault("waited in its queue for longer than allowed and was not begun"),
+)
+_EXPIRED_ARGS = (tape_body(_EXPIRED, attempt=0), orjson.dumps(error_json(_EXPIRED)))
+
+
+class Verdict(StrEnum):
+    """What the CLAIM script found out about a job that it took."""
+
+    RUN = "run"
+    SETTLED = "settled"
+    LOST = "lost"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """
+    One job that this worker holds the lease of.
+
+    `started` is the Unix time in seconds, as text, at which Redis gave it out. `next_seq` is the
+    tape's next sequence number. `spec` is there when it is to be executed, `settled` when its run
+    ended before, `refusal` when the job is none of ours.
+    """
+
+    queue: str
+    run_id: str
+    execution: str
+    started: str
+    attempt: int
+    next_seq: int
+    verdict: Verdict
+    spec: RunSpec | None = None
+    settled: Reason | None = None
+    refusal: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Give the name of the lease, as RQ's started-job registry spells it."""
+        return f"{self.run_id}:{self.execution}"
+
+
+class Claimer:
+    """Takes jobs for one worker."""
+
+    def __init__(self, redis: Redis, plan: WorkerPlan) -> None:
+        self._redis = redis
+        self._plan = plan
+
+    def claim(self, want: int, queue: str = "") -> list[Claim] | None:
+        """
+        Take up to `want` jobs, first of `queue` if that was popped from the ring.
+
+        None means that RQ's workers are suspended.
+
+        Raises:
+            RedisError: no confirmation. What was taken all the same ends as `worker_lost`.
+        """
+        want = min(want, MAX_BATCH)
+        args: list[Arg] = [want, self._plan.lease_s, self._plan.name]
+        args.append(timestamp(time.time_ns() // 1_000_000))
+        args += [self._plan.cap, queue, *_EXPIRED_ARGS, *(uuid4().hex for _ in range(want))]
+        rows = load("claim").run(self._redis, args)
+        return None if rows is None else [_read(row) for row in rows]
+
+    def wait(self, ring: str, timeout_s: float) -> str | None:
+        """Wait for a tenant with something queued and take it off the ring."""
+        popped: Any = self._redis.bzpopmin(ring, timeout_s)
+        return popped[1].decode() if popped else None
+
+
+def _read(row: Sequence[Any]) -> Claim:
+    verdict, queue, run_id, execution, started = (part.decode() for part in row[:5])
+    data, attempt, clock_ms, tape_length = row[5:9]
+    settled = row[16] if len(row) > 16 else None
+    given: dict[str, Any] = {
+        "queue": queue,
+        "run_id": run_id,
+        "execution": execution,
+        "started": started,
+        "attempt": attempt,
+        "next_seq": tape_length + 1,
+        "verdict": Verdict(verdict),
+        "settled": Reason(settled.decode()) if settled else None,
+    }
+    try:
+        check_job(run_id, data)
+        given["spec"] = _spec(given, int(clock_ms), row[9:16])
+    except ForeignJob as foreign:
+        given["refusal"] = str(foreign)
+    return Claim(**given)
+
+
+def _spec(given: dict[str, Any], clock_ms: int, record: Sequence[bytes | None]) -> RunSpec | None:
+    if given["verdict"] is Verdict.UNKNOWN:
+        raise ForeignJob("there is no record of this run; it may have expired")
+    if given["verdict"] is not Verdict.RUN:
+        return None
+    tenant, name, script, input_, limits, grants, seed = record
+    if not (tenant and name and script and input_ and limits and seed):
+        raise ForeignJob("the record of this run is not whole")
+    return RunSpec(
+        run_id=given["run_id"],
+        tenant=tenant.decode(),
+        name=name.decode(),
+        script=script,
+        input=input_,
+        limits=_limits(limits),
+        seed=int(seed),
+        clock_ms=clock_ms,
+        grants=orjson.loads(grants) if grants else None,
+        attempt=given["attempt"],
+    )
+
+
+@lru_cache(maxsize=256)
+def _limits(text: bytes) -> Limits:
+    return Limits.from_json(orjson.loads(text))

@@ -1,0 +1,293 @@
+"""
+The executing half of a worker: an event loop in its own thread, one task for each run in hand.
+
+Runs in: worker. Trusts: claims of its own worker. Refuses: to tell Redis of a run whose lease is
+lost. May import: integrations, ledger, runs, sandbox (never sandbox.child).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from redis.exceptions import RedisError
+
+from core.redis_client import connect_async
+from ledger.redis_tape import RedisTape
+from runs.endings import Ending
+from runs.redis_scripts import Arg, load
+from runs.rq_job import timestamp
+from sandbox.outcome import Fault, Reason
+from worker.claim import Claim, Verdict
+from worker.event_writer import EventWriter
+from worker.execute import called, execute
+from worker.outbox import DEPENDENTS, Outbox, deliver_ending, deliver_refusal, deliver_settled
+from worker.slots import Room, Slot, Stop
+from worker.sweep import Sweep
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from integrations.accounts import AccountsFile
+    from integrations.broker import Broker
+    from sandbox.supervisor import Sandbox
+    from worker.plan import WorkerPlan
+
+_START_S = 60.0
+_LAST_WORDS_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What runs are executed with. Made in the engine's thread, closed there."""
+
+    sandbox: Sandbox
+    broker: Broker
+    accounts: AccountsFile
+    close: Callable[[], Coroutine[Any, Any, None]]
+
+
+class Engine:
+    """Executes claims. Made and spoken to by the claiming thread; works in its own."""
+
+    def __init__(
+        self,
+        plan: WorkerPlan,
+        redis_url: str,
+        room: Room,
+        make_parts: Callable[[], Coroutine[Any, Any, Parts]],
+        on_dependents: Callable[[Claim], None],
+    ) -> None:
+        self._plan = plan
+        self._redis_url = redis_url
+        self._room = room
+        self._make_parts = make_parts
+        self._on_dependents = on_dependents
+        self._slots: dict[str, Slot] = {}  # by execution
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self._record_lost = threading.Event()
+        self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
+        self._loop: asyncio.AbstractEventLoop
+        self._redis: Redis
+        self._outbox: Outbox
+        self._parts: Parts
+        self._over: asyncio.Event
+
+    # --- called by the claiming thread ---------------------------------------------------------
+
+    def start(self) -> None:
+        """
+        Start the thread, and the sandbox in it.
+
+        Raises:
+            SandboxUnavailable: this host cannot jail a process.
+        """
+        self._thread.start()
+        if not self._ready.wait(_START_S):
+            raise RuntimeError(f"the engine did not start within {_START_S} s")
+        if self._failure is not None:
+            raise self._failure
+
+    def execute(self, claims: Sequence[Claim]) -> None:
+        """Execute claims, for which room has been taken."""
+        self._loop.call_soon_threadsafe(self._begin, claims)
+
+    def stop_run(self, run_id: str) -> None:
+        """End a run because somebody cancelled it; nothing if it is not in hand."""
+        self._loop.call_soon_threadsafe(self._end, run_id, Stop.REQUESTED)
+
+    def stop_execution(self, execution: str) -> None:
+        """End one execution because somebody asked for it; nothing if it is not in hand."""
+        self._loop.call_soon_threadsafe(self._end_execution, execution)
+
+    @property
+    def record_lost(self) -> bool:
+        """Tell, once, that Redis has forgotten this worker, so that it registers again."""
+        lost = self._record_lost.is_set()
+        self._record_lost.clear()
+        return lost
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether the engine works."""
+        return self._thread.is_alive()
+
+    def drain(self, grace_s: float) -> None:
+        """Wait for the runs in hand; end those that take longer than `grace_s` seconds."""
+        if self._room.wait_until_empty(grace_s) or not self.alive:
+            return
+        self._loop.call_soon_threadsafe(self._end_all)
+        self._room.wait_until_empty(_LAST_WORDS_S)
+
+    def close(self) -> None:
+        """End the thread; whatever is still in hand is left to its lease."""
+        if self.alive and self._failure is None:
+            self._loop.call_soon_threadsafe(self._over.set)
+            self._thread.join(_LAST_WORDS_S)
+
+    # --- the engine's own thread ---------------------------------------------------------------
+
+    def _main(self) -> None:
+        with asyncio.Runner(loop_factory=_new_loop) as runner:
+            runner.run(self._live())
+
+    async def _live(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._over = asyncio.Event()
+        self._redis = connect_async(self._redis_url)
+        try:
+            self._parts = await self._make_parts()
+        except BaseException as failure:  # noqa: BLE001 (raised again by start())
+            self._failure = failure
+            self._ready.set()
+            await self._redis.aclose()
+            return
+        self._outbox = Outbox(self._redis, self._plan.name, self._delivered)
+        sweep = Sweep(self._redis, self._plan)
+        always = [
+            asyncio.create_task(coroutine, name=name)
+            for name, coroutine in (
+                ("outbox", self._outbox.run()),
+                ("beat", self._beat()),
+                ("sweep", sweep.run()),
+            )
+        ]
+        self._ready.set()
+        over = asyncio.create_task(self._over.wait())
+        try:
+            await asyncio.wait([*always, over], return_when=asyncio.FIRST_COMPLETED)
+            for task in always:
+                if task.done():
+                    task.result()  # none of them ends by itself: this raises
+        finally:
+            await self._end_everything([*always, over])
+
+    async def _end_everything(self, others: Sequence[asyncio.Task[Any]]) -> None:
+        tasks = [*self._tasks, *others]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._parts.close()
+        await self._redis.aclose()
+
+    def _begin(self, claims: Sequence[Claim]) -> None:
+        for claim in claims:
+            if claim.refusal is not None:
+                self._outbox.finish(deliver_refusal(claim, claim.refusal))
+            elif claim.verdict is Verdict.SETTLED and claim.settled is not None:
+                self._outbox.finish(deliver_settled(claim, claim.settled))
+            elif claim.verdict is Verdict.LOST:
+                self._outbox.finish(deliver_ending(claim, _LOST))
+            else:
+                slot = self._slots[claim.execution] = Slot(claim)
+                task = self._loop.create_task(self._execute(slot))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _execute(self, slot: Slot) -> None:
+        claim = slot.claim
+        events = EventWriter(claim.run_id, self._loop, self._outbox.send)
+        try:
+            ending = await self._ending(slot, events)
+        except Exception:  # noqa: BLE001 (whatever broke, the run must end)
+            structlog.get_logger(__name__).exception("run_broke", run=claim.run_id)
+            ending = Ending(Reason.INTERNAL, error=Fault("an error of ours ended the run"))
+        self._outbox.send(events.take())
+        if slot.stop is Stop.LEASE_LOST:
+            structlog.get_logger(__name__).warning("lease_lost", run=claim.run_id)
+            self._delivered(claim, 0)
+        else:
+            self._outbox.finish(deliver_ending(claim, ending))
+
+    async def _ending(self, slot: Slot, events: EventWriter) -> Ending:
+        claim, spec = slot.claim, slot.claim.spec
+        assert spec is not None  # noqa: S101 (CLAIM gives one with every run)
+        ending = await execute(
+            spec,
+            sandbox=self._parts.sandbox,
+            broker=self._parts.broker,
+            accounts=self._parts.accounts.for_tenant(spec.tenant),
+            tape=RedisTape(self._redis, claim.run_id, claim.next_seq),
+            watch=events,
+            cancel=slot.cancel,
+        )
+        if slot.stop is Stop.SHUTDOWN and ending.reason is Reason.CANCELLED:
+            return _stopped(ending)
+        return ending
+
+    def _delivered(self, claim: Claim, code: int) -> None:
+        self._slots.pop(claim.execution, None)
+        if code == DEPENDENTS:
+            self._loop.run_in_executor(None, self._on_dependents, claim)
+        self._room.give_back()
+
+    # --- ending runs early ---------------------------------------------------------------------
+
+    def _end(self, run_id: str, why: Stop) -> None:
+        for slot in list(self._slots.values()):
+            if slot.claim.run_id == run_id:
+                slot.end(why)
+
+    def _end_execution(self, execution: str) -> None:
+        slot = self._slots.get(execution)
+        if slot is not None:
+            slot.end(Stop.REQUESTED)
+
+    def _end_all(self) -> None:
+        for slot in list(self._slots.values()):
+            slot.end(Stop.SHUTDOWN)
+
+    # --- the heartbeat -------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        while True:
+            with suppress(RedisError, OSError):
+                await self._renew()
+            await asyncio.sleep(self._plan.beat_s)
+
+    async def _renew(self) -> None:
+        plan = self._plan
+        held = list(self._slots.values())
+        args: list[Arg] = [plan.name, plan.worker_ttl_s, plan.lease_s]
+        args.append(timestamp(time.time_ns() // 1_000_000))
+        for slot in held:
+            args += [slot.claim.queue, slot.claim.run_id, slot.claim.execution]
+        known, lost, stop = await load("renew").run_async(self._redis, args)
+        if not known:
+            self._record_lost.set()
+        # A run that has just been delivered has no lease either; it is no longer in hand then.
+        gone = {key.decode() for key in lost}
+        for slot in held:
+            if slot.claim.key in gone and slot.claim.execution in self._slots:
+                slot.end(Stop.LEASE_LOST)
+        for run_id in stop:
+            self._end(run_id.decode(), Stop.REQUESTED)
+
+
+_LOST = Ending(
+    Reason.WORKER_LOST,
+    error=Fault(
+        "an earlier worker was lost after external calls had been made; not executed again",
+        hint="look at what the calls did before you submit it again",
+    ),
+)
+
+
+def _stopped(ending: Ending) -> Ending:
+    message = f"the worker was stopped before the run had ended; {called(ending.sent)}"
+    hint = None if ending.sent else "submit it again"
+    return replace(ending, reason=Reason.WORKER_LOST, error=Fault(message, hint=hint))
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    import uvloop  # noqa: PLC0415 (only a worker needs it)
+
+    return uvloop.new_event_loop()

@@ -1,0 +1,167 @@
+"""
+Executes one run: sandbox, broker and tape put together.
+
+Runs in: worker, CLI. Trusts: the supervisor's verdict, the broker. Refuses: nothing by itself.
+May import: integrations, tenancy, ledger, runs, sandbox (never sandbox.child).
+
+Neither `accepted`, `started` nor `finished` is written here: they belong to whoever owns the run's
+record, who writes them in one step with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import structlog
+
+from ledger.tape import Entry, Kind, Tape, TapeError
+from runs.endings import Ending
+from runs.record import to_result
+from sandbox.calls import StartRequest
+from sandbox.outcome import Fault, Outcome, Reason
+from sandbox.supervisor import SandboxUnavailable
+from tenancy.grants import Grants
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from core.calls import CallRecord
+    from integrations.accounts import Accounts
+    from integrations.broker import Broker, RunBroker
+    from runs.model import RunResult
+    from runs.spec import RunSpec
+    from sandbox.supervisor import Sandbox
+
+
+class Watcher(Protocol):
+    """Told what happens in a run while it happens. Neither method may raise or wait."""
+
+    def output(self, text: str) -> None:
+        """Take a piece of the printed text."""
+        ...
+
+    def call(self, record: CallRecord) -> None:
+        """Take a finished call."""
+        ...
+
+
+async def execute_run(  # noqa: PLR0913 (a composition: one parameter per part)
+    spec: RunSpec,
+    *,
+    sandbox: Sandbox,
+    broker: Broker,
+    accounts: Accounts,
+    tape: Tape,
+    watch: Watcher | None = None,
+    cancel: asyncio.Event | None = None,
+) -> RunResult:
+    """Execute one run to its end, as `execute` does, and give the result as it is shown."""
+    ending = await execute(
+        spec,
+        sandbox=sandbox,
+        broker=broker,
+        accounts=accounts,
+        tape=tape,
+        watch=watch,
+        cancel=cancel,
+    )
+    return to_result(spec.run_id, ending)
+
+
+async def execute(  # noqa: PLR0913 (a composition: one parameter per part)
+    spec: RunSpec,
+    *,
+    sandbox: Sandbox,
+    broker: Broker,
+    accounts: Accounts,
+    tape: Tape,
+    watch: Watcher | None = None,
+    cancel: asyncio.Event | None = None,
+) -> Ending:
+    """
+    Execute one run to its end. Whatever goes wrong, ours or the script's, is in the ending.
+
+    Setting `cancel` kills the child; cancelling this task does too, and then nothing is returned.
+    """
+    sends = _Sends(tape)
+    run = broker.open(
+        tenant=spec.tenant,
+        run_id=spec.run_id,
+        grants=Grants.everything() if spec.grants is None else Grants.parse(spec.grants),
+        accounts=accounts,
+        tape=sends,
+        limits=spec.limits,
+    )
+    if watch is not None:
+        run.on_record = watch.call
+    request = StartRequest(
+        script=spec.script,
+        input=spec.input,
+        limits=spec.limits,
+        seed=spec.seed,
+        clock_ms=spec.clock_ms,
+        surface=run.surface(),
+        name=spec.name,
+    )
+    on_output = watch.output if watch is not None else None
+    try:
+        try:
+            outcome = await sandbox.run(request, run.call, on_output, cancel)
+        finally:
+            # A call that was in flight when the child died has an unknown effect: say so.
+            await run.abandon()
+    except TapeError as lost:
+        structlog.get_logger(__name__).error("tape_lost", run=spec.run_id, error=str(lost))
+        reason, message = Reason.INTERNAL, "the run's tape could not be written"
+    except SandboxUnavailable as missing:
+        structlog.get_logger(__name__).error("no_sandbox", run=spec.run_id, error=str(missing))
+        reason, message = Reason.SANDBOX_UNAVAILABLE, "no jailed process could be had"
+    except Exception:  # noqa: BLE001 (whatever broke, the run must end)
+        structlog.get_logger(__name__).exception("run_broke", run=spec.run_id)
+        reason, message = Reason.INTERNAL, "an error of ours ended the run"
+    else:
+        return _ending(outcome, run, sends.count)
+    fault = Fault(f"{message}; {called(sends.count)}")
+    return Ending(reason, error=fault, calls=_calls(run), sent=sends.count)
+
+
+def called(count: int) -> str:
+    """Say how many external calls had been made."""
+    if count == 0:
+        return "no external call had been made"
+    return f"{count} external call{'s' * (count > 1)} had been made"
+
+
+def is_outside(name: str) -> bool:
+    """Tell whether a call of this name leaves the worker; documentation is read in it."""
+    return not name.startswith("docs.")
+
+
+class _Sends:
+    """A tape that counts the external calls that were begun."""
+
+    def __init__(self, tape: Tape) -> None:
+        self._tape = tape
+        self.count = 0
+
+    async def append(self, kind: Kind, body: Mapping[str, Any]) -> Entry:
+        entry = await self._tape.append(kind, body)
+        self.count += kind is Kind.INTENT and is_outside(body["name"])
+        return entry
+
+
+def _ending(outcome: Outcome, run: RunBroker, sent: int) -> Ending:
+    return Ending(
+        reason=outcome.reason,
+        usage=outcome.usage,
+        result=outcome.result,
+        output=outcome.output,
+        error=outcome.error,
+        calls=_calls(run),
+        sent=sent,
+    )
+
+
+def _calls(run: RunBroker) -> list[dict[str, Any]]:
+    return [record.to_json() for record in run.calls]

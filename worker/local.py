@@ -1,0 +1,96 @@
+"""
+One run on this machine, without Redis: what `moonsand run` does.
+
+Runs in: CLI. Trusts: its caller, whose own accounts it uses. Refuses: a malformed request.
+May import: integrations, tenancy, ledger, runs, sandbox (never sandbox.child).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING
+
+from core.clock import Clock, now_ms
+from core.ids import new_id
+from integrations.broker import Broker
+from integrations.vendor_http import VendorHttp
+from ledger.tape import Kind, MemoryTape
+from runs.accept import check_request
+from runs.record import to_result
+from runs.spec import RunSpec
+from runs.store import ID_PREFIX
+from worker.execute import Watcher, execute
+
+if TYPE_CHECKING:
+    from integrations.accounts import Accounts
+    from integrations.catalog import Catalog
+    from runs.model import RunRequest, RunResult
+    from sandbox.supervisor import Sandbox
+    from tenancy.grants import Grants
+
+
+async def run_local(  # noqa: PLR0913 (a composition: one parameter per part)
+    request: RunRequest,
+    *,
+    sandbox: Sandbox,
+    catalog: Catalog,
+    accounts: Accounts,
+    grants: Grants,
+    watch: Watcher | None = None,
+    cancel: asyncio.Event | None = None,
+    clock: Clock = now_ms,
+    tape: MemoryTape | None = None,
+) -> RunResult:
+    """
+    Run a script to its end; whatever the script did wrong is in the result.
+
+    `tape` is where the run's tape is kept, for who wants to read it afterwards.
+
+    Raises:
+        Invalid: the request is malformed.
+        TooLarge: the script or the input has too many bytes.
+        SandboxUnavailable: this host cannot jail a process; nothing was run.
+    """
+    checked = check_request(request)
+    await sandbox.start()
+    spec = RunSpec(
+        run_id=new_id(ID_PREFIX),
+        tenant=None,
+        name=checked.name,
+        script=checked.script,
+        input=checked.input,
+        limits=checked.limits,
+        seed=checked.seed,
+        clock_ms=clock(),
+        grants=grants.to_json(),
+    )
+    tape = MemoryTape(clock) if tape is None else tape
+    await tape.append(Kind.ACCEPTED, _accepted(spec))
+    await tape.append(Kind.STARTED, {"attempt": 1, "clock_ms": spec.clock_ms})
+    http = VendorHttp()
+    try:
+        ending = await execute(
+            spec,
+            sandbox=sandbox,
+            broker=Broker(catalog, http, clock),
+            accounts=accounts,
+            tape=tape,
+            watch=watch,
+            cancel=cancel,
+        )
+    finally:
+        await http.close()
+    await tape.append(Kind.FINISHED, {"reason": ending.reason, "usage": ending.usage.to_json()})
+    return to_result(spec.run_id, ending)
+
+
+def _accepted(spec: RunSpec) -> dict[str, object]:
+    return {
+        "name": spec.name,
+        "script_sha256": hashlib.sha256(spec.script).hexdigest(),
+        "input_sha256": hashlib.sha256(spec.input).hexdigest(),
+        "limits": spec.limits.to_json(),
+        "grants": spec.grants,
+        "seed": spec.seed,
+    }

@@ -1,0 +1,109 @@
+"""
+Where a worker is put together: settings in, runs executed, exit code out.
+
+Runs in: worker. Trusts: its settings. Refuses: to start without a jail, or with a Redis that
+would lose runs. May import: everything but api, moonsand and sandbox.child.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from core.clock import now_ms
+from core.errors import Unavailable
+from core.logs import configure_logs
+from core.redis_client import check_server, connect
+from integrations.accounts import AccountsFile
+from integrations.broker import Broker
+from integrations.catalog import Catalog
+from integrations.vendor_http import VendorHttp
+from sandbox.supervisor import Sandbox, SandboxUnavailable
+from worker.engine import Engine, Parts
+from worker.plan import WorkerPlan, default_cap
+from worker.slot_worker import SlotWorker, enqueue_dependents
+from worker.slots import Room
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+
+_MAX_SPARES = 32
+EXIT_OK = 0
+EXIT_OURS = 3
+
+
+def run_worker(settings: Settings, *, slots: int, burst: bool = False) -> int:
+    """
+    Execute runs until asked to stop (SIGINT, SIGTERM), or until all queues are empty in a burst.
+
+    Returns:
+        0 when it stopped as asked, 3 when an error of ours ended it.
+
+    Raises:
+        Unavailable: no Redis, one that would lose runs in production, or no jail on this host.
+    """
+    configure_logs(settings.log_level)
+    if settings.redis_url is None:
+        raise Unavailable("no Redis is configured", hint="set REDIS_URL")
+    with connect(settings.redis_url) as redis:
+        check_server(redis, settings.environment)
+    plan = WorkerPlan(
+        name=_name(),
+        slots=slots,
+        lease_s=settings.lease_s,
+        cap=settings.tenant_slots or default_cap(slots),
+        grace_s=settings.shutdown_grace_s,
+    )
+    return work(plan, settings.redis_url, partial(_make_parts, settings, slots), burst=burst)
+
+
+def work(
+    plan: WorkerPlan,
+    redis_url: str,
+    make_parts: Callable[[], Coroutine[Any, Any, Parts]],
+    *,
+    burst: bool = False,
+) -> int:
+    """Do as `run_worker` does, with parts that the caller chooses."""
+    redis = connect(redis_url)
+    room = Room(plan.slots)
+    engine = Engine(plan, redis_url, room, make_parts, partial(enqueue_dependents, redis))
+    worker = SlotWorker(redis, plan, engine, room)
+    log = structlog.get_logger(__name__)
+    try:
+        engine.start()
+    except SandboxUnavailable as missing:
+        raise Unavailable(str(missing), hint="`moonsand doctor` says what is missing") from missing
+    try:
+        log.info("worker_started", worker=worker.name)
+        worker.work(burst=burst, logging_level="WARNING")
+    finally:
+        broken = not engine.alive
+        engine.close()
+    log.info("worker_stopped", worker=worker.name, broken=broken)
+    return EXIT_OURS if broken else EXIT_OK
+
+
+async def _make_parts(settings: Settings, slots: int) -> Parts:
+    catalog = Catalog.load()
+    accounts = AccountsFile.load(settings.accounts, catalog) if settings.accounts else None
+    http = VendorHttp()
+    sandbox = Sandbox(spares=min(slots, _MAX_SPARES))
+
+    async def close() -> None:
+        await sandbox.close()
+        await http.close()
+
+    await sandbox.start()
+    return Parts(sandbox, Broker(catalog, http, now_ms), accounts or AccountsFile({}), close)
+
+
+def _name() -> str:
+    host = "".join(one if one.isalnum() else "-" for one in socket.gethostname())[:40]
+    return f"{host}.{os.getpid()}.{secrets.token_hex(4)}"

@@ -1,0 +1,183 @@
+"""
+What a worker has to tell Redis: events and ends of runs, in order, many in one round trip.
+
+Runs in: worker. Trusts: Redis. Refuses: to forget an end before Redis has answered.
+May import: runs, redis.
+
+There is one sender, so a run's last log lines are in Redis before its end is. While Redis is away
+everything waits here; an end that arrives after its lease was lost is refused by the script.
+Events may be written twice when a connection is lost at the wrong moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from base64 import b64encode
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import structlog
+from redis.exceptions import NoScriptError, RedisError
+
+from runs.endings import Ending, record_fields, tape_body
+from runs.redis_scripts import Arg, load
+from runs.rq_job import timestamp
+from sandbox.outcome import OUR_FAULT, Reason
+from worker.event_writer import MAX_EVENTS, EventEntry
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from worker.claim import Claim
+
+_PAUSE_S = 0.5
+#: Errors of a server that answers and will take writes again: full, loading, replica, busy.
+_TAKES_NO_WRITES = ("OOM", "MISCONF", "LOADING", "READONLY", "BUSY")
+_MAX_BATCH = 64
+#: FINISH's answer when other RQ jobs depend on the one that ended.
+DEPENDENTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The end of one claim. `ending` None: the job ends and the run's record is left alone."""
+
+    claim: Claim
+    ending: Ending | None
+    how: str
+    value: bytes
+
+
+class Outbox:
+    """
+    Sends events and ends. `on_delivered(claim, code)` is called when Redis has answered an end.
+
+    The code is that of the FINISH script: 0 lease lost, 1 done, 2 done and other jobs wait.
+    """
+
+    def __init__(
+        self, redis: Redis, worker: str, on_delivered: Callable[[Claim, int], None]
+    ) -> None:
+        self._redis = redis
+        self._worker = worker
+        self._on_delivered = on_delivered
+        self._waiting: deque[EventEntry | Delivery] = deque()
+        self._something = asyncio.Event()
+
+    def send(self, entries: Sequence[EventEntry]) -> None:
+        """Take events."""
+        self._waiting.extend(entries)
+        self._something.set()
+
+    def finish(self, delivery: Delivery) -> None:
+        """Take the end of a claim; events of its run that were taken before go before."""
+        self._waiting.append(delivery)
+        self._something.set()
+
+    async def run(self) -> None:
+        """Send for ever."""
+        while True:
+            await self._something.wait()
+            batch = [self._waiting[index] for index in range(min(len(self._waiting), _MAX_BATCH))]
+            try:
+                replies = await self._send_batch(batch)
+            except (RedisError, OSError) as error:
+                log = structlog.get_logger(__name__)
+                log.warning("redis_away", waiting=len(self._waiting), error=type(error).__name__)
+                await asyncio.sleep(_PAUSE_S)
+                continue
+            for _ in batch:
+                self._waiting.popleft()
+            refused = self._answered(batch, replies)
+            self._waiting.extendleft(reversed(refused))
+            if not self._waiting:
+                self._something.clear()
+            if refused:
+                await asyncio.sleep(_PAUSE_S)
+
+    async def _send_batch(self, batch: Sequence[EventEntry | Delivery]) -> list[Any]:
+        finish = load("finish")
+        pipeline = self._redis.pipeline(transaction=False)
+        for one in batch:
+            if isinstance(one, Delivery):
+                pipeline.evalsha(finish.sha1, 0, *self._finish_args(one))
+            else:
+                key, kind, data = one
+                pipeline.xadd(key, {"type": kind, "data": data}, maxlen=MAX_EVENTS, nomkstream=True)
+        replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        for index, reply in enumerate(replies):
+            one = batch[index]
+            if isinstance(reply, NoScriptError) and isinstance(one, Delivery):
+                replies[index] = await finish.run_async(self._redis, self._finish_args(one))
+        return replies
+
+    def _answered(
+        self, batch: Sequence[EventEntry | Delivery], replies: Sequence[Any]
+    ) -> list[EventEntry | Delivery]:
+        again: list[EventEntry | Delivery] = []
+        for one, reply in zip(batch, replies, strict=True):
+            if isinstance(reply, RedisError):
+                structlog.get_logger(__name__).error("redis_refused", error=str(reply)[:200])
+            if not isinstance(one, Delivery):
+                continue
+            if isinstance(reply, RedisError) and str(reply).startswith(_TAKES_NO_WRITES):
+                again.append(one)
+            else:
+                # An end refused for any other reason leaves its lease to run out, so that the run
+                # is ended as lost rather than never.
+                self._on_delivered(one.claim, reply if isinstance(reply, int) else 0)
+        return again
+
+    def _finish_args(self, delivery: Delivery) -> list[Arg]:
+        claim, ending = delivery.claim, delivery.ending
+        now_ms = time.time_ns() // 1_000_000
+        seconds = max(0.0, now_ms / 1000 - float(claim.started))
+        args: list[Arg] = [claim.queue, claim.run_id, claim.execution, self._worker]
+        args += [delivery.how, delivery.value, timestamp(now_ms), claim.started, f"{seconds:.6f}"]
+        if ending is None:
+            return [*args, "", "", ""]
+        body = tape_body(ending, claim.attempt)
+        return [*args, ending.state, ending.reason, body, *record_fields(ending)]
+
+
+def deliver_ending(claim: Claim, ending: Ending) -> Delivery:
+    """Say how a run ended, to its record and to RQ."""
+    return Delivery(claim, ending, *rq_words(claim.run_id, ending.reason, _message(ending)))
+
+
+def deliver_settled(claim: Claim, reason: Reason) -> Delivery:
+    """Give RQ the outcome that the run has had before; nothing was executed."""
+    message = "this run ended before and is not executed again"
+    return Delivery(claim, None, *rq_words(claim.run_id, reason, message))
+
+
+def deliver_refusal(claim: Claim, message: str) -> Delivery:
+    """Fail a job that is none of ours."""
+    return Delivery(claim, None, "failed", failure_value(message))
+
+
+def rq_words(run_id: str, reason: Reason, message: str) -> tuple[str, bytes]:
+    """
+    Give RQ's status of a job whose run ended for `reason`, and the value RQ stores.
+
+    A script's own failure is no failure of the job: the job did what it is for.
+    """
+    if reason in OUR_FAULT:
+        return "failed", failure_value(f"{reason}: {message}")
+    if reason is Reason.CANCELLED:
+        return "stopped", failure_value(f"{reason}: {message}")
+    return "finished", b64encode(orjson.dumps({"run": run_id, "reason": reason}))
+
+
+def failure_value(text: str) -> bytes:
+    """Encode a failure's text as RQ stores it."""
+    return b64encode(zlib.compress(text.encode()))
+
+
+def _message(ending: Ending) -> str:
+    return ending.error.message if ending.error else ""

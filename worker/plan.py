@@ -1,0 +1,39 @@
+"""How one worker behaves: its name, how much it takes on, how often it shows that it lives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPlan:
+    """
+    What a worker is started with. Times are in seconds.
+
+    A lease that is not renewed for `lease_s` is over, and some worker notices within `sweep_s`.
+    `cap` bounds one tenant's runs for each live worker, 0 for no bound. `grace_s` is how long runs
+    in hand may go on after the worker was asked to stop. `worker_ttl_s` is how long Redis remembers
+    a silent worker.
+    """
+
+    name: str
+    slots: int
+    lease_s: int = 12
+    cap: int = 0
+    grace_s: float = 30.0
+    worker_ttl_s: int = 90
+
+    @property
+    def beat_s(self) -> float:
+        """Give the time between two heartbeats: three may be missed."""
+        return self.lease_s / 4
+
+    @property
+    def sweep_s(self) -> float:
+        """Give the time between two looks for what others left behind."""
+        return self.lease_s / 6
+
+
+def default_cap(slots: int) -> int:
+    """Give how many of a worker's slots one tenant may fill: an eighth is left for the others."""
+    return slots - slots // 8

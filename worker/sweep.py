@@ -1,0 +1,208 @@
+"""
+Putting right what nobody else will: runs of dead workers, forgotten queues, cancelled jobs.
+
+Runs in: worker (any one of them at a time). Trusts: Redis and its clock. Refuses: to end a run
+whose lease may still be renewed. May import: ledger, runs, redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import structlog
+from redis.exceptions import RedisError
+
+from core import keys
+from ledger.redis_tape import scan_tape
+from ledger.tape import Kind
+from runs.endings import Ending, cancelled_while_queued, record_fields, tape_body
+from runs.model import State
+from runs.redis_scripts import Arg, load
+from runs.rq_job import timestamp
+from sandbox.outcome import Fault, Reason
+from worker.execute import called, is_outside
+from worker.outbox import rq_words
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from redis.asyncio import Redis
+
+    from worker.plan import WorkerPlan
+
+_QUEUE_KEY = "rq:queue:"
+_TIDY_S = 60.0
+_BATCH = 100
+_TRIES = 3
+_CANCELED_KEPT_S = 30 * 86_400
+_FLAG_S = 60
+
+
+class Sweep:
+    """Looks around every `plan.sweep_s` seconds, while no other worker does."""
+
+    def __init__(self, redis: Redis, plan: WorkerPlan) -> None:
+        self._redis = redis
+        self._plan = plan
+        self._quiet_until = 0.0
+        self._tidy_at = 0.0
+        self._seen_canceled: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Look around for ever."""
+        while True:
+            try:
+                await self._maybe_once()
+            except (RedisError, OSError) as error:
+                # Whoever holds a lease could not renew it either: give them time to do so first.
+                self._quiet_until = time.monotonic() + self._plan.lease_s
+                structlog.get_logger(__name__).warning("sweep_put_off", error=type(error).__name__)
+            await asyncio.sleep(self._plan.sweep_s)
+
+    async def once(self) -> None:
+        """
+        Look around once.
+
+        Raises:
+            RedisError: Redis does not answer.
+        """
+        seconds, _ = await self._redis.time()
+        over: Any = await self._redis.zrangebyscore(keys.LEASES, 0, seconds, 0, _BATCH)
+        for member in over:
+            await self._recover(member.decode())
+        queues = await self._tenant_queues()
+        await self._repair_ring(queues)
+        await self._end_canceled(queues)
+        if time.monotonic() >= self._tidy_at:
+            self._tidy_at = time.monotonic() + _TIDY_S
+            await self._tidy(queues, seconds)
+
+    async def _maybe_once(self) -> None:
+        lock_ms = max(1, int(self._plan.sweep_s * 900))
+        mine = await self._redis.set(keys.SWEEP_LOCK, self._plan.name, nx=True, px=lock_ms)
+        if mine and time.monotonic() >= self._quiet_until:
+            await self.once()
+
+    # --- runs of dead workers ------------------------------------------------------------------
+
+    async def _recover(self, member: str) -> None:
+        queue, _, key = member.partition("|")
+        run_id, _, execution = key.partition(":")
+        for _ in range(_TRIES):
+            ending, attempt, length = await self._judge(run_id)
+            how, value = rq_words(run_id, ending.reason, ending.error.message)  # type: ignore[union-attr]
+            args: list[Arg] = [queue, run_id, execution, length, how, value]
+            args += [timestamp(time.time_ns() // 1_000_000), ending.state, ending.reason]
+            args += [tape_body(ending, attempt), *record_fields(ending)]
+            code = await load("recover").run_async(self._redis, args)
+            if code == 1:
+                log = structlog.get_logger(__name__)
+                log.warning("run_recovered", run=run_id, reason=ending.reason)
+            if code != -1:
+                return
+
+    async def _judge(self, run_id: str) -> tuple[Ending, int, int]:
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hget(keys.run(run_id), "attempt")
+        pipeline.exists(keys.cancel(run_id))
+        pipeline.hget(f"rq:job:{run_id}", "status")
+        attempt, asked, status = await pipeline.execute()
+        calls, sent, length = await self._calls_on_tape(run_id)
+        unknown = sum(call["effect"] == "unknown" for call in calls)
+        if asked or status in {b"canceled", b"stopped"}:
+            reason, message = Reason.CANCELLED, f"cancelled on request; {called(sent)}"
+        else:
+            reason = Reason.WORKER_LOST
+            message = f"the worker that executed this run was lost; {called(sent)}"
+        if unknown:
+            message += f", {unknown} of unknown effect"
+        hint = "look at what the calls did before you submit it again" if sent else None
+        return (
+            Ending(reason, error=Fault(message, hint=hint), calls=calls),
+            int(attempt or 0),
+            length,
+        )
+
+    async def _calls_on_tape(self, run_id: str) -> tuple[list[dict[str, Any]], int, int]:
+        calls: dict[int, dict[str, Any]] = {}
+        sent = length = 0
+        async for entry in scan_tape(self._redis, run_id):
+            length, body = entry.seq, entry.body
+            if entry.kind is Kind.INTENT:
+                calls[body["seq"]] = _call(body)
+                sent += is_outside(body["name"])
+            elif entry.kind is Kind.EFFECT:
+                # An effect without an intent is a refusal and says itself what it is about.
+                call = calls.setdefault(body["seq"], _call(body) if "name" in body else {})
+                call["effect"], call["duration_ms"] = body["effect"], body["duration_ms"]
+        return list(calls.values()), sent, length
+
+    # --- what stock RQ code leaves behind ------------------------------------------------------
+
+    async def _tenant_queues(self) -> list[str]:
+        known = await cast("Awaitable[set[bytes]]", self._redis.smembers("rq:queues"))
+        names = (key.decode().removeprefix(_QUEUE_KEY) for key in known)
+        return sorted(name for name in names if name.startswith(keys.queue("")))
+
+    async def _repair_ring(self, queues: list[str]) -> None:
+        # `rq requeue`, the dashboard and RQ's scheduler push jobs without knowing of the ring.
+        pipeline = self._redis.pipeline(transaction=False)
+        for queue in queues:
+            pipeline.llen(_QUEUE_KEY + queue)
+        lengths = await pipeline.execute()
+        waiting = [queue for queue, length in zip(queues, lengths, strict=True) if length]
+        if waiting:
+            turn_us = time.time_ns() // 1000
+            await self._redis.zadd(keys.RING, dict.fromkeys(waiting, turn_us), nx=True)
+
+    async def _end_canceled(self, queues: list[str]) -> None:
+        # RQ's own cancel takes a job off its queue and knows nothing of the run.
+        for queue in queues:
+            since = self._seen_canceled.get(queue, 0.0)
+            found: Any = await self._redis.zrangebyscore(
+                f"rq:canceled:{queue}", since, "+inf", 0, _BATCH, withscores=True
+            )
+            for job_id, score in found:
+                self._seen_canceled[queue] = max(score, since)
+                await self._end_if_queued(queue, job_id.decode())
+
+    async def _end_if_queued(self, queue: str, run_id: str) -> None:
+        state = await cast("Awaitable[bytes | None]", self._redis.hget(keys.run(run_id), "state"))
+        if state is None or state.decode() != State.QUEUED:
+            return
+        now_ms = time.time_ns() // 1_000_000
+        body, error = cancelled_while_queued()
+        tenant = queue.removeprefix(keys.queue(""))
+        args: list[Arg] = [run_id, tenant, now_ms, now_ms // 1000, timestamp(now_ms)]
+        await load("cancel").run_async(self._redis, [*args, body, error, _FLAG_S])
+
+    async def _tidy(self, queues: list[str], now_s: int) -> None:
+        workers = list(await cast("Awaitable[set[bytes]]", self._redis.smembers("rq:workers")))
+        pipeline = self._redis.pipeline(transaction=False)
+        for worker in workers:
+            pipeline.exists(worker)
+        alive = await pipeline.execute()
+        dead = [worker for worker, lives in zip(workers, alive, strict=True) if not lives]
+        for queue in queues:
+            pipeline.zremrangebyscore(f"rq:finished:{queue}", 0, now_s)
+            pipeline.zremrangebyscore(f"rq:failed:{queue}", 0, now_s)
+            pipeline.zremrangebyscore(f"rq:canceled:{queue}", 0, now_s - _CANCELED_KEPT_S)
+            if dead:
+                pipeline.srem(f"rq:workers:{queue}", *dead)
+        if dead:
+            pipeline.srem("rq:workers", *dead)
+        await pipeline.execute()
+
+
+def _call(intent: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "seq": intent["seq"],
+        "name": intent["name"],
+        "account": intent["account"],
+        "effect_class": intent["effect_class"],
+        "effect": "unknown",
+        "duration_ms": 0,
+    }
