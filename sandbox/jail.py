@@ -22,6 +22,7 @@ when writing code that runs inside:
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -128,15 +129,20 @@ def _act_out(plan: Plan, end: socket.socket) -> None:
     fd = end.detach()
     try:
         confine_child(plan, fd)
-        try:
-            os.open("/", os.O_RDONLY)
-            os.write(fd, b"seccomp\nthe filter was loaded, yet a directory could be opened")
-        except PermissionError:
-            os.write(fd, b"confined\n")
     except JailUnavailable as refused:
         os.write(fd, f"{refused.step}\n{refused.why}".encode())
         return
+    os.write(fd, _what_open_says())
     socket.socket()
+
+
+def _what_open_says() -> bytes:
+    try:
+        os.open("/", os.O_RDONLY)
+    except OSError as refused:
+        if refused.errno == errno.EPERM:  # Landlock would say EACCES, the limit EMFILE
+            return b"confined\n"
+    return b"seccomp\nthe filter was loaded, yet it let openat(2) pass"
 
 
 def _compiled_policy() -> bytes:
