@@ -1,0 +1,49 @@
+"""
+The limits that the kernel keeps for one run: processor time and address space.
+
+Runs in: child. Trusts: the kernel. Refuses: nothing; it can only lower. May import: stdlib,
+sandbox.limits.
+"""
+
+from __future__ import annotations
+
+import resource
+import signal
+from pathlib import Path
+
+from sandbox.limits import MIB, Limits
+
+#: Address space of a zygote whose own cannot be read: what one was measured at, and some.
+_USUAL_BYTES = 1024 * MIB
+_SPARE_BYTES = 96 * MIB
+
+
+def address_space_bytes() -> int:
+    """Give how much address space this process has mapped."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        return _USUAL_BYTES
+    return pages * resource.getpagesize()
+
+
+def arm(limits: Limits, mapped_bytes: int) -> None:
+    """
+    Start the processor clock of this run and bound its address space.
+
+    The timer's default action kills: no handler runs, because none could run while Lua does. The
+    hard CPU limit stands behind it, for a process whose signals are ignored. `mapped_bytes` is
+    what was mapped before the run; Python's copies of arguments and replies count with the heap.
+    """
+    signal.setitimer(signal.ITIMER_PROF, limits.cpu_ms / 1000)
+    seconds = limits.cpu_ms // 1000 + 2
+    _lower(resource.RLIMIT_CPU, seconds)
+    copies = 4 * limits.reply_bytes + 4 * limits.result_bytes
+    _lower(resource.RLIMIT_AS, mapped_bytes + 2 * limits.memory_bytes + copies + _SPARE_BYTES)
+
+
+def _lower(which: int, value: int) -> None:
+    _, hard = resource.getrlimit(which)
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    resource.setrlimit(which, (value, value))

@@ -1,0 +1,190 @@
+-- The string functions. What C does in one instruction is charged by bytes: one instruction per
+-- byte that a pattern looked at, one per 16 bytes copied.
+
+local P = ...
+local real, export = P.real, P.export
+local type, select, error = real.type, real.select, real.error
+local math_type, min = P.math.type, P.math.min
+local string = P.string
+local real_find, real_gsub, real_format = string.find, string.gsub, string.format
+local sub, byte = string.sub, string.byte
+local charge, flush, sample, tostring = P.charge, P.flush, P.sample, P.tostring
+
+-- Not dump: byte code. The others take bytes once or numbers only.
+for _, name in real.ipairs { "byte", "char", "len", "sub", "pack", "packsize", "unpack" } do
+  export["string." .. name] = string[name]
+end
+
+for _, name in real.ipairs { "lower", "upper", "reverse" } do
+  local real_function = string[name]
+  export["string." .. name] = function(s)
+    if type(s) == "string" then charge(#s // 16) end
+    return real_function(s)
+  end
+end
+
+-- Lua 5.4 loops n times over an empty string; and more than the heap may hold is the end anyway.
+local LONGEST = 1 << 30
+export["string.rep"] = function(s, n, sep)
+  if type(s) == "string" and math_type(n) == "integer" and (sep == nil or type(sep) == "string") then
+    local unit = #s + (sep == nil and 0 or #sep)
+    if n < 1 or unit == 0 then return "" end
+    if n > LONGEST // unit then P.headroom(LONGEST) end
+    charge(unit * n // 16)
+    P.headroom(unit * n)
+    return string.rep(s, n, sep)
+  end
+  if (s == "" or s == nil) and sep == nil then n = 0 end
+  return string.rep(s, n, sep)
+end
+
+-- --- patterns -------------------------------------------------------------------------------
+
+local SPECIALS = "[%^%$%*%+%?%.%(%)%[%]%%%-]"
+local LONG_NEEDLE, DEAREST_SEARCH = 256, 1 << 31
+
+-- Searching plain text costs up to #s * #p in C: seconds here, hours for megabytes.
+local function check_plain(s, p, plain)
+  if #p > LONG_NEEDLE and #s * #p > DEAREST_SEARCH and (plain or not real_find(p, SPECIALS)) then
+    error("string.find: a text of " .. #p .. " bytes cannot be searched for in one of " .. #s, 3)
+  end
+end
+
+local function start_of(s, init)
+  if init == nil then return 1 end
+  if init > 0 then return init end
+  return init == 0 and 1 or (#s + init + 1 > 1 and #s + init + 1 or 1)
+end
+
+local function is_usual(s, p, init)
+  return type(s) == "string" and type(p) == "string" and (init == nil or math_type(init) == "integer")
+end
+
+-- Charges for the bytes from where the search began to where the match ends.
+local function found(s, from, first, last, ...)
+  local cost = (last or #s) - from
+  if cost > 0 then charge(cost) end
+  return first, last, ...
+end
+
+export["string.find"] = function(s, p, init, plain)
+  if not is_usual(s, p, init) then return real_find(s, p, init, plain) end
+  check_plain(s, p, plain)
+  flush()
+  return found(s, start_of(s, init), real_find(s, p, init, plain))
+end
+
+local function captured(s, from, first, last, ...)
+  local cost = (last or #s) - from
+  if cost > 0 then charge(cost) end
+  if first == nil then return nil end
+  if select("#", ...) == 0 then return sub(s, first, last) end
+  return ...
+end
+
+export["string.match"] = function(s, p, init)
+  if not is_usual(s, p, init) then return string.match(s, p, init) end
+  flush()
+  if not real_find(p, "[%(%^%$%*%+%?%.%[%%%-]") then check_plain(s, p, true) end
+  return captured(s, start_of(s, init), real_find(s, p, init))
+end
+
+-- Written over find: Lua 5.4's own gmatch does not reset its depth after an error, and the next
+-- call overflows the C stack.
+export["string.gmatch"] = function(s, p, init)
+  if not is_usual(s, p, init) then
+    string.gmatch(s, p, init) -- raises, or was given numbers
+    s, p = tostring(s), tostring(p)
+    init = init and P.math.tointeger(init)
+  end
+  if byte(p, 1) == 94 then p = "%" .. p end -- in gmatch, ^ is no anchor
+  local from, last_end = start_of(s, init), nil
+  local function step(first, last, ...)
+    local cost = (last or #s) - from
+    if cost > 0 then charge(cost) end
+    if first == nil then
+      from = #s + 2
+      return nil
+    end
+    if last + 1 == last_end then -- the empty match where the last one ended
+      from = first + 1
+      return step(real_find(s, p, from))
+    end
+    from, last_end = last + 1, last + 1
+    if select("#", ...) == 0 then return sub(s, first, last) end
+    return ...
+  end
+  return function()
+    if from > #s + 1 then return nil end
+    flush()
+    return step(real_find(s, p, from))
+  end
+end
+
+local function replaced(text, count)
+  charge(#text // 16)
+  sample()
+  return text, count
+end
+
+export["string.gsub"] = function(s, p, ...)
+  if type(s) ~= "string" or type(p) ~= "string" then return real_gsub(s, p, ...) end
+  charge(#s)
+  flush()
+  return replaced(real_gsub(s, p, ...))
+end
+
+-- --- format ---------------------------------------------------------------------------------
+
+-- %p would show an address, and %s of a table too.
+local function show_arguments(n, ...)
+  local given = { ... }
+  for i = 1, n do
+    local kind = type(given[i])
+    if kind == "table" or kind == "function" or kind == "thread" then
+      given[i] = tostring(given[i])
+    end
+  end
+  return P.table.unpack(given, 1, n)
+end
+
+local function specifiers_take_text(f)
+  for spec in string.gmatch(real_gsub(f, "%%%%", ""), "%%[-+ #0%d%.]*(%a)") do
+    if spec == "p" then error("bad argument #1 to 'format' (%p is not available here)", 3) end
+  end
+end
+
+export["string.format"] = function(f, ...)
+  if type(f) ~= "string" then return real_format(f, ...) end
+  local n = select("#", ...)
+  charge(#f + n)
+  if real_find(f, "p", 1, true) then specifiers_take_text(f) end
+  for i = 1, n do
+    local v = (select(i, ...))
+    local kind = type(v)
+    if kind == "string" then
+      charge(#v // 16)
+    elseif kind == "table" or kind == "function" or kind == "thread" then
+      return real_format(f, show_arguments(n, ...))
+    end
+  end
+  return real_format(f, ...)
+end
+
+-- --- utf8 -----------------------------------------------------------------------------------
+
+for _, name in real.ipairs { "char", "charpattern", "codepoint", "codes" } do
+  export["utf8." .. name] = P.utf8[name]
+end
+
+export["utf8.len"] = function(s, ...)
+  if type(s) == "string" then charge(#s // 4) end
+  return P.utf8.len(s, ...)
+end
+
+export["utf8.offset"] = function(s, n, ...)
+  if type(s) == "string" and math_type(n) == "integer" then
+    charge(min(n < 0 and n ~= P.math.mininteger and -n or P.math.abs(n) & P.math.maxinteger, #s) // 4)
+  end
+  return P.utf8.offset(s, n, ...)
+end

@@ -1,0 +1,213 @@
+"""
+The Lua state: built once with its prelude, then used for one script.
+
+Runs in: child (built in the zygote before any script). Trusts: the prelude. Refuses: another lupa
+or Lua than the pinned one; any Lua object as an argument. May import: stdlib, lupa, sandbox.child.
+
+Only bytes, numbers, booleans and nil pass between Lua and Python, through two functions that never
+raise: an exception would be catchable in Lua, and lupa would keep what it refers to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import lupa
+from lupa import lua54
+
+from sandbox import wire
+from sandbox.child import faults, policy
+from sandbox.child.channel import Channel, HungUp
+from sandbox.child.regex import Search
+from sandbox.limits import Limits
+from sandbox.outcome import Reason
+
+LUPA_VERSION, LUA_VERSION = "2.8", (5, 4)
+#: In the order in which they need each other.
+PRELUDE = (
+    "meter", "base", "order", "strings", "tables", "decode", "encode", "show", "coroutines",
+    "clock", "names", "regex", "surface", "run",
+)  # fmt: skip
+
+EXIT_HUNG_UP = 0
+EXIT_BROKEN = 70
+#: The supervisor knows this code: the address space is full.
+EXIT_NO_MEMORY = 77
+
+_U32 = struct.Struct("<I")
+_CLOCK = struct.Struct(">Q")
+
+
+class WrongEngine(Exception):
+    """The installed lupa or its Lua is not the one whose faults are known."""
+
+
+def check_engine(version: str, lua_version: tuple[int, ...]) -> None:
+    """
+    Refuse any engine but the pinned one.
+
+    Raises:
+        WrongEngine: naming what was expected and what is there.
+    """
+    if (version, tuple(lua_version)) != (LUPA_VERSION, LUA_VERSION):
+        raise WrongEngine(
+            f"lupa {LUPA_VERSION} with Lua {LUA_VERSION} is required, "
+            f"not lupa {version} with Lua {tuple(lua_version)}"
+        )
+
+
+class Engine:
+    """One Lua state. `run` uses it up."""
+
+    def __init__(self) -> None:
+        self._lua = lua54.LuaRuntime(
+            encoding=None,
+            register_eval=False,
+            register_builtins=False,
+            attribute_filter=_no_attributes,
+            max_memory=0,
+        )
+        check_engine(lupa.__version__, self._lua.lua_version)
+        self._search = Search()
+        self._channel: Channel
+        self._limits: Limits
+        self._reply = b""
+        self._printed_bytes = 0
+        self._heap_bytes = 0
+        self._base_bytes = 0
+        self._operations: dict[bytes, Callable[..., bytes | int | None]] = {
+            b"begin": self._begin,
+            b"print": self._print,
+            b"flush": self._flush,
+            b"call": self._call,
+            b"take": self._take,
+            b"regex": self._search.begin,
+            b"regex_more": lambda _, most: self._search.more(most),
+            b"done": self._done,
+        }
+        self._main = self._load_prelude()
+
+    def run(
+        self, channel: Channel, header: dict[str, Any], script: bytes, given: bytes
+    ) -> NoReturn:
+        """Run one script. Leaves the process; the end is told on the channel."""
+        self._channel = channel
+        self._limits = Limits.from_json(header["limits"])
+        self._base_bytes = self._lua.get_memory_used(total=True)
+        self._heap_bytes = self._base_bytes + self._limits.memory_bytes
+        try:
+            self._main(
+                script,
+                _chunk_name(header["name"]),
+                given,
+                json.dumps(header["surface"]).encode(),
+                self._heap_bytes,
+                json.dumps(header["limits"]).encode(),
+                header["seed"],
+                header["clock_ms"],
+            )
+        except lua54.LuaMemoryError:
+            self._die(b"memory_limit", 0, 0)
+        finally:
+            os._exit(EXIT_BROKEN)
+
+    def _load_prelude(self) -> Any:
+        folder = Path(__file__).parent / "prelude"
+        sources = [(folder / f"{name}.lua").read_bytes() for name in PRELUDE]
+        boot = self._lua.compile((folder / "boot.lua").read_bytes(), name="=\1boot", mode="t")
+        return boot(
+            self._hostcall,
+            self._die,
+            "\n".join(policy.names()).encode(),
+            "\n".join(PRELUDE).encode(),
+            b"".join(_U32.pack(len(source)) + source for source in sources),
+        )
+
+    # --- what Lua calls -----------------------------------------------------------------------
+
+    def _hostcall(self, operation: bytes, *arguments: Any) -> bytes | int | None:
+        try:
+            return self._operations[operation](*arguments)
+        except BaseException as failure:  # noqa: BLE001 (nothing may pass into Lua)
+            _leave(failure)
+
+    def _die(
+        self, reason: bytes, spent: int, peak_kb: float, number: int = 0, text: bytes = b""
+    ) -> None:
+        try:
+            self._fail(Reason(reason.decode()), spent, peak_kb, number, text)
+            os._exit(0)
+        except BaseException as failure:  # noqa: BLE001 (nothing may pass into Lua)
+            _leave(failure)
+
+    def _fail(self, reason: Reason, spent: int, peak_kb: float, number: int, text: bytes) -> None:
+        peak = self._peak_bytes(peak_kb)
+        line = None
+        if text:
+            message = text.decode("utf-8", "replace")
+            line = number if number > 0 else None
+            hint = faults.hint_for(reason, message)
+        else:
+            used = {
+                Reason.INSTRUCTION_LIMIT: spent,
+                Reason.MEMORY_LIMIT: self._limits.memory_bytes,
+                Reason.RESULT_LIMIT: self._limits.result_bytes,
+            }.get(reason, number)
+            message, hint = faults.limit_message(reason, used, self._limits)
+        if reason is Reason.MEMORY_LIMIT:
+            peak = self._limits.memory_bytes
+        body = faults.failed_body(reason, message, line, hint)
+        self._channel.end(wire.Type.FAILED, spent, peak, body)
+
+    def _begin(self) -> None:
+        # Not before the script and the input are in the heap: lupa pushes arguments outside of any
+        # protected call, where a failed allocation would abort the process.
+        self._lua.set_max_memory(self._heap_bytes, total=True)
+
+    def _print(self, text: bytes) -> None:
+        room = self._limits.output_bytes - self._printed_bytes
+        self._channel.write(text[:room])
+        self._printed_bytes += len(text)
+        if len(text) > room:
+            self._fail(Reason.OUTPUT_LIMIT, 0, 0, self._printed_bytes, b"")
+            os._exit(0)
+
+    def _flush(self) -> None:
+        self._channel.flush()
+
+    def _call(self, body: bytes) -> int:
+        ok, clock_ms, text = self._channel.call(body)
+        self._reply = _CLOCK.pack(clock_ms) + text
+        return len(text) << 1 | ok
+
+    def _take(self) -> bytes:
+        reply, self._reply = self._reply, b""
+        return reply
+
+    def _done(self, result: bytes, spent: int, peak_kb: float) -> NoReturn:
+        self._channel.end(wire.Type.DONE, spent, self._peak_bytes(peak_kb), result)
+        os._exit(0)
+
+    def _peak_bytes(self, peak_kb: float) -> int:
+        return max(0, min(int(peak_kb * 1024) - self._base_bytes, self._limits.memory_bytes))
+
+
+def _leave(failure: BaseException) -> NoReturn:
+    if isinstance(failure, MemoryError):
+        os._exit(EXIT_NO_MEMORY)
+    os._exit(EXIT_HUNG_UP if isinstance(failure, HungUp | BrokenPipeError) else EXIT_BROKEN)
+
+
+def _no_attributes(*_: object) -> NoReturn:
+    raise AttributeError("no attributes")
+
+
+def _chunk_name(name: str) -> bytes:
+    """Give the name as error messages carry it: at most 40 letters that cannot confuse one."""
+    kept = "".join(letter if letter.isalnum() or letter in "._- /" else "_" for letter in name)
+    return (kept[:40] or "script").encode("ascii", "replace").replace(b"?", b"_")
