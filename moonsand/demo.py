@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import Unavailable
+from core.errors import ServiceError, Unavailable
 from core.redis_server import find_server
 from core.settings import Settings, load_settings
 from integrations.stubs.server import serve_stubs
@@ -19,10 +19,10 @@ from moonsand.client import AsyncClient
 from moonsand.demo_view import DemoView
 from moonsand.exits import Exit
 from moonsand.local_service import Plan, Running, local_service
-from moonsand.signals import stop_signal
+from moonsand.signals import until_stopped
 from moonsand.stub_accounts import write_accounts
 from moonsand.terminal import write_error
-from runs.model import RunRecord, State
+from runs.model import RunRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +36,34 @@ class Example:
 async def run_demo(*, keep: bool) -> Exit:
     """Run all examples; succeed only if each did."""
     view = DemoView()
-    stop = stop_signal()
+    ended = await until_stopped(_demo(view, keep=keep))
+    if not ended and not view.complete:
+        return Exit.INTERRUPTED
+    return Exit.SUCCEEDED if view.good else Exit.FAILED
+
+
+async def _demo(view: DemoView, *, keep: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="moonsand-demo-") as home:
         async with serve_stubs() as stubs:
             accounts = Path(home) / "accounts.toml"
             write_accounts(accounts, stubs)
-            plan = _plan(Path(home), accounts)
             view.starting()
-            async with local_service(plan) as running:
-                return await _tour(running, view, stop, keep=keep)
+            plan = _plan(Path(home), accounts)
+            try:
+                async with local_service(plan) as running:
+                    await _show(running, view, keep=keep)
+            except ServiceError:
+                view.log(plan.log)  # it goes with the directory
+                raise
+
+
+async def _show(running: Running, view: DemoView, *, keep: bool) -> None:
+    view.up(running.url)
+    await _run_all(running, view)
+    view.end(running.url)
+    if keep:
+        view.kept(running.url, running.key)
+        await asyncio.get_running_loop().create_future()
 
 
 def _plan(home: Path, accounts: Path) -> Plan:
@@ -66,31 +85,10 @@ def _foreign_redis() -> str | None:
     return None
 
 
-async def _tour(running: Running, view: DemoView, stop: asyncio.Event, *, keep: bool) -> Exit:
-    view.up(running.url)
-    work = asyncio.create_task(_run_all(running, view))
-    ended = asyncio.create_task(stop.wait())
-    await asyncio.wait({work, ended}, return_when=asyncio.FIRST_COMPLETED)
-    if not work.done():
-        work.cancel()
-        return Exit.INTERRUPTED
-    ended.cancel()
-    good = work.result()
-    view.end(running.url)
-    if keep:
-        view.kept(running.url, running.key)
-        await stop.wait()
-    return Exit.SUCCEEDED if good else Exit.FAILED
-
-
-async def _run_all(running: Running, view: DemoView) -> bool:
-    good = True
+async def _run_all(running: Running, view: DemoView) -> None:
     async with AsyncClient(running.url, running.key) as client:
         for example in examples():
-            record = await _run_one(client, example, view)
-            view.ended(record)
-            good = good and record.status is State.SUCCEEDED
-    return good
+            view.ended(await _run_one(client, example, view))
 
 
 async def _run_one(client: AsyncClient, example: Example, view: DemoView) -> RunRecord:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -12,6 +13,8 @@ from moonsand.exchange import Event
 from moonsand.terminal import safe, summary
 from runs.model import RunRecord, State
 
+_LOG_LINES = 30
+
 
 class DemoView:
     """Shows runs as they happen, then a table of how they ended."""
@@ -20,6 +23,12 @@ class DemoView:
         self._console = console or Console(highlight=False, soft_wrap=True)
         self._ended: list[RunRecord] = []
         self._rest = ""
+        self.complete = False
+
+    @property
+    def good(self) -> bool:
+        """Tell whether all runs came, and each succeeded."""
+        return self.complete and self._successes() == len(self._ended) > 0
 
     def starting(self) -> None:
         """Say what is being started."""
@@ -68,7 +77,7 @@ class DemoView:
 
     def end(self, url: str) -> None:
         """Show all runs in one table, and the verdict."""
-        good = sum(record.status is State.SUCCEEDED for record in self._ended)
+        self.complete, good = True, self._successes()
         self._line("")
         if self._console.is_terminal:
             self._console.print(self._table())
@@ -83,6 +92,15 @@ class DemoView:
         self._line(f"export MOONSAND_URL={url} MOONSAND_API_KEY={key}")
         self._line("moonsand submit -e 'return 1 + 1' --wait")
         self._line("Ctrl-C ends it", "dim")
+
+    def log(self, path: Path | None) -> None:
+        """Show the last lines of the service's log."""
+        lines = path.read_text(errors="replace").splitlines() if path and path.exists() else []
+        for line in lines[-_LOG_LINES:]:
+            self._line(line, "dim")
+
+    def _successes(self) -> int:
+        return sum(record.status is State.SUCCEEDED for record in self._ended)
 
     def _table(self) -> Table:
         table = Table("run", "state", "reason", "calls", "wall ms", "CPU ms", "instructions")

@@ -52,7 +52,8 @@ class Fleet:
         self._log = log
         self._watchers: list[asyncio.Task[None]] = []
         self._running: dict[str, asyncio.subprocess.Process] = {}
-        self._stopping = False
+        #: What became of the process that died last, if one did.
+        self.last_death: str | None = None
 
     async def start(self, role: Role) -> None:
         """Start one process; it is restarted whenever it dies, until `stop`."""
@@ -61,7 +62,6 @@ class Fleet:
 
     async def stop(self) -> None:
         """End all processes, those started last first in line to be told; kill the slow ones."""
-        self._stopping = True
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
@@ -100,7 +100,8 @@ class Fleet:
             code = await process.wait()
             if time.monotonic() - started > _HEALTHY_S:
                 pause_s = _FIRST_PAUSE_S
-            self._notice(f"{role.name} ended ({_how(code)}); starting it again in {pause_s:g} s")
+            self.last_death = f"{role.name} ended ({_how(code)})"
+            self._notice(f"{self.last_death}; starting it again in {pause_s:g} s")
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
             await self._launch(role)

@@ -57,6 +57,8 @@ async def local_service(plan: Plan) -> AsyncIterator[Running]:
     Raises:
         Unavailable: Redis cannot be had, the port is taken, or the API did not become ready.
     """
+    if plan.log is not None and plan.log.exists():
+        plan.log.replace(plan.log.with_suffix(".log.1"))
     server = None if plan.settings.redis_url else PrivateRedis(plan.directory)
     redis_url = plan.settings.redis_url or (server.start() if server else "")
     fleet = Fleet(plan.notice, grace_s=plan.settings.shutdown_grace_s + 5.0, log=plan.log)
@@ -68,7 +70,7 @@ async def local_service(plan: Plan) -> AsyncIterator[Running]:
         url = _url_of(listener)
         for role in _roles(plan, redis_url, listener):
             await fleet.start(role)
-        await _until_ready(url, plan.log)
+        await _until_ready(url, fleet, plan.log)
         LocalState(url, key, redis_url).save(plan.directory)
         yield Running(url, key, redis_url, fleet)
     finally:
@@ -124,18 +126,28 @@ async def _development_key(redis_url: str, plan: Plan) -> str:
         return plain
 
 
-async def _until_ready(url: str, log: Path | None) -> None:
+async def _until_ready(url: str, fleet: Fleet, log: Path | None) -> None:
+    """Wait for the API and a worker; a process that dies before is no accident of one moment."""
     end = asyncio.get_running_loop().time() + _READY_S
     async with httpx2.AsyncClient(base_url=url, trust_env=False, timeout=5.0) as client:
-        while asyncio.get_running_loop().time() < end:
+        while fleet.last_death is None and asyncio.get_running_loop().time() < end:
             try:
                 if (await client.get("/readyz")).is_success:
                     return
             except httpx2.TransportError:
                 pass
             await asyncio.sleep(_POLL_S)
-    hint = f"its log is {log}" if log else "its log is above"
-    raise Unavailable(f"the API did not become ready within {_READY_S:g} s", hint=hint)
+    what = fleet.last_death or f"it was not ready within {_READY_S:g} s"
+    raise Unavailable(f"the service did not start: {what}", hint=_last_words(log))
+
+
+def _last_words(log: Path | None) -> str:
+    """Give what a process of ours said of its own end, or where to read it."""
+    if log is None:
+        return "its log is above"
+    lines = log.read_text(errors="replace").splitlines()
+    complaints = [line for line in lines if line.startswith("moonsand: ")]
+    return complaints[-1].removeprefix("moonsand: ") if complaints else f"its log is {log}"
 
 
 async def _keep_alive(server: PrivateRedis, notice: Callable[[str], None]) -> None:

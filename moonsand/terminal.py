@@ -65,8 +65,9 @@ def write_fault(result: RunResult) -> None:
 def summary(result: RunResult) -> str:
     """Say in one line what a run used."""
     usage = result.usage
+    calls = "1 call" if usage.calls == 1 else f"{usage.calls} calls"
     return (
         f"{result.status} in {usage.wall_ms} ms"
         f" ({usage.instructions:,} instructions, {usage.cpu_ms} ms of CPU,"
-        f" {usage.memory_bytes / 1024:,.0f} KiB, {usage.calls} calls)"
+        f" {usage.memory_bytes / 1024:,.0f} KiB, {calls})"
     )

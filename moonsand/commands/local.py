@@ -11,6 +11,7 @@ import typer
 
 from moonsand import script_options as options
 from moonsand.exits import Exit
+from moonsand.signals import until_stopped
 from moonsand.terminal import write_error, write_output
 
 
@@ -38,16 +39,14 @@ def stubs(
     ] = Path("stub-accounts.toml"),
 ) -> int:
     """Serve loopback stand-ins of the vendors' real APIs until Ctrl-C, and write their accounts."""
-    asyncio.run(_stubs(accounts_out))
+    asyncio.run(until_stopped(_stubs(accounts_out)))
     return Exit.SUCCEEDED
 
 
 async def _stubs(accounts_out: Path) -> None:
     from integrations.stubs.server import serve_stubs
-    from moonsand.signals import stop_signal
     from moonsand.stub_accounts import write_accounts
 
-    stop = stop_signal()
     async with serve_stubs() as stubs:
         write_accounts(accounts_out, stubs)
         for name, url in stubs.base_urls.items():
@@ -57,7 +56,7 @@ async def _stubs(accounts_out: Path) -> None:
             f"Try    moonsand run examples/mux/FILE --accounts {accounts_out}\n"
             "Stop   Ctrl-C\n"
         )
-        await stop.wait()
+        await asyncio.get_running_loop().create_future()
 
 
 def demo(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from moonsand.exits import Exit, UsageFault
-from moonsand.signals import stop_signal
+from moonsand.signals import until_stopped
 from moonsand.terminal import write_error, write_output
 
 if TYPE_CHECKING:
@@ -51,14 +51,13 @@ def serve(
     directory = directory_of(data_dir, default_directory())
     log = None if verbose else directory / "serve.log"
     plan = Plan(settings, directory, workers, log, accounts, write_error)
-    asyncio.run(_serve(plan))
+    asyncio.run(until_stopped(_serve(plan)))
     return Exit.SUCCEEDED
 
 
 async def _serve(plan: Plan) -> None:
     from moonsand.local_service import local_service
 
-    stop = stop_signal()
     async with local_service(plan) as running:
         write_output(
             f"API    {running.url}\n"
@@ -67,8 +66,10 @@ async def _serve(plan: Plan) -> None:
             "Try    moonsand submit -e 'return 1 + 1' --wait\n"
             "Stop   Ctrl-C\n"
         )
-        await stop.wait()
-        write_error("stopping")
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            write_error("stopping")
 
 
 def api(
@@ -98,9 +99,8 @@ def worker(
     burst: Annotated[bool, typer.Option("--burst", help="End when all queues are empty.")] = False,
 ) -> int:
     """Execute runs; it needs REDIS_URL, and MOONSAND_ACCOUNTS for calls to vendors."""
-    from worker.main import run_worker
-
     from core.settings import load_settings
+    from worker.main import run_worker
 
     settings = load_settings(slots=slots)
     return run_worker(settings, slots=settings.slots, burst=burst)
