@@ -82,7 +82,7 @@ def _room(request: dict[str, Any]) -> Iterator[tuple[subprocess.Popen[bytes], so
             ],
             cwd=_ROOT,
             pass_fds=[theirs.fileno()],
-            env={"SECRET": "a-secret-of-the-zygote"},
+            env={"SECRET": "a-secret-of-the-zygote", "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         theirs.close()
         try:
