@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -15,8 +16,7 @@ from redis.exceptions import RedisError
 from api.services import services_of
 from core import keys
 
-#: A worker whose last sign of life is older counts as dead.
-HEARTBEAT_S = 60
+_READY_TTL_S = 60
 _WORKERS = "rq:workers"
 
 router = APIRouter(tags=["health"])
@@ -54,7 +54,7 @@ async def healthz() -> dict[str, str]:
 async def readyz(request: Request) -> Response:
     """Check that Redis answers and takes writes, and that a worker is alive."""
     services = services_of(request)
-    checks = await check(services.redis)
+    checks = await check(services.redis, heartbeat_s=2 * services.settings.lease_s)
     if services.draining.is_set():
         checks["process"] = Check(ok=False, detail="this process was told to stop")
     ready = all(one.ok for one in checks.values())
@@ -66,12 +66,16 @@ async def readyz(request: Request) -> Response:
     )
 
 
-async def check(redis: Redis) -> dict[str, Check]:
-    """Check Redis and the workers; what cannot be checked does not hold."""
+async def check(redis: Redis, *, heartbeat_s: int) -> dict[str, Check]:
+    """
+    Check Redis and the workers; what cannot be checked does not hold.
+
+    A worker whose last sign of life is older than `heartbeat_s` seconds counts as dead.
+    """
     started = time.monotonic()
     try:
-        await redis.set(keys.READY, int(time.time()), ex=HEARTBEAT_S)
-        workers = await _live_workers(redis)
+        await redis.set(keys.READY, int(time.time()), ex=_READY_TTL_S)
+        workers = await _live_workers(redis, heartbeat_s)
     except RedisError as error:
         away = Check(ok=False, detail=f"Redis takes no writes ({type(error).__name__})")
         return {"redis": away, "workers": Check(ok=False, detail="not known without Redis")}
@@ -82,20 +86,19 @@ async def check(redis: Redis) -> dict[str, Check]:
     }
 
 
-async def _live_workers(redis: Redis) -> int:
+async def _live_workers(redis: Redis, heartbeat_s: int) -> int:
     names = await cast("Any", redis.smembers(_WORKERS))
     pipe = redis.pipeline(transaction=False)
     for name in names:
         pipe.hmget(name, "last_heartbeat", "death")
     rows = await pipe.execute() if names else []
-    return sum(1 for heartbeat, death in rows if death is None and _is_recent(heartbeat))
+    ages_s = [_age_s(heartbeat) for heartbeat, death in rows if death is None]
+    return sum(age_s < heartbeat_s for age_s in ages_s)
 
 
-def _is_recent(heartbeat: bytes | None) -> bool:
-    if heartbeat is None:
-        return False
+def _age_s(heartbeat: bytes | None) -> float:
     try:
-        at = datetime.fromisoformat(heartbeat.decode())
+        at = datetime.fromisoformat((heartbeat or b"").decode())
     except ValueError:
-        return False
-    return (datetime.now(UTC) - at.replace(tzinfo=at.tzinfo or UTC)).total_seconds() < HEARTBEAT_S
+        return math.inf
+    return (datetime.now(UTC) - at.replace(tzinfo=at.tzinfo or UTC)).total_seconds()

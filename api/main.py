@@ -11,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
+from api.protocol import PunctualH11Protocol
 from core.errors import Unavailable
 from core.logs import configure_logs
 from core.redis_client import check_server, connect
@@ -49,7 +50,7 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http="h11",
+        http=PunctualH11Protocol,
         ws="none",
         lifespan="on",
         proxy_headers=False,

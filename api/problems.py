@@ -90,6 +90,8 @@ KNOWN: dict[str, Known] = {
 }
 _BY_STATUS = {known.status: code for code, known in KNOWN.items() if code != "invalid_json"}
 _RETRY_S = 1
+#: Wrong values told in one answer; there may be any number of them.
+MAX_ERRORS = 20
 
 
 class FieldError(BaseModel):
@@ -203,6 +205,8 @@ def _field_errors(error: ServiceError) -> list[FieldError]:
 def _headers(error: ServiceError) -> dict[str, str]:
     if error.code == "unauthenticated":
         return {"WWW-Authenticate": 'Bearer realm="moonsand"'}
+    if isinstance(error, RequestTimeout):
+        return {"Connection": "close"}  # the rest of that body must not be read as a request
     if isinstance(error, QuotaExceeded):
         return {"Retry-After": str(max(1, error.retry_after_s))}
     if isinstance(error, Unavailable):

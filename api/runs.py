@@ -11,12 +11,11 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel
 
 from api.auth import Reader, Writer, caller
-from api.problems import FieldError, InvalidFields
+from api.problems import MAX_ERRORS, FieldError, InvalidFields
 from api.schema import submission_body
 from api.services import Services, services_of
 from api.shapes import LONG_FIELDS, RunPage
-from api.strict_json import read_json
-from api.submission import MAX_WAIT_S, nearest, take_submission
+from api.submission import MAX_WAIT_S, nearest, read_submission
 from api.waiting import wait_for_end
 from core.errors import Invalid, NotFound
 from core.ids import is_id
@@ -46,7 +45,7 @@ def only_known_parameters(request: Request, _key: Annotated[KeyRecord, Depends(c
         if name not in known
     ]
     if wrong:
-        raise InvalidFields(wrong[:20])
+        raise InvalidFields(wrong[:MAX_ERRORS])
 
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"], dependencies=[Depends(only_known_parameters)])
@@ -66,7 +65,7 @@ router = APIRouter(prefix="/v1/runs", tags=["runs"], dependencies=[Depends(only_
 async def submit_run(request: Request, key: Writer) -> Response:
     """Accept a run, and wait for its end when `wait_s` or `Prefer: wait=N` says so."""
     services = services_of(request)
-    run_request, wait_s = take_submission(await read_json(request))
+    run_request, wait_s = await read_submission(request)
     preferred = _preferred_wait_s(request)
     record = await services.store.submit(key.tenant, run_request, key_id=key.id)
     if wait_s is None:
@@ -161,7 +160,7 @@ async def find_run(services: Services, tenant: str, run_id: str) -> RunRecord:
     """
     check_run_id(run_id)
     try:
-        return await services.store.get(tenant, run_id)
+        return await services.store.get(tenant, run_id, raw_result=True)
     except NotFound:
         raise no_such_run() from None
 

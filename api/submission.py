@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any
 
+import orjson
+from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails
 
-from api.problems import FieldError, InvalidFields
-from api.strict_json import pointer_to
-from core.errors import Invalid
+from api.problems import MAX_ERRORS, FieldError, InvalidFields
+from api.strict_json import parse, pointer_to, read_body
+from core.errors import Invalid, TooLarge
 from runs.accept import MAX_NAME_CHARS
 from runs.model import RunRequest
-from sandbox.limits import SPECS, LimitOutOfRange, check_limit
+from sandbox.limits import KIB, SPECS, LimitOutOfRange, check_limit
 from tenancy.grants import MAX_GRANTS, Grants
 
 MAX_WAIT_S = 30
+_IN_THREAD_BYTES = 64 * KIB
+_MAX_NAMES = 64
 
 _LIMITS_SCHEMA = {
     "type": "object",
@@ -68,26 +73,46 @@ class Submission(BaseModel):
     )
 
 
-def take_submission(body: Any) -> tuple[RunRequest, float | None]:
+async def read_submission(request: Request) -> tuple[RunRequest, float | None]:
     """
-    Check a parsed body.
+    Read and check the body of a request.
 
     Returns:
-        The request, and the seconds to wait for its end (None when the body says nothing).
+        What to run, and the seconds to wait for its end (None when the body says nothing).
 
     Raises:
-        InvalidFields: values that are wrong, each with its pointer and the nearest known name.
+        Refused: as `read_body` and `take_submission` do.
     """
-    if not isinstance(body, dict):
+    body = await read_body(request)
+    if len(body) > _IN_THREAD_BYTES:
+        return await asyncio.to_thread(take_submission, body)
+    return take_submission(body)
+
+
+def take_submission(body: bytes) -> tuple[RunRequest, float | None]:
+    """
+    Parse and check a body.
+
+    Raises:
+        InvalidJson: it is not strict JSON.
+        InvalidFields: values that are wrong, each with its pointer and the nearest known name.
+        TooLarge: the input is larger than any limit allows.
+    """
+    value = parse(body)
+    if not isinstance(value, dict):
         raise Invalid("the body must be a JSON object", pointer="")
+    _check_widths(value)
     try:
-        given = Submission.model_validate(body)
+        given = Submission.model_validate(value)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
-        raise InvalidFields([_field_error(one) for one in found[:20]]) from None
+        raise InvalidFields([_field_error(one) for one in found[:MAX_ERRORS]]) from None
     _check_values(given)
+    # The store checks the input against the run's own limit, but walks it before that.
+    _check_input_size(given.input)
     wait_s = given.wait_s if "wait_s" in given.model_fields_set else None
-    return RunRequest(**given.model_dump(exclude={"wait_s"})), wait_s
+    # Not `model_dump`, which would copy the whole input.
+    return RunRequest(**{name: getattr(given, name) for name in RunRequest.model_fields}), wait_s
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -109,6 +134,19 @@ def _field_error(one: ErrorDetails) -> FieldError:
     return FieldError(pointer=pointer, detail=message[:1].lower() + message[1:])
 
 
+def _check_widths(value: dict[str, Any]) -> None:
+    # Each unknown name costs the search for the nearest one: a few are told, not thousands.
+    for pointer, names in (("", value), ("/limits", value.get("limits"))):
+        if isinstance(names, dict) and len(names) > _MAX_NAMES:
+            raise Invalid(f"more than {_MAX_NAMES} names in one object", pointer=pointer)
+
+
+def _check_input_size(value: Any) -> None:
+    used, allowed = len(orjson.dumps(value)), SPECS["input_bytes"].maximum
+    if used > allowed:
+        raise TooLarge(f"the input has {used} bytes as JSON; at most {allowed} are allowed")
+
+
 def _check_values(given: Submission) -> None:
     wrong = []
     if not given.name.isprintable():
@@ -126,4 +164,4 @@ def _check_values(given: Submission) -> None:
         detail = error.detail + (f"; {error.hint}" if error.hint else "")
         wrong.append(FieldError(pointer=error.pointer, detail=detail))
     if wrong:
-        raise InvalidFields(wrong[:20])
+        raise InvalidFields(wrong[:MAX_ERRORS])

@@ -33,15 +33,26 @@ SUMMARY = (
 WHOLE = (*SUMMARY, "calls", "output", "result")
 
 
-def to_record(run_id: str, fields: Sequence[str], values: Sequence[bytes | None]) -> RunRecord:
-    """Make a record of the values of `fields`, as HMGET gave them."""
+def to_record(
+    run_id: str,
+    fields: Sequence[str],
+    values: Sequence[bytes | None],
+    *,
+    raw_result: bool = False,
+) -> RunRecord:
+    """
+    Make a record of the values of `fields`, as HMGET gave them.
+
+    With `raw_result` the result is an `orjson.Fragment`: it may be megabytes nobody reads here.
+    """
     known = {name: value for name, value in zip(fields, values, strict=True) if value is not None}
     error, usage = known.get("error"), known.get("usage")
+    result = known.get("result") or b"null"
     return RunRecord(
         id=run_id,
         status=State(known["state"].decode()),
         reason=Reason(known["reason"].decode()) if "reason" in known else None,
-        result=_json(known, "result"),
+        result=orjson.Fragment(result) if raw_result else orjson.loads(result),
         output=known.get("output", b"").decode(),
         error=RunError(**orjson.loads(error)) if error else None,
         calls=[CallRecord(**call) for call in _json(known, "calls") or ()],

@@ -93,9 +93,9 @@ class RunStore:
             )
         return record
 
-    async def get(self, tenant: str, run_id: str) -> RunRecord:
+    async def get(self, tenant: str, run_id: str, *, raw_result: bool = False) -> RunRecord:
         """
-        Give one run, whole.
+        Give one run, whole; with `raw_result` its `result` is the JSON text, for orjson to splice.
 
         Raises:
             NotFound: this tenant has no such run, or no longer.
@@ -104,7 +104,7 @@ class RunStore:
         values = await self._fields(run_id, WHOLE)
         if values[0] is None or values[0].decode() != tenant:
             raise _not_found()
-        return to_record(run_id, WHOLE, values)
+        return to_record(run_id, WHOLE, values, raw_result=raw_result)
 
     async def page(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -15,13 +16,27 @@ from pathlib import Path
 import httpx2
 import pytest
 import redis
+import structlog
 
+import api.protocol
+import api.strict_json
 from api.main import run_api
 from core.errors import Unavailable
 from core.redis_server import PrivateRedis
 from core.settings import Settings
 from tests.api_server import ApiServer
 from tests.deadline import Deadline
+
+
+@pytest.fixture(autouse=True)
+def _restored_logging() -> Iterator[None]:
+    """Put the process's logging back as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
+
 
 _MAIN = (
     "import socket, sys\n"
@@ -132,3 +147,41 @@ def test_a_redis_that_takes_no_writes_is_away(redis_url: str, redis_sync: redis.
             assert client.get("/v1/runs").json()["data"] == []
         finally:
             redis_sync.config_set("maxmemory", 0)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\nA: b"])
+def test_a_head_that_never_ends_is_not_waited_for(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    """A connection without a whole request is closed in time; a busy one is not."""
+    monkeypatch.setattr(api.protocol, "HEAD_S", 0.3)
+    whole = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    with ApiServer(redis_url) as server, server.client("acme") as client:
+        for before in (b"", whole):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=10) as peer:
+                peer.sendall(before)
+                if before:
+                    assert peer.recv(4096).endswith(b'{"status":"ok"}')
+                if before and not sent:
+                    continue  # idle between requests: the keep-alive time counts
+                peer.sendall(sent)
+                assert peer.recv(1) == b""
+        slow = client.post("/v1/runs", json={"script": "return 1", "wait_s": 0.8})
+        assert slow.status_code == 202
+
+
+def test_a_body_that_never_ends_is_a_problem(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A body that does not arrive in time is answered 408, and the connection closed."""
+    monkeypatch.setattr(api.strict_json, "_READ_S", 0.2)
+    with ApiServer(redis_url) as server:
+        head = (
+            "POST /v1/runs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            f"Content-Length: 100\r\nAuthorization: Bearer {server.new_key('acme')}\r\n\r\n{{"
+        )
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as peer:
+            peer.sendall(head.encode())
+            answer = b"".join(iter(lambda: peer.recv(4096), b""))
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b'"code":"request_timeout"' in answer

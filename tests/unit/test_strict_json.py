@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from api.problems import InvalidFields, InvalidJson
+from api.problems import MAX_ERRORS, InvalidFields, InvalidJson
 from api.strict_json import MAX_DEPTH, parse, pointer_to
-from core.errors import ServiceError
+from api.submission import take_submission
+from core.errors import Invalid, ServiceError
 
 
 @pytest.mark.parametrize(
@@ -73,6 +74,18 @@ def test_depth_has_an_end() -> None:
 def test_a_wide_body_is_read_once_over() -> None:
     """Many values side by side are neither refused nor slow to walk."""
     assert len(parse(b"[" + b"{},1," * 100_000 + b"0]")) == 200_001
+
+
+def test_many_wrong_values_cost_no_more_than_a_few() -> None:
+    """However many values are wrong, a few are told, and finding them is cheap."""
+    many = b"[" + b"9223372036854775808," * 50_000 + b"0]"
+    with pytest.raises(InvalidFields) as refused:
+        parse(many)
+    assert len(refused.value.errors) == MAX_ERRORS
+    names = b",".join(b'"n%d":1' % index for index in range(100_000))
+    for body in (b"{" + names + b"}", b'{"script":"x","limits":{' + names + b"}}"):
+        with pytest.raises(Invalid, match="more than 64 names"):
+            take_submission(body)
 
 
 def test_pointers_are_escaped() -> None:
