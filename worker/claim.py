@@ -80,6 +80,7 @@ class Claimer:
     def __init__(self, redis: Redis, plan: WorkerPlan) -> None:
         self._redis = redis
         self._plan = plan
+        self._unanswered: list[str] = []
 
     def claim(self, want: int, queue: str = "") -> list[Claim] | None:
         """
@@ -88,14 +89,19 @@ class Claimer:
         None means that RQ's workers are suspended.
 
         Raises:
-            RedisError: no confirmation. What was taken all the same ends as `worker_lost`.
+            RedisError: no confirmation. What was taken all the same is given by the next call.
         """
-        want = min(want, MAX_BATCH)
-        args: list[Arg] = [want, self._plan.lease_s, self._plan.name]
-        args.append(timestamp(time.time_ns() // 1_000_000))
-        args += [self._plan.cap, queue, *_EXPIRED_ARGS, *(uuid4().hex for _ in range(want))]
-        rows = load("claim").run(self._redis, args)
-        return None if rows is None else [_read(row) for row in rows]
+        want, again = min(want, MAX_BATCH), bool(self._unanswered)
+        # The same ids once more: by them the script knows what it took for us and we never saw.
+        executions = self._unanswered or [uuid4().hex for _ in range(want)]
+        self._unanswered = executions
+        args: list[Arg] = [len(executions), self._plan.lease_s, self._plan.name]
+        args += [timestamp(time.time_ns() // 1_000_000), self._plan.cap, queue, int(again)]
+        rows = load("claim").run(self._redis, [*args, *_EXPIRED_ARGS, *executions])
+        if rows is None:
+            return None
+        self._unanswered = []
+        return [_read(row) for row in rows]
 
     def wait(self, ring: str, timeout_s: float) -> str | None:
         """Wait for a tenant with something queued and take it off the ring."""

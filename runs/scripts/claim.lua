@@ -1,9 +1,12 @@
 -- CLAIM: takes jobs from the tenants' queues in turn, one a turn, and starts them. Popping and
 -- starting are one step, so that no job is ever in nobody's hands.
 --
--- ARGV  want  lease_s  worker  iso  cap  queue  expired_body  expired_error  execution ids...
+-- ARGV  want  lease_s  worker  iso  cap  queue  again  expired_body  expired_error
+--       execution ids, `want` of them
 --       `cap`: at most so many jobs of one tenant at once for each live worker, 0 for no cap.
 --       `queue`: a name already popped from the ring, or empty.
+--       `again`: 1 when a call with these execution ids went unanswered: what it took is given
+--       once more.
 -- Gives false when RQ's workers are suspended; else one row for each job taken:
 --   verdict  queue  id  execution  started  data  attempt  clock_ms  tape length  and, of the
 --   record: tenant  name  script  input  limits  grants  seed  reason
@@ -17,7 +20,8 @@ local time = redis.call('TIME')
 local now_s, turn_us = tonumber(time[1]), time[1] * 1000000 + time[2]
 local now_ms = string.format('%d', now_s * 1000 + math.floor(time[2] / 1000))
 local epoch = string.format('%d.%06d', now_s, time[2])
-local rows = {}
+local rows, unused = {}, {}
+for index = 10, #ARGV do unused[#unused + 1] = ARGV[index] end
 -- Our own faults; after one of these nothing speaks against another attempt but an effect.
 local ours = { worker_lost = true, sandbox_unavailable = true, internal = true }
 
@@ -47,7 +51,6 @@ local function start_run(id, execution)
     'body', cjson.encode(body))
   redis.call('XADD', events, '*', 'type', 'state', 'data',
     cjson.encode({ state = 'running', at_ms = tonumber(now_ms), attempt = attempt }))
-  return attempt
 end
 
 local function judge(queue, id)
@@ -64,31 +67,57 @@ local function judge(queue, id)
   return 'settled'
 end
 
+local function give(verdict, queue, id, execution)
+  local run = 'ms:run:' .. id
+  local known = redis.call('HMGET', run, 'attempt', 'started_ms')
+  local row = { verdict, queue, id, execution, epoch, redis.call('HGET', 'rq:job:' .. id, 'data'),
+    tonumber(known[1] or 0), known[2] or now_ms, redis.call('XLEN', 'ms:tape:' .. id) }
+  local record = redis.call('HMGET', run, 'tenant', 'name', 'script_sha256', 'input', 'limits',
+    'grants', 'seed', 'reason')
+  if record[3] then record[3] = redis.call('GET', 'ms:script:' .. record[3]) end
+  for index = 1, 8 do row[#row + 1] = record[index] end
+  rows[#rows + 1] = row
+end
+
 local function take(queue, id)
-  local job, run = 'rq:job:' .. id, 'ms:run:' .. id
-  if redis.call('EXISTS', job) == 0 then
+  if redis.call('EXISTS', 'rq:job:' .. id) == 0 then
     -- RQ let it expire in the queue.
-    if redis.call('HGET', run, 'state') == 'queued' then
-      end_run(id, now_ms, 'cancelled', 'expired', ARGV[7], { 'error', ARGV[8] })
+    if redis.call('HGET', 'ms:run:' .. id, 'state') == 'queued' then
+      end_run(id, now_ms, 'cancelled', 'expired', ARGV[8], { 'error', ARGV[9] })
     end
     return
   end
   local verdict = judge(queue, id)
   if verdict == 'held' then return end
-  local execution, attempt = ARGV[9 + #rows], 0
+  local execution = table.remove(unused)
   start_job(queue, id, execution)
   if verdict == 'run' then
-    attempt = start_run(id, execution)
+    start_run(id, execution)
   elseif verdict == 'lost' then
-    redis.call('HSET', run, 'execution', execution)
+    redis.call('HSET', 'ms:run:' .. id, 'execution', execution)
   end
-  local row = { verdict, queue, id, execution, epoch, redis.call('HGET', job, 'data'), attempt,
-    now_ms, redis.call('XLEN', 'ms:tape:' .. id) }
-  local record = redis.call('HMGET', run, 'tenant', 'name', 'script_sha256', 'input', 'limits',
-    'grants', 'seed', 'reason')
-  if record[3] then record[3] = redis.call('GET', 'ms:script:' .. record[3]) end
-  for _, part in ipairs({ 1, 2, 3, 4, 5, 6, 7, 8 }) do row[#row + 1] = record[part] end
-  rows[#rows + 1] = row
+  give(verdict, queue, id, execution)
+end
+
+-- The reply of a call was lost: what it took is ours, and nobody has begun to execute it.
+local function give_again()
+  local asked, left = {}, {}
+  for _, execution in ipairs(unused) do asked[execution] = true end
+  for _, key in ipairs(redis.call('SMEMBERS', executions_key)) do
+    local id, execution = string.match(key, '^(.*):(.*)$')
+    local queue = redis.call('HGET', 'rq:job:' .. id, 'origin')
+    if asked[execution] and queue and redis.call('ZSCORE', 'rq:wip:' .. queue, key) then
+      asked[execution] = nil
+      local found = redis.call('HMGET', 'ms:run:' .. id, 'state', 'execution')
+      local verdict = found[1] and 'settled' or 'unknown'
+      if found[1] == 'running' and found[2] == execution then
+        verdict = has_intent(id) and 'lost' or 'run'
+      end
+      give(verdict, queue, id, execution)
+    end
+  end
+  for execution in pairs(asked) do left[#left + 1] = execution end
+  unused = left
 end
 
 local function serve(queue)
@@ -110,6 +139,7 @@ if redis.call('EXISTS', 'rq:suspended') == 1 then
   if queue ~= '' then redis.call('ZADD', 'ms:ring', 'NX', turn_us, queue) end
   return false
 end
+if ARGV[7] == '1' then give_again() end
 -- Jobs that turn out to need no slot are bounded too: a script holds up everybody.
 for _ = 1, want + 64 do
   if #rows == want then break end
