@@ -14,13 +14,12 @@ from pathlib import Path
 from core.errors import ServiceError, Unavailable
 from core.redis_server import find_server
 from core.settings import Settings, load_settings
-from integrations.stubs.server import serve_stubs
+from integrations.stubs import running_stubs
 from moonsand.client import AsyncClient
 from moonsand.demo_view import DemoView
 from moonsand.exits import Exit
 from moonsand.local_service import Plan, Running, local_service
 from moonsand.signals import until_stopped
-from moonsand.stub_accounts import write_accounts
 from moonsand.terminal import write_error
 from runs.model import RunRecord
 
@@ -44,9 +43,8 @@ async def run_demo(*, keep: bool) -> Exit:
 
 async def _demo(view: DemoView, *, keep: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="moonsand-demo-") as home:
-        async with serve_stubs() as stubs:
-            accounts = Path(home) / "accounts.toml"
-            write_accounts(accounts, stubs)
+        accounts = Path(home) / "accounts.toml"
+        with running_stubs(accounts):
             view.starting()
             plan = _plan(Path(home), accounts)
             try:

@@ -10,8 +10,7 @@ from typing import Annotated
 import typer
 
 from moonsand import script_options as options
-from moonsand.exits import Exit
-from moonsand.signals import until_stopped
+from moonsand.exits import Exit, UsageFault
 from moonsand.terminal import write_error, write_output
 
 
@@ -39,24 +38,19 @@ def stubs(
     ] = Path("stub-accounts.toml"),
 ) -> int:
     """Serve loopback stand-ins of the vendors' real APIs until Ctrl-C, and write their accounts."""
-    asyncio.run(until_stopped(_stubs(accounts_out)))
-    return Exit.SUCCEEDED
+    from integrations.stubs import run_stubs
 
-
-async def _stubs(accounts_out: Path) -> None:
-    from integrations.stubs.server import serve_stubs
-    from moonsand.stub_accounts import write_accounts
-
-    async with serve_stubs() as stubs:
-        write_accounts(accounts_out, stubs)
-        for name, url in stubs.base_urls.items():
-            write_output(f"{name:<7}{url}\n")
+    def ready(where: list[str]) -> None:
         write_output(
-            f"{'':<7}their accounts are in {accounts_out}\n\n"
-            f"Try    moonsand run examples/mux/FILE --accounts {accounts_out}\n"
+            "\n".join(where) + f"\naccounts in {accounts_out}\n\n"
+            f"Try    moonsand run examples/mux/list_assets.lua --accounts {accounts_out}\n"
             "Stop   Ctrl-C\n"
         )
-        await asyncio.get_running_loop().create_future()
+
+    try:
+        return run_stubs(accounts_out, ready)
+    except OSError as error:
+        raise UsageFault(f"cannot write {accounts_out}: {error.strerror or error}") from None
 
 
 def demo(

@@ -1,0 +1,56 @@
+"""Running the real `moonsand` command in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+MOONSAND = [sys.executable, "-m", "moonsand"]
+
+
+def environment(home: Path | None = None, **more: str) -> dict[str, str]:
+    """Give our environment without settings of ours; `home` is where local state is kept."""
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("MOONSAND_") and name != "REDIS_URL"
+    }
+    if home is not None:
+        clean["XDG_STATE_HOME"] = str(home)
+    return clean | more
+
+
+def moonsand(
+    *arguments: str, env: Mapping[str, str] | None = None, stdin: str = "", seconds: float = 45
+) -> subprocess.CompletedProcess[str]:
+    """Run one command to its end."""
+    return subprocess.run(
+        [*MOONSAND, *arguments],
+        input=stdin,
+        env=environment() if env is None else env,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process runs; a zombie does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def children(pid: int) -> dict[int, str]:
+    """Give the processes that a process started, and theirs: pid to command line."""
+    found: dict[int, str] = {}
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        line = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+        found |= {int(child): line} | children(int(child))
+    return found
