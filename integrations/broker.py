@@ -28,7 +28,7 @@ from integrations.catalog import Catalog
 from integrations.failure import NOT_SENT, CallFailed, encode_failure, printable
 from integrations.function import Function
 from integrations.local_call import LocalCall
-from integrations.redaction import preview, scrub_text
+from integrations.redaction import preview
 from integrations.request import build
 from integrations.vendor_call import Bounds, Value, VendorCall
 from integrations.vendor_http import VendorHttp
@@ -207,7 +207,7 @@ class RunBroker:
             http=self.broker.http,
             clock=self.broker.clock,
         )
-        return work, scrub_text(preview(arguments, pack.redact), credentials.secrets())
+        return work, preview(arguments, pack.redact, work.secrets())
 
     async def _refuse(
         self,

@@ -64,7 +64,9 @@ class Catalog:
                 f"Unknown integration: {printable(integration, 64)}.{near} {_SENTENCE}",
             )
         if name not in known:
-            near = did_you_mean(name, {alias: one.name for alias, one in known.items()})
+            near = did_you_mean(
+                name, known, meant={alias: one.name for alias, one in known.items()}
+            )
             raise CallFailed("unknown_function", f"Unknown function: {shown}.{near} {_SENTENCE}")
         return known[name]
 

@@ -77,7 +77,8 @@ class Docs:
             if candidate in self._by_name:
                 return self._by_name[candidate].text
         own_names = {alias: page.name for alias, page in self._by_name.items()}
-        near = did_you_mean(wanted.rpartition("integrations.")[2], own_names)
+        short = wanted.rpartition("integrations.")[2]
+        near = did_you_mean(short, own_names, meant=own_names)
         raise CallFailed(
             "unknown_page",
             f"There is no page {printable(wanted, 64)!r}.{near}"

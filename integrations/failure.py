@@ -16,7 +16,11 @@ NOT_SENT = "no external call was made"
 MAX_QUOTED = 1_000
 _LEAST_LIKENESS = 0.6
 _SPREAD = 0.08
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e\u00a0-\u1fff\u2030-\ufefe]+")
+#: Controls, line ends, and what turns the direction of text around.
+_UNPRINTABLE = re.compile(
+    r"[^\x20-\x7e\u00a0-\u1fff\u2010-\u2027\u2030-\u205f\u2070-\ud7ff\uf900-\ufefe"
+    r"\U00010000-\U0003ffff]+"
+)
 
 
 class CallFailed(Exception):
@@ -77,21 +81,22 @@ def printable(text: str, limit: int = MAX_QUOTED) -> str:
     return clean if len(text) <= limit else f"{clean[: limit - 3]}..."
 
 
-def nearest(name: str, known: Mapping[str, str] | Iterable[str]) -> list[str]:
+def nearest(
+    name: str, known: Iterable[str], *, meant: Mapping[str, str] | None = None
+) -> list[str]:
     """
     Give up to three known names like this one, best first, and none much worse than the best.
 
-    A mapping leads from every name that may be meant to the one to suggest for it.
+    `meant` leads from a known name to the one to suggest in its place.
     """
-    suggested = known if isinstance(known, Mapping) else {one: one for one in known}
     wanted = name[:64].lower()
-    near = get_close_matches(wanted, list(suggested), n=5, cutoff=_LEAST_LIKENESS)
+    near = get_close_matches(wanted, list(known), n=5, cutoff=_LEAST_LIKENESS)
     likeness = [SequenceMatcher(None, one, wanted).ratio() for one in near]
     kept = [one for one, ratio in zip(near, likeness, strict=True) if ratio > likeness[0] - _SPREAD]
-    return list(dict.fromkeys(suggested[one] for one in kept))[:3]
+    return list(dict.fromkeys(meant[one] if meant else one for one in kept))[:3]
 
 
-def did_you_mean(name: str, known: Mapping[str, str] | Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str], *, meant: Mapping[str, str] | None = None) -> str:
     """Give ` Did you mean: a, b?`, or nothing when no known name is near."""
-    near = nearest(name, known)
+    near = nearest(name, known, meant=meant)
     return f" Did you mean: {', '.join(near)}?" if near else ""

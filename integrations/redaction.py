@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -25,14 +26,15 @@ _URL_USER = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^\s/@?#]*@", re.IGNORE
 _LEAST_SECRET = 6
 
 
-def preview(arguments: Any, secret_keys: Collection[str]) -> str:
+def preview(arguments: Any, secret_keys: Collection[str], secrets: Sequence[str] = ()) -> str:
     """
     Give arguments as short JSON text: secret keys redacted, URLs without query, long parts cut.
 
-    `secret_keys` are names beyond those that are always taken for secrets.
+    `secret_keys` are names beyond those that are always taken for secrets; `secrets` are
+    credentials, replaced wherever they stand.
     """
-    extra = frozenset(_plain(key) for key in secret_keys)
-    text = orjson.dumps(_shown(arguments, extra, _MAX_DEPTH)).decode()
+    hidden = _Hidden(frozenset(_plain(key) for key in secret_keys), secrets)
+    text = orjson.dumps(_shown(arguments, hidden, _MAX_DEPTH)).decode()
     return text if len(text) <= MAX_PREVIEW else f"{text[: MAX_PREVIEW - 3]}..."
 
 
@@ -70,13 +72,22 @@ def _plain(key: str) -> str:
     return re.sub(r"[^a-z0-9]", "", key[:64].lower())
 
 
-def _is_secret(key: str, extra: frozenset[str]) -> bool:
-    plain = _plain(key)
-    return plain in extra or any(word in plain for word in _SECRET_WORDS)
+@dataclass(frozen=True, slots=True)
+class _Hidden:
+    """What a preview must not show: values of these keys, and these texts."""
+
+    keys: frozenset[str]
+    secrets: Sequence[str]
+
+    def covers(self, key: str) -> bool:
+        plain = _plain(key)
+        return plain in self.keys or any(word in plain for word in _SECRET_WORDS)
 
 
-def _shown(value: Any, extra: frozenset[str], depth: int) -> Any:
+def _shown(value: Any, hidden: _Hidden, depth: int) -> Any:
     if isinstance(value, str):
+        # Before it is cut: half a credential would not be found any more.
+        value = scrub_text(value, hidden.secrets)
         cut = value if len(value) <= MAX_TEXT else f"{value[: MAX_TEXT - 3]}..."
         return _URL_USER.sub(r"\g<scheme>", _URL_QUERY.sub(rf"\g<head>?{REDACTED}", cut))
     if isinstance(value, dict | list) and depth == 0:
@@ -84,9 +95,11 @@ def _shown(value: Any, extra: frozenset[str], depth: int) -> Any:
     if isinstance(value, dict):
         kept = list(value.items())[:_MAX_ITEMS]
         return {
-            key[:64]: REDACTED if _is_secret(key, extra) else _shown(item, extra, depth - 1)
+            scrub_text(key, hidden.secrets)[:64]: REDACTED
+            if hidden.covers(key)
+            else _shown(item, hidden, depth - 1)
             for key, item in kept
         }
     if isinstance(value, list):
-        return [_shown(item, extra, depth - 1) for item in value[:_MAX_ITEMS]]
+        return [_shown(item, hidden, depth - 1) for item in value[:_MAX_ITEMS]]
     return value

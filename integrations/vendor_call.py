@@ -67,6 +67,11 @@ class VendorCall:
         """The function's own timeouts, else the integration's."""
         return self.spec.timeouts or self.pack.timeouts
 
+    def secrets(self) -> list[str]:
+        """Give every text that must not come back: the secret fields, and what is made of them."""
+        made = self.request.authorization.reveal().rpartition(" ")[2]
+        return [*self.credentials.secrets(), made]
+
     async def carry_out(self, bounds: Bounds) -> Value:
         """
         Send, and give the value.
@@ -104,8 +109,7 @@ class VendorCall:
         )
 
     def _refused(self, answer: Answer) -> CallFailed:
-        secrets = [*self.credentials.secrets(), self.request.authorization.reveal()]
-        return refused(self.function, self.pack, answer, secrets, self.clock() / 1000)
+        return refused(self.function, self.pack, answer, self.secrets(), self.clock() / 1000)
 
     def _wait_after_silence(self, why: NoAnswer, attempt: int) -> float | None:
         """Give the seconds to wait before sending again; None: do not."""
@@ -135,8 +139,7 @@ class VendorCall:
             problem = f"is nested deeper than {bounds.depth} levels"
             raise self._unusable("reply_too_deep", problem, answer.status)
         value = shaped(value, self.spec.response)
-        secrets = [*self.credentials.secrets(), self.request.authorization.reveal()]
-        body = scrub(orjson.dumps(value), value, secrets)
+        body = scrub(orjson.dumps(value), value, self.secrets())
         if len(body) > bounds.reply_bytes:
             problem = f"is larger than {bounds.reply_bytes} bytes"
             raise self._unusable("reply_too_large", problem, answer.status)

@@ -34,7 +34,7 @@ def refused(
 ) -> CallFailed:
     """Make the error for an answer that is no success; `now_s` is Unix time in seconds."""
     status = answer.status
-    code, words = _said(pack, answer)
+    code, words = _said(pack, answer, secrets)
     if 300 <= status < 400:
         code, words = "redirect_refused", "answered with a redirect, and none is followed"
     hint = pack.errors.hints.get(status)
@@ -42,8 +42,8 @@ def refused(
     undecided = status in _UNDECIDED and function.effect_class is EffectClass.WRITE
     again = status in BUSY or (status >= 500 and function.effect_class is EffectClass.READ)
     return CallFailed(
-        scrub_text(code, secrets),
-        scrub_text(text, secrets),
+        code,
+        text,
         effect=Effect.UNKNOWN if undecided else Effect.FAILED,
         status=status,
         retry_after_s=retry_after_s(answer, now_s),
@@ -91,7 +91,8 @@ def retry_after_s(answer: Answer, now_s: float) -> float | None:
     return max(0.0, math.ceil(wait_s))
 
 
-def _said(pack: Pack, answer: Answer) -> tuple[str, str]:
+def _said(pack: Pack, answer: Answer, secrets: Sequence[str]) -> tuple[str, str]:
+    """Give the vendor's code and words: no credential, one printable line each."""
     fallback = _CODES.get(answer.status, f"http_{answer.status}")
     try:
         body: Any = orjson.loads(answer.body)
@@ -105,7 +106,11 @@ def _said(pack: Pack, answer: Answer) -> tuple[str, str]:
         words = _phrase(answer.status)
     if not isinstance(code, str | int) or isinstance(code, bool) or not str(code).strip():
         code = fallback
-    return printable(str(code), _MAX_CODE), printable(words)
+    # Credentials go before anything is cut: half of one would not be found any more.
+    return (
+        printable(scrub_text(str(code), secrets), _MAX_CODE),
+        printable(scrub_text(words, secrets)),
+    )
 
 
 def _phrase(status: int) -> str:
@@ -118,5 +123,5 @@ def _phrase(status: int) -> str:
 def _request_id(pack: Pack, answer: Answer, secrets: Sequence[str]) -> str | None:
     for name in pack.errors.request_id_headers:
         if value := answer.headers.get(name):
-            return scrub_text(printable(value, 128), secrets)
+            return printable(scrub_text(value, secrets), 128)
     return None

@@ -10,6 +10,7 @@ import redis.asyncio
 
 from core.redis_client import connect, connect_async
 from core.redis_server import PrivateRedis
+from integrations.stubs import Stubs, running_stubs
 from tests.deadline import Deadline
 
 
@@ -23,6 +24,21 @@ def deadline() -> Deadline:
 def anyio_backend() -> str:
     """Tests that are coroutines run in asyncio."""
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def stub_servers() -> Iterator[Stubs]:
+    """Stand-ins of the vendors on this machine, one for the whole session."""
+    with running_stubs() as stubs:
+        yield stubs
+
+
+@pytest.fixture
+def stubs(stub_servers: Stubs) -> Stubs:
+    """The stand-ins, without requests, faults or creations of an earlier test."""
+    stub_servers.mux.reset()
+    stub_servers.mux_faults.reset()
+    return stub_servers
 
 
 @pytest.fixture(scope="session")

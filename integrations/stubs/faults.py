@@ -9,7 +9,7 @@ all faults and sets the counters back.
 from __future__ import annotations
 
 import asyncio
-import gzip
+import zlib
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -151,10 +151,18 @@ async def _show(  # noqa: PLR0913, PLR0917 (an ASGI call and the fault to show i
                 await send({"type": "http.response.body", "body": b" ", "more_body": True})
                 await asyncio.sleep(fault.seconds)
         case "gzip_bomb":
-            bomb = Response(gzip.compress(bytes(fault.bytes)), 200, {"content-encoding": "gzip"})
+            bomb = Response(_zeros(fault.bytes), 200, {"content-encoding": "gzip"})
             await bomb(scope, replay, send)
         case "oversize":
             await _json({"data": "x" * fault.bytes})(scope, replay, send)
+
+
+def _zeros(size: int) -> bytes:
+    """Give `size` zeros in gzip, made without holding them."""
+    squeezer = zlib.compressobj(9, wbits=zlib.MAX_WBITS | 16)
+    piece = bytes(1 << 20)
+    squeezed = [squeezer.compress(piece) for _ in range(size >> 20)]
+    return b"".join([*squeezed, squeezer.flush()])
 
 
 def _json(value: Any, status: int = 200) -> Response:

@@ -51,9 +51,7 @@ class MuxStub:
 
     def __init__(self, tokens: dict[str, tuple[str, str]]) -> None:
         self._tokens = tokens
-        self.environments = {name: environment(name) for _, name in tokens.values()}
-        self.posts_per_s: int | None = None
-        self._posts: list[float] = []
+        self.reset()
         self.app = Starlette(
             routes=[
                 self._route("GET", "/video/v1/assets", self._list_assets),
@@ -70,6 +68,12 @@ class MuxStub:
             ],
             exception_handlers={404: _no_route, 405: _no_route},
         )
+
+    def reset(self) -> None:
+        """Forget what was created, and lift the rate limit."""
+        self.environments = {name: environment(name) for _, name in self._tokens.values()}
+        self.posts_per_s: int | None = None
+        self._posts: list[float] = []
 
     def _route(
         self, method: str, path: str, answer: Callable[[Environment, Request, bytes], Response]

@@ -1,0 +1,80 @@
+"""Previews and echoes: what is kept of a call shows no secret."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import orjson
+import pytest
+
+from integrations.redaction import MAX_PREVIEW, preview, scrub, scrub_text
+from integrations.secret import Secret
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("stream_key", "Stream-Key", "STREAMKEY", "srt_passphrase", "token_secret", "api_key"),
+        *("Authorization", "x-api-key", "secretKey", "accessKey", "stsToken", "password", "salt"),
+    ],
+)
+def test_secret_keys_are_redacted_at_any_depth(key: str) -> None:
+    """Whatever its case and separators, a key that holds a secret shows none."""
+    given: Any = {"a": [{"b": {key: "canary", "plain": 1}}]}
+    shown = preview(given, ("stream_key", "srt_passphrase"))
+    assert orjson.loads(shown) == {"a": [{"b": {key: "[redacted]", "plain": 1}}]}
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://b.example/v.mp4?X-Sig=canary", "https://b.example/v.mp4?[redacted]"),
+        ("https://b.example/v.mp4#canary", "https://b.example/v.mp4?[redacted]"),
+        ("https://u:canary@b.example/v", "https://b.example/v"),
+        ("see https://b.example/?a=canary now", "see https://b.example/?[redacted] now"),
+        ("just text?", "just text?"),
+    ],
+)
+def test_urls_lose_query_and_user(url: str, shown: str) -> None:
+    """Presigned addresses carry their key in the query."""
+    assert orjson.loads(preview({"input": url}, ())) == {"input": shown}
+
+
+def test_a_preview_is_short_whatever_it_is_of() -> None:
+    """Long texts, wide lists, many keys and deep nesting are cut."""
+    deep: Any = "end"
+    for _ in range(50):
+        deep = [deep]
+    given = {"text": "x" * 10**6, "list": list(range(10**5)), "deep": deep}
+    given |= {f"key{n}" * 50: n for n in range(1000)}
+    assert len(preview(given, ())) <= MAX_PREVIEW
+
+
+def test_an_echoed_credential_is_taken_out() -> None:
+    """Also where JSON escapes it, and in keys."""
+    secret = 'quo"te\\ünï-secret'
+    value = {"echo": f"you sent {secret}!", secret: [secret], "n": 1}
+    clean = scrub(orjson.dumps(value), value, [secret])
+    assert orjson.loads(clean) == {
+        "echo": "you sent [redacted]!",
+        "[redacted]": ["[redacted]"],
+        "n": 1,
+    }
+
+
+def test_a_reply_without_credentials_is_left_alone() -> None:
+    """Bytes are not changed without need, and a tiny secret is not searched for."""
+    body = orjson.dumps({"a": "abc"})
+    assert scrub(body, {"a": "abc"}, ["other-secret", "abc"]) is body
+    assert scrub_text("abc", ["abc"]) == "abc"
+
+
+def test_a_secret_comes_out_by_one_method_only() -> None:
+    """Not by printing, formatting, comparing or serialising."""
+    secret = Secret("canary")
+    assert f"{secret} {secret!r} {[secret]}" == "Secret(***) Secret(***) [Secret(***)]"
+    assert secret != Secret("canary")
+    with pytest.raises(TypeError, match="a secret is not serialised"):
+        pickle.dumps(secret)
+    assert secret.reveal() == "canary"
