@@ -14,6 +14,7 @@ from core.ids import new_id
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _PATH_CHARS = 200
+_METHOD_CHARS = 16
 _QUIET = {"/healthz", "/readyz"}
 _log = structlog.get_logger("api.request")
 
@@ -75,7 +76,7 @@ def _log_end(scope: Scope, tenant: str | None, status: int, seconds: float) -> N
     log = _log.debug if scope["path"] in _QUIET else _log.info
     log(
         "request",
-        method=scope["method"],
+        method=scope["method"][:_METHOD_CHARS],
         path=scope["path"][:_PATH_CHARS],
         status=status,
         tenant=tenant,

@@ -240,7 +240,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 (registered for this type only)
     details = {
         404: "there is no such route",
-        405: f"{request.method} is not a method of this route",
+        405: f"{request.method[:16]} is not a method of this route",
     }
     code = _BY_STATUS.get(error.status_code)
     if code is None:

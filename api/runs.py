@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -29,23 +31,27 @@ _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=[,;]|$)
 
 def only_known_parameters(request: Request, _key: Annotated[KeyRecord, Depends(caller)]) -> None:
     """
-    Refuse query parameters that the route does not have: a misspelt filter must not go unnoticed.
+    Refuse query parameters that the route does not have, or twice: a filter must not be lost.
 
     Raises:
-        InvalidFields: with each unknown name and the nearest known one.
+        InvalidFields: with each wrong name and the nearest known one.
     """
     known = [field.alias for field in request.scope["route"].dependant.query_params]
-    wrong = [
-        FieldError(
-            parameter=name[:80],
-            detail=f"there is no such parameter; known: {', '.join(known) or 'none'}",
-            nearest=nearest(name, known),
-        )
-        for name in request.query_params
-        if name not in known
-    ]
+    wrong = list(islice(_wrong_parameters(request, known), MAX_ERRORS))
     if wrong:
-        raise InvalidFields(wrong[:MAX_ERRORS])
+        raise InvalidFields(wrong)
+
+
+def _wrong_parameters(request: Request, known: list[str]) -> Iterator[FieldError]:
+    seen: set[str] = set()
+    for name, _ in request.query_params.multi_items():
+        if name not in known:
+            detail = f"there is no such parameter; known: {', '.join(known) or 'none'}"
+            near = nearest(name, known)
+            yield FieldError(parameter=name[:80], detail=detail, nearest=near)
+        elif name in seen:
+            yield FieldError(parameter=name, detail="it is given twice")
+        seen.add(name)
 
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"], dependencies=[Depends(only_known_parameters)])

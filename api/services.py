@@ -12,7 +12,7 @@ from fastapi import Request
 from redis.asyncio import Redis
 
 from core.errors import QuotaExceeded, Unavailable
-from core.redis_client import check_server_async, connect_async
+from core.redis_client import connect_async
 from core.settings import Settings
 from runs.store import RunStore, Terms
 from runs.wakeups import Wakeups
@@ -60,10 +60,11 @@ class Services:
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
     """
-    Open all that the API needs.
+    Open all that the API needs. Whether this Redis is fit is checked by who starts the process.
 
     Raises:
-        Unavailable: no Redis was named, it does not answer, or it is not fit for production.
+        Unavailable: no Redis was named.
+        RedisError: it does not answer.
     """
     if settings.redis_url is None:
         raise Unavailable("no Redis was named", hint="set REDIS_URL")
@@ -75,7 +76,6 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         queue_max=settings.queue_max,
     )
     try:
-        await check_server_async(redis, settings.environment)
         async with Wakeups(redis) as wakeups:
             yield Services(settings, redis, KeyStore(redis), RunStore(redis, terms), wakeups)
     finally:

@@ -44,7 +44,7 @@ async def read_body(request: Request) -> bytes:
     Read the body of a request that must say that it is JSON.
 
     Raises:
-        UnsupportedMediaType: it does not say that it is JSON.
+        UnsupportedMediaType: it does not say that it is JSON, or is compressed.
         TooLarge: more than `MAX_BODY_BYTES`.
         RequestTimeout: it did not arrive within 30 s.
     """
@@ -53,6 +53,10 @@ async def read_body(request: Request) -> bytes:
         raise UnsupportedMediaType(
             "the body must be JSON",
             hint="send Content-Type: application/json",
+        )
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType(
+            "the body must not be compressed", hint="send it without Content-Encoding"
         )
     try:
         async with asyncio.timeout(_READ_S):

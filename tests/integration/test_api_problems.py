@@ -82,6 +82,10 @@ def post(client: httpx2.Client, body: Any) -> httpx2.Response:
         ("GET", "/v1/runs?cursor=%00%ff", "invalid"),
         ("GET", "/v1/runs?cursor=run_01m82n0cgp1kqadbny0at1k8jv%0a", "invalid"),
         ("GET", "/v1/runs?stat=queued", "invalid"),
+        ("GET", "/v1/runs?limit=1&limit=2", "invalid"),
+        ("GET", "/v1/runs?" + "a&" * 10_000, "invalid"),
+        ("X" * 5_000, "/v1/runs", "method_not_allowed"),
+        ("OPTIONS", "/v1/runs", "method_not_allowed"),
         ("GET", "/v1/runs/run_01m82n0cgp1kqadbny0at1k8jv?wait=1", "invalid"),
     ],
 )
@@ -221,6 +225,12 @@ def test_other_media_types_are_refused(client: httpx2.Client, media_type: str | 
     headers = {"Content-Type": media_type} if media_type else {}
     answer = client.post("/v1/runs", content=b'{"script":"x"}', headers=headers)
     problem_of(answer, "unsupported_media_type")
+
+
+def test_a_compressed_body_is_refused(client: httpx2.Client) -> None:
+    """A compressed body is not unpacked: a small one could become anything."""
+    headers = JSON | {"Content-Encoding": "gzip"}
+    problem_of(client.post("/v1/runs", content=b"x", headers=headers), "unsupported_media_type")
 
 
 def test_too_many_bytes(client: httpx2.Client) -> None:
