@@ -15,7 +15,6 @@ import os
 import resource
 import signal
 import stat
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -88,7 +87,7 @@ def _have_one_thread(_: Plan) -> str:
     try:
         count = len(list(Path("/proc/self/task").iterdir()))
     except OSError:
-        count = threading.active_count()
+        return "not told: /proc is not here"
     if count != 1:
         raise OSError(1, f"the process has {count} threads")
     return "one thread"
@@ -121,6 +120,21 @@ def _empty_the_environment(_: Plan) -> str:
     libc.wipe_environment()
     os.environ.clear()
     return "empty"
+
+
+def _own_all_writable_memory(_: Plan) -> str:
+    # A page that is writable and shared would let one run speak to the next; one that is writable
+    # and executable would make the filter's ban on new executable memory idle.
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        permissions = line.split()[1]
+        if "w" in permissions and ("x" in permissions or "s" in permissions):
+            raise OSError(1, f"a mapping is {permissions}: {line.split(maxsplit=5)[-1]}")
+    return "nothing shared, nothing executable"
+
+
+def _offer_to_die_first(_: Plan) -> str:
+    Path("/proc/self/oom_score_adj").write_text("1000")
+    return "before the worker, when memory is short"
 
 
 def _enter_user_namespace(_: Plan) -> str:
@@ -234,6 +248,8 @@ ZYGOTE_STEPS: tuple[Step, ...] = (
     Step("session", _leave_the_session),
     Step("descriptors", _close_descriptors),
     Step("environment", _empty_the_environment),
+    Step("writable memory", _own_all_writable_memory),
+    Step("out of memory", _offer_to_die_first, required=False),
     # Before the user changes, for it needs the privilege; before Landlock, which forbids mounts.
     Step("user namespace", _enter_user_namespace, required=False),
     Step("network namespace", _enter_namespace(namespaces.NETWORK), required=False),

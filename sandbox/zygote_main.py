@@ -109,8 +109,8 @@ def _fork_one(control: socket.socket, plan: jail.Plan, child: ChildHalf) -> None
 
 def _be_child(theirs: socket.socket, plan: jail.Plan, child: ChildHalf) -> NoReturn:
     try:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # The handler of SIGCHLD and its wake-up descriptor stay: a process without children gets
+        # no such signal, and taking them back would cost more than the script.
         fd = theirs.detach()
         jail.confine_child(plan, fd)
         child.serve(fd)

@@ -12,7 +12,6 @@ All calls of a foreign ABI (i386, x32, 32-bit ARM) kill.
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import errno
 import os
 from dataclasses import dataclass
@@ -28,8 +27,10 @@ _PROT_EXEC = 0x4
 _MAP_HUGETLB = 0x40000
 _ITIMER_PROF = 2
 _MADV_DONTNEED = 4
-# FUTEX_WAIT is 0 and FUTEX_WAKE 1: nothing may remain without bit 0, PRIVATE and CLOCK_REALTIME.
-_FUTEX_OTHERS = 0xFFFF_FE7E
+# FUTEX_WAIT is 0 and FUTEX_WAKE 1; beside that bit, PRIVATE must be set and CLOCK_REALTIME may be.
+_FUTEX_OTHERS, _FUTEX_PRIVATE = 0xFFFF_FEFE, 128
+# Clocks 0 to 7 are this process's and the system's; negative ids name other processes.
+_OWN_CLOCKS = 0xFFFF_FFF8
 # Arguments that the kernel takes as a 32-bit int; it ignores the upper half, and so does the row.
 _INT = 0xFFFF_FFFF
 
@@ -51,7 +52,6 @@ ALLOWED: tuple[tuple[str, tuple[Argument, ...]], ...] = (
     # Its one socket. No recvmsg and no sendmsg: no descriptor can come in or go out.
     ("read", ()),
     ("write", ()),
-    ("close", ()),
     # Memory, none of it executable. No huge pages: their pool is shared by the whole host.
     ("brk", ()),
     ("mmap", (_NOT_EXECUTABLE, Argument(3, 0, _MAP_HUGETLB))),
@@ -59,27 +59,21 @@ ALLOWED: tuple[tuple[str, tuple[Argument, ...]], ...] = (
     ("munmap", ()),
     ("mremap", ()),
     ("madvise", (Argument(2, _MADV_DONTNEED),)),
-    # One thread: its locks are free, and pthread_once(3) wakes nobody. No requeue, no priority.
-    ("futex", (Argument(1, 0, _FUTEX_OTHERS),)),
-    ("sched_yield", ()),
-    # Clocks, where the vDSO has to ask the kernel; the CPU timer; its own limits (lowering only).
-    ("clock_gettime", ()),
+    # One thread: its locks are free, and pthread_once(3) wakes nobody. Private ones only: on a
+    # page of a shared library, another would reach every process that maps the same file.
+    ("futex", (Argument(1, _FUTEX_PRIVATE, _FUTEX_OTHERS),)),
+    # Clocks, where the vDSO has to ask the kernel. Another process's would tell how busy it is.
+    ("clock_gettime", (Argument(0, 0, _OWN_CLOCKS),)),
     ("gettimeofday", ()),
     ("time", ()),
+    # The CPU timer of a run, and its own limits: a hard limit can only be lowered.
     ("setitimer", (Argument(0, _ITIMER_PROF),)),
     ("prlimit64", (Argument(0, 0),)),
-    ("getrandom", ()),
-    ("getpid", ()),
-    ("gettid", ()),
-    # Coming back from a signal handler or a stop, and leaving.
-    ("rt_sigreturn", ()),
-    ("restart_syscall", ()),
-    ("exit", ()),
     ("exit_group", ()),
 )
 
-#: Calls that Python and the C library make to look around. They answer "not permitted", so that a
-#: late import or a question about the terminal is an ordinary error and no death.
+#: Calls that Python and the C library make to look around or tidy up. They answer "not permitted",
+#: so that a late import or a collected file object is an ordinary error and no death.
 PROBES: tuple[str, ...] = (
     "open",
     "openat",
@@ -101,6 +95,8 @@ PROBES: tuple[str, ...] = (
     "sysinfo",
     "sched_getaffinity",
     "writev",
+    "close",
+    "getrandom",
 )
 
 
@@ -148,6 +144,8 @@ def _exported(policy: Any) -> bytes:
 def _compiler() -> Any:
     # pyseccomp asks ctypes.util, which starts ldconfig or a C compiler to answer; a slim image
     # has neither. The names are fixed by the libraries' ABI.
+    import ctypes.util  # noqa: PLC0415 (not in the zygote: see tests/unit/test_thin_zygote.py)
+
     known = {"c": None, "seccomp": "libseccomp.so.2"}
     setattr(ctypes.util, "find_library", known.get)  # noqa: B010 (no type fits its overloads)
     try:
