@@ -25,10 +25,10 @@ end
 -- failed, stopped; `value` is base64: of the JSON result, or of the compressed failure text.
 local function end_job(queue, job_id, how, value, iso, now_s, worker, execution)
   local job = 'rq:job:' .. job_id
-  local ttls = redis.call('HMGET', job, 'result_ttl', 'failure_ttl')
-  if not ttls[1] then return end  -- somebody deleted the job while it ran
+  if redis.call('EXISTS', job) == 0 then return end  -- somebody deleted it while it ran
   local failed = how ~= 'finished'
-  local ttl_s = tonumber(failed and ttls[2] or ttls[1])
+  -- Only a job that is none of ours comes without: a day, where RQ would keep a failure a year.
+  local ttl_s = tonumber(redis.call('HGET', job, failed and 'failure_ttl' or 'result_ttl') or 86400)
   redis.call('HSET', job, 'status', how, 'ended_at', iso, 'last_heartbeat', iso)
   for _, key in ipairs({ job, job .. ':dependents', job .. ':dependencies' }) do
     redis.call('EXPIRE', key, ttl_s)

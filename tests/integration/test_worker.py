@@ -1,0 +1,447 @@
+"""A real worker, a real jail and a real Redis: the life of a run, and RQ's own tools beside it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+from rq import Queue
+from rq.command import send_stop_execution_command, send_stop_job_command
+from rq.job import Job
+from rq.registry import FailedJobRegistry, FinishedJobRegistry, StartedJobRegistry
+from rq.suspension import resume, suspend
+from rq.worker.base import BaseWorker
+
+from core import keys
+from runs.model import RunRecord, RunRequest, State
+from runs.rq_job import job_data
+from runs.store import RunStore, Terms
+from sandbox.outcome import Reason
+from tests.deadline import Deadline
+from tests.worker_processes import WorkerProcess, running_worker
+
+TENANT = "acme"
+QUEUE = keys.queue(TENANT)
+ENDLESS = RunRequest(
+    script="while true do end", limits={"instructions": 2_000_000_000, "cpu_ms": 60_000}
+)
+SHORT = RunRequest(script="return 1")
+
+
+@pytest.fixture
+def worker(redis_url: str) -> Iterator[WorkerProcess]:
+    """One worker with four slots."""
+    with running_worker(redis_url) as process:
+        yield process
+
+
+@pytest.fixture
+def store(redis_async: redis.asyncio.Redis) -> RunStore:
+    """The accepting side."""
+    return RunStore(redis_async)
+
+
+async def submit(store: RunStore, request: RunRequest = SHORT, tenant: str = TENANT) -> str:
+    """Submit a run and give its id."""
+    return (await store.submit(tenant, request, key_id="key")).id
+
+
+async def in_state(store: RunStore, run_id: str, *states: State, seconds: float = 15) -> RunRecord:
+    """Wait until a run is in one of `states`."""
+
+    async def look() -> RunRecord | None:
+        record = await store.get(TENANT, run_id)
+        return record if record.status in states else None
+
+    found = await Deadline().reached(look, f"one of {states}", seconds=seconds)
+    assert found is not None
+    return found
+
+
+async def ended(store: RunStore, run_id: str, seconds: float = 15) -> RunRecord:
+    """Wait until a run has ended."""
+    terminal = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
+    return await in_state(store, run_id, *terminal, seconds=seconds)
+
+
+def tape(client: redis.Redis, run_id: str) -> list[tuple[str, str]]:
+    """Give ids and kinds of a run's tape."""
+    rows: Any = client.xrange(keys.tape(run_id))
+    return [(row_id.decode(), fields[b"kind"].decode()) for row_id, fields in rows]
+
+
+def failure_text(job: Job) -> str | None:
+    """Give what RQ kept of a job's failure."""
+    result = job.latest_result()
+    return result.exc_string if result else None
+
+
+def nothing_held(client: redis.Redis) -> bool:
+    """Tell whether no trace of a job in hand is left."""
+    left = [*client.keys("rq:execution*"), *client.keys("rq:wip:*"), *client.keys("ms:leases")]
+    left += [key for key in client.keys("rq:worker:*:executions") if client.scard(key)]
+    return not left
+
+
+async def test_a_run_is_executed_and_leaves_no_trace_but_its_record(
+    worker: WorkerProcess, store: RunStore, redis_sync: redis.Redis
+) -> None:
+    """A run goes from queued to its result; tape, job and events say so; no lease is left."""
+    run_id = await submit(store, RunRequest(script="print('hello') return {answer = 42}"))
+
+    record = await ended(store, run_id)
+
+    assert (record.status, record.reason) == (State.SUCCEEDED, Reason.OK)
+    assert record.result == {"answer": 42}
+    assert record.output == "hello\n"
+    assert record.attempt == 1
+    assert tape(redis_sync, run_id) == [
+        ("1-0", "accepted"),
+        ("2-0", "started"),
+        ("3-0", "finished"),
+    ]
+    job = Job.fetch(run_id, connection=redis_sync, serializer="json")
+    assert job.is_finished
+    assert job.return_value() == {"run": run_id, "reason": "ok"}
+    assert run_id in FinishedJobRegistry(QUEUE, connection=redis_sync)
+    assert nothing_held(redis_sync)
+
+
+async def test_the_last_line_printed_comes_before_the_end(
+    worker: WorkerProcess, store: RunStore
+) -> None:
+    """Who reads the events to the end has read all that was printed, in order."""
+    run_id = await submit(store, RunRequest(script="for i = 1, 500 do print(i) end"))
+
+    events = [event async for event in store.events(TENANT, run_id)]
+
+    printed = "".join(event.data["text"] for event in events if event.type == "log")
+    assert printed == "".join(f"{number}\n" for number in range(1, 501))
+    assert [event.data["state"] for event in events if event.type == "state"] == [
+        "queued",
+        "running",
+        "succeeded",
+    ]
+    assert events[-1].ends_the_run
+
+
+async def test_a_scripts_own_failure_is_a_finished_job(
+    worker: WorkerProcess, store: RunStore, redis_sync: redis.Redis
+) -> None:
+    """RQ's failed jobs are our faults only; a script that raises is a job well done."""
+    run_id = await submit(store, RunRequest(script="error('no')"))
+
+    record = await ended(store, run_id)
+
+    assert (record.status, record.reason) == (State.FAILED, Reason.SCRIPT_ERROR)
+    job = Job.fetch(run_id, connection=redis_sync, serializer="json")
+    assert job.is_finished
+    assert job.return_value() == {"run": run_id, "reason": "script_error"}
+    assert FailedJobRegistry(QUEUE, connection=redis_sync).get_job_count(cleanup=False) == 0
+
+
+async def test_a_queued_run_is_cancelled_at_once(store: RunStore, redis_sync: redis.Redis) -> None:
+    """Cancelling what has not begun ends it in the same moment, in the run and in RQ."""
+    run_id = await submit(store)
+
+    record = await store.cancel(TENANT, run_id)
+
+    assert (record.status, record.reason) == (State.CANCELLED, Reason.CANCELLED)
+    assert record.error is not None
+    assert record.error.message == "cancelled on request before it began; nothing was called"
+    assert tape(redis_sync, run_id) == [("1-0", "accepted"), ("2-0", "finished")]
+    assert Job.fetch(run_id, connection=redis_sync, serializer="json").is_canceled
+    assert redis_sync.llen(f"rq:queue:{QUEUE}") == 0
+
+
+async def test_a_running_run_is_cancelled_within_a_second(
+    worker: WorkerProcess, store: RunStore, redis_sync: redis.Redis
+) -> None:
+    """Cancelling kills the child of that run and of no other."""
+    run_id, other = await submit(store, ENDLESS), await submit(store, ENDLESS)
+    await in_state(store, run_id, State.RUNNING)
+    await in_state(store, other, State.RUNNING)
+
+    began = time.monotonic()
+    await store.cancel(TENANT, run_id)
+    record = await ended(store, run_id)
+
+    assert time.monotonic() - began < 1
+    assert (record.status, record.reason) == (State.CANCELLED, Reason.CANCELLED)
+    assert Job.fetch(run_id, connection=redis_sync, serializer="json").is_stopped
+    assert (await store.get(TENANT, other)).status is State.RUNNING
+    assert (await store.cancel(TENANT, run_id)).status is State.CANCELLED
+
+
+async def test_a_lost_stop_command_is_made_up_for_by_the_next_heartbeat(
+    worker: WorkerProcess, store: RunStore, redis_sync: redis.Redis
+) -> None:
+    """The flag alone ends the run: commands are sent to whoever listens and never again."""
+    run_id = await submit(store, ENDLESS)
+    await in_state(store, run_id, State.RUNNING)
+
+    redis_sync.set(keys.cancel(run_id), 1)
+
+    assert (await ended(store, run_id, seconds=3)).reason is Reason.CANCELLED
+
+
+async def test_rqs_own_stop_commands_end_a_run(
+    worker: WorkerProcess, store: RunStore, redis_sync: redis.Redis
+) -> None:
+    """`stop-job` and `stop-execution` mean one run, however many the worker has in hand."""
+    first, second = await submit(store, ENDLESS), await submit(store, ENDLESS)
+    await in_state(store, first, State.RUNNING)
+    await in_state(store, second, State.RUNNING)
+
+    send_stop_job_command(redis_sync, first, serializer="json")
+    assert (await ended(store, first)).reason is Reason.CANCELLED
+    assert (await store.get(TENANT, second)).status is State.RUNNING
+
+    (execution,) = Job.fetch(second, connection=redis_sync, serializer="json").get_executions()
+    send_stop_execution_command(redis_sync, second, execution.id)
+    assert (await ended(store, second)).reason is Reason.CANCELLED
+
+
+async def test_a_job_cancelled_by_rqs_tools_ends_its_run(
+    worker: WorkerProcess, store: RunStore, redis_sync: redis.Redis
+) -> None:
+    """RQ's own cancel knows nothing of runs; the sweep ends the run all the same."""
+    suspend(redis_sync)
+    run_id = await submit(store)
+
+    Job.fetch(run_id, connection=redis_sync, serializer="json").cancel()
+
+    assert (await ended(store, run_id, seconds=5)).reason is Reason.CANCELLED
+    assert Job.fetch(run_id, connection=redis_sync, serializer="json").is_canceled
+
+
+async def test_suspended_workers_take_nothing_and_resumed_ones_everything(
+    worker: WorkerProcess, store: RunStore, redis_sync: redis.Redis
+) -> None:
+    """`rq suspend` holds from the next claim on, `rq resume` lifts it; nothing is lost."""
+    suspend(redis_sync)
+    run_ids = [await submit(store) for _ in range(3)]
+    name = worker.name(redis_sync)
+    Deadline().until(
+        lambda: redis_sync.hget(f"rq:worker:{name}", "state") == b"suspended", "suspension"
+    )
+    assert {(await store.get(TENANT, run_id)).status for run_id in run_ids} == {State.QUEUED}
+
+    resume(redis_sync)
+
+    for run_id in run_ids:
+        assert (await ended(store, run_id)).reason is Reason.OK
+
+
+async def test_a_stopped_worker_ends_what_it_has_and_takes_nothing_more(
+    redis_url: str, store: RunStore, redis_sync: redis.Redis
+) -> None:
+    """SIGTERM: runs in hand end as they would have, queued ones stay queued, the exit is clean."""
+    busy = RunRequest(
+        script="for i = 1, 5e7 do end return 7", limits={"instructions": 2_000_000_000}
+    )
+    with running_worker(redis_url, slots=1) as worker:
+        running, queued = await submit(store, busy), await submit(store)
+        await in_state(store, running, State.RUNNING)
+
+        assert worker.stop() == 0
+
+    assert (await store.get(TENANT, running)).result == 7
+    assert (await store.get(TENANT, queued)).status is State.QUEUED
+    assert redis_sync.smembers("rq:workers") == set()
+    assert nothing_held(redis_sync)
+
+
+async def test_runs_that_outlast_the_grace_period_are_lost_and_say_so(
+    redis_url: str, store: RunStore, redis_sync: redis.Redis
+) -> None:
+    """A worker that has to go ends its runs as lost, says whether they had called, and goes."""
+    with running_worker(redis_url, shutdown_grace_s=0) as worker:
+        run_id = await submit(store, ENDLESS)
+        await in_state(store, run_id, State.RUNNING)
+        assert worker.stop() == 0
+
+    record = await store.get(TENANT, run_id)
+
+    assert (record.status, record.reason) == (State.FAILED, Reason.WORKER_LOST)
+    assert record.error is not None
+    assert record.error.message == (
+        "the worker was stopped before the run had ended; no external call had been made"
+    )
+    assert Job.fetch(run_id, connection=redis_sync, serializer="json").is_failed
+    assert nothing_held(redis_sync)
+
+
+async def test_a_second_signal_ends_the_grace_period(
+    redis_url: str, store: RunStore, redis_sync: redis.Redis
+) -> None:
+    """Who asks twice does not wait for the runs in hand."""
+    with running_worker(redis_url, shutdown_grace_s=600) as worker:
+        run_id = await submit(store, ENDLESS)
+        await in_state(store, run_id, State.RUNNING)
+        worker.signal(signal.SIGTERM)
+        other = await submit(store)
+        Deadline().until(lambda: redis_sync.zscore(keys.RING, QUEUE), "a claim that is not made")
+        worker.signal(signal.SIGTERM)
+        assert worker.process.wait(20) == 0
+
+    assert (await store.get(TENANT, run_id)).reason is Reason.WORKER_LOST
+    assert (await store.get(TENANT, other)).status is State.QUEUED
+
+
+async def test_a_job_that_names_another_function_is_refused_unseen(
+    worker: WorkerProcess, store: RunStore, redis_sync: redis.Redis, tmp_path: Path
+) -> None:
+    """Who can write to Redis cannot make a worker import or call anything."""
+    witness = tmp_path / "witness"
+    queue = Queue(QUEUE, connection=redis_sync, serializer="json")
+    foreign = queue.enqueue("os.mkdir", str(witness))
+    stolen = queue.enqueue("os.mkdir", str(witness), job_id="run_" + "0" * 26)
+
+    for job in (foreign, stolen):
+        Deadline().until(lambda job=job: job.get_status() == "failed", "the refusal")  # type: ignore[misc]
+        assert failure_text(job) == (
+            "this worker runs moonsand.run and nothing else, not 'os.mkdir'"
+        )
+
+    assert not witness.exists()
+    assert (await ended(store, await submit(store))).reason is Reason.OK
+
+
+async def test_a_job_without_a_record_fails_and_says_so(
+    worker: WorkerProcess, redis_sync: redis.Redis
+) -> None:
+    """A job that outlived its run's record is a failed job, not a hanging one."""
+    queue = Queue(QUEUE, connection=redis_sync, serializer="json")
+    job = queue.enqueue("moonsand.run", "run_" + "1" * 26, job_id="run_" + "1" * 26)
+
+    Deadline().until(lambda: job.get_status() == "failed", "the failure")
+
+    assert failure_text(job) == ("there is no record of this run; it may have expired")
+
+
+async def test_a_run_that_waited_too_long_expires(
+    redis_url: str, redis_async: redis.asyncio.Redis, redis_sync: redis.Redis
+) -> None:
+    """RQ lets the job go after its time in the queue; the run ends as `expired`, unexecuted."""
+    store = RunStore(redis_async, Terms(queue_ttl_s=1))
+    run_id = await submit(store)
+    Deadline().until(lambda: not redis_sync.exists(f"rq:job:{run_id}"), "the job's expiry")
+
+    with running_worker(redis_url):
+        record = await ended(store, run_id)
+
+    assert (record.status, record.reason) == (State.CANCELLED, Reason.EXPIRED)
+    assert tape(redis_sync, run_id)[-1][1] == "finished"
+
+
+async def test_a_job_queued_twice_is_executed_once(
+    worker: WorkerProcess, store: RunStore, redis_sync: redis.Redis
+) -> None:
+    """A repeated push, as a client's retry may cause, changes nothing."""
+    suspend(redis_sync)
+    run_id = await submit(store)
+    redis_sync.rpush(f"rq:queue:{QUEUE}", run_id, run_id)
+    resume(redis_sync)
+
+    record = await ended(store, run_id)
+    Deadline().until(lambda: redis_sync.llen(f"rq:queue:{QUEUE}") == 0, "an empty queue")
+    Deadline().until(lambda: nothing_held(redis_sync), "the end of the repeats")
+
+    assert record.attempt == 1
+    assert [kind for _, kind in tape(redis_sync, run_id)] == ["accepted", "started", "finished"]
+
+
+async def test_jobs_that_depend_on_a_run_are_enqueued_when_it_ends(
+    worker: WorkerProcess, store: RunStore, redis_sync: redis.Redis
+) -> None:
+    """RQ's `depends_on` works with our jobs."""
+    suspend(redis_sync)
+    run_id = await submit(store)
+    elsewhere = Queue("elsewhere", connection=redis_sync, serializer="json")
+    job = elsewhere.enqueue("os.getpid", depends_on=run_id)
+    assert job.is_deferred
+    resume(redis_sync)
+
+    await ended(store, run_id)
+
+    Deadline().until(lambda: job.get_status() == "queued", "the dependent's turn")
+
+
+async def test_rq_sees_the_worker_its_queues_and_its_jobs(
+    worker: WorkerProcess, store: RunStore, redis_sync: redis.Redis
+) -> None:
+    """What `rq info` and dashboards read is there: queues, state, executions, counts."""
+    run_id, done = await submit(store, ENDLESS), await submit(store)
+    await ended(store, done)
+    await in_state(store, run_id, State.RUNNING)
+
+    (seen,) = BaseWorker.all(connection=redis_sync, serializer="json")
+
+    assert seen.queue_names() == [QUEUE]
+    assert seen.get_state() == "busy"
+    assert seen.successful_job_count == 1
+    assert [execution.job_id for execution in seen.get_current_executions()] == [run_id]
+    assert run_id in StartedJobRegistry(QUEUE, connection=redis_sync, serializer="json")
+    await store.cancel(TENANT, run_id)
+    await ended(store, run_id)
+    Deadline().until(lambda: redis_sync.hget(seen.key, "state") == b"idle", "rest")
+
+
+async def test_a_flood_of_one_tenant_does_not_hold_up_another(
+    redis_url: str, store: RunStore
+) -> None:
+    """Tenants take turns: a single run gets its turn though hundreds were queued before it."""
+    for _ in range(300):
+        await submit(store, tenant="flood")
+    run_id = await submit(store)
+
+    with running_worker(redis_url, slots=2):
+        record = await ended(store, run_id)
+        ahead, _ = await store.page("flood", limit=200, state=State.SUCCEEDED)
+
+    assert record.reason is Reason.OK
+    before = [one for one in ahead if (one.ended_ms or 0) < (record.started_ms or 0)]
+    assert len(before) <= 4
+
+
+async def test_one_tenants_long_runs_leave_room_for_others(
+    redis_url: str, store: RunStore, redis_sync: redis.Redis
+) -> None:
+    """At its cap a tenant waits, and goes on when one of its runs has ended."""
+    with running_worker(redis_url, slots=2, tenant_slots=1):
+        first, second = await submit(store, ENDLESS), await submit(store)
+        await in_state(store, first, State.RUNNING)
+        Deadline().until(lambda: redis_sync.sismember(keys.PARKED, QUEUE), "waiting at the cap")
+        other = (await store.submit("other", SHORT, key_id="key")).id
+        Deadline().until(
+            lambda: redis_sync.hget(keys.run(other), "state") == b"succeeded", "the other's run"
+        )
+        assert (await store.get(TENANT, second)).status is State.QUEUED
+
+        await store.cancel(TENANT, first)
+
+        assert (await ended(store, second)).reason is Reason.OK
+
+
+async def test_a_burst_ends_when_all_queues_are_empty(redis_url: str, store: RunStore) -> None:
+    """`--burst` executes everything there is and exits cleanly."""
+    run_ids = [await submit(store) for _ in range(20)]
+
+    assert WorkerProcess(redis_url, "--slots", "4", "--burst").process.wait(30) == 0
+
+    assert {(await store.get(TENANT, run_id)).reason for run_id in run_ids} == {Reason.OK}
+
+
+def test_a_job_is_the_call_that_rq_would_write(redis_sync: redis.Redis) -> None:
+    """RQ reads our envelope as `moonsand.run(run id)` and would write the same bytes."""
+    queue = Queue("any", connection=redis_sync, serializer="json")
+    job = queue.enqueue("moonsand.run", "run_1", job_id="run_1")
+
+    assert redis_sync.hget(job.key, "data") == job_data("run_1")
