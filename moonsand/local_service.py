@@ -100,9 +100,15 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
         raise Unavailable(
-            f"cannot listen on {host} port {port}: {error.strerror or error}",
+            f"cannot listen on {host} port {port}: {_words(error)}",
             hint="stop what uses the port, or choose another with --port",
         ) from None
+
+
+def _words(error: OSError) -> str:
+    # `create_server` adds the address to the system's words; we have named it already.
+    system = error.errno is not None and not isinstance(error, socket.gaierror)
+    return os.strerror(error.errno) if system and error.errno else str(error.strerror or error)
 
 
 def _url_of(listener: socket.socket) -> str:

@@ -50,7 +50,8 @@ def is_running(pid: int) -> bool:
 def children(pid: int) -> dict[int, str]:
     """Give the processes that a process started, and theirs: pid to command line."""
     found: dict[int, str] = {}
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        line = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-        found |= {int(child): line} | children(int(child))
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in thread.read_text().split():
+            line = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            found |= {int(child): line.strip()} | children(int(child))
     return found
