@@ -32,6 +32,9 @@ _REMEDIES = {
     "one thread": "start the zygote before any thread, in a process of its own",
     "descriptors": "needs Linux 5.9 or later (close_range), and /dev/null; see docs/jail.md",
     "environment": "use glibc or musl as the C library",
+    "writable memory": "a library maps memory writable and executable, or writable and shared; "
+    "libffi before 3.4 does the first",
+    "out of memory": "optional; mount /proc writable",
     "user namespace": "optional; allow unprivileged user namespaces "
     "(sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns) and "
     "unshare(2) in the container's seccomp profile",

@@ -104,8 +104,23 @@ def _allow_everything() -> None:
     seccomp.compile_policy = lambda: allow
 
 
+_MAPPINGS: list[mmap.mmap] = []
+
+
+def _share_memory() -> None:
+    _MAPPINGS.append(mmap.mmap(-1, mmap.PAGESIZE))  # shared, by Python's default
+
+
+def _map_writable_code() -> None:
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    everything = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+    _MAPPINGS.append(mmap.mmap(-1, mmap.PAGESIZE, flags=private, prot=everything))
+
+
 BREAKAGES: dict[str, Callable[[], None]] = {
     "a second thread": _start_a_thread,
+    "shared writable memory": _share_memory,
+    "writable executable memory": _map_writable_code,
     "no compiler": _hide_the_compiler,
     "another machine": _be_another_machine,
     "a filter that allows everything": _allow_everything,
@@ -129,9 +144,11 @@ def _break(what: str) -> None:
 # ---- errands: more than one system call ----
 
 _ENVIRONMENT = [(address, len(ctypes.string_at(address))) for address in libc.environment_strings()]
-_PAGE = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+_PAGE = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 _PAGE.write(bytes.fromhex("b814000000cd80c3"))  # mov eax, 20 (i386 getpid); int 0x80; ret
-_I386_GETPID = ctypes.CFUNCTYPE(ctypes.c_int)(ctypes.addressof(ctypes.c_char.from_buffer(_PAGE)))
+_CODE = ctypes.addressof(ctypes.c_char.from_buffer(_PAGE))
+_I386_GETPID = ctypes.CFUNCTYPE(ctypes.c_int)(_CODE)
+ctypes.CDLL(None)["mprotect"](ctypes.c_void_p(_CODE), mmap.PAGESIZE, 5)  # read, execute
 
 
 def _open_descriptors(end: int) -> list[int]:

@@ -268,7 +268,7 @@ _REFUSALS: dict[str, tuple[str, list[tuple[str, int, list[tuple[int, int, int]]]
 def test_a_host_that_refuses_a_required_step_runs_nothing(case: str) -> None:
     """When the kernel refuses a required step, the jail names it and no child is forked."""
     step, refuse = _REFUSALS[case]
-    answer = _ask(situation="ordinary user", refuse=refuse, attempts=[("x", _number("getpid"), [])])
+    answer = _ask(situation="ordinary user", refuse=refuse, attempts=[("x", _number("brk"), [])])
 
     assert answer["unavailable"] == step
     assert "attempts" not in answer
@@ -300,13 +300,15 @@ def test_each_further_layer_is_a_further_layer(step: str) -> None:
     ("broken", "step"),
     [
         ("a second thread", "one thread"),
+        ("shared writable memory", "writable memory"),
+        ("writable executable memory", "writable memory"),
         ("no compiler", "seccomp"),
         ("another machine", "architecture"),
         ("a filter that allows everything", "seccomp"),
     ],
 )
 def test_a_jail_that_would_not_hold_is_refused(broken: str, step: str) -> None:
-    """A thread left free, no filter, or a filter that does not bite: nothing runs."""
+    """A free thread, memory that is not private, no filter or an idle one: nothing runs."""
     assert _ask(situation="ordinary user", broken=broken)["unavailable"] == step
 
 
