@@ -11,11 +11,17 @@ frames, and still nothing printed is lost when the script hangs after it.
 from __future__ import annotations
 
 import os
-from typing import Any
+import struct
 
 from sandbox import wire
 
 _PIECE = 16 * 1024
+# Plain numbers and ready packers: every Python object that a short run does not touch is a page
+# of the zygote that is not copied. What is sent stays within the limits the prelude has checked.
+_PRINT, _CALL = int(wire.Type.PRINT), int(wire.Type.CALL)
+_DONE, _FAILED = int(wire.Type.DONE), int(wire.Type.FAILED)
+_SEQUENCE = struct.Struct("!I")
+_COUNTS = struct.Struct("!QQ")
 
 
 class HungUp(Exception):
@@ -30,15 +36,20 @@ class Channel:
         self._held = bytearray()
         self._calls = 0
 
-    def start(self) -> tuple[dict[str, Any], bytes, bytes]:
-        """Wait for START: its header, the script, the input as JSON text."""
-        return wire.unpack_start(self._receive())
+    def start(self) -> bytes:
+        """
+        Wait for START and give its payload, unread.
+
+        The prelude takes it apart: Python's JSON parser would touch more memory of the zygote, and
+        so copy more pages, than all the rest of a short run.
+        """
+        return self._receive()
 
     def call(self, body: bytes) -> tuple[bool, int, bytes]:
         """Send one call and wait for its reply: whether it is a value, the clock, JSON text."""
         self.flush()
         self._calls += 1
-        self._send(wire.pack_call(self._calls, body))
+        self._send(_CALL, _SEQUENCE.pack(self._calls) + body)
         _, ok, clock_ms, text = wire.unpack_reply(self._receive())
         return ok, clock_ms, text
 
@@ -51,18 +62,24 @@ class Channel:
     def flush(self) -> None:
         """Send what is held back."""
         if self._held:
-            self._send(wire.encode(wire.Type.PRINT, bytes(self._held)))
+            self._send(_PRINT, bytes(self._held))
             self._held.clear()
 
-    def end(self, kind: wire.Type, instructions: int, memory_bytes: int, body: bytes) -> None:
-        """Send what is held back and the last frame."""
+    def done(self, result: bytes, instructions: int, memory_bytes: int) -> None:
+        """Send what is held back, and the result as the last frame."""
         self.flush()
-        self._send(wire.pack_end(kind, instructions, memory_bytes, body))
+        self._send(_DONE, _COUNTS.pack(instructions, memory_bytes) + result)
 
-    def _send(self, frame: bytes) -> None:
-        left = memoryview(frame)
-        while left:
-            left = left[os.write(self._fd, left) :]
+    def failed(self, body: bytes, instructions: int, memory_bytes: int) -> None:
+        """Send what is held back, and the failure as the last frame."""
+        self.flush()
+        self._send(_FAILED, _COUNTS.pack(instructions, memory_bytes) + body)
+
+    def _send(self, kind: int, payload: bytes) -> None:
+        frame = wire.HEADER.pack(len(payload), kind) + payload
+        sent = os.write(self._fd, frame)
+        while sent < len(frame):
+            sent += os.write(self._fd, memoryview(frame)[sent:])
 
     def _receive(self) -> bytes:
         size, _ = wire.HEADER.unpack(self._exactly(wire.HEADER.size))

@@ -11,7 +11,7 @@ import resource
 import signal
 from pathlib import Path
 
-from sandbox.limits import MIB, Limits
+from sandbox.limits import MIB
 
 #: Address space of a zygote whose own cannot be read: what one was measured at, and some.
 _USUAL_BYTES = 1024 * MIB
@@ -27,19 +27,26 @@ def address_space_bytes() -> int:
     return pages * resource.getpagesize()
 
 
-def arm(limits: Limits, mapped_bytes: int) -> None:
+def arm(cpu_ms: int, room_bytes: int) -> None:
     """
     Start the processor clock of this run and bound its address space.
 
     The timer's default action kills: no handler runs, because none could run while Lua does. The
-    hard CPU limit stands behind it, for a process whose signals are ignored. `mapped_bytes` is
-    what was mapped before the run; Python's copies of arguments and replies count with the heap.
+    hard CPU limit stands behind it, for a process whose signals are ignored. `room_bytes` is what
+    may be mapped in all.
     """
-    signal.setitimer(signal.ITIMER_PROF, limits.cpu_ms / 1000)
-    seconds = limits.cpu_ms // 1000 + 2
-    _lower(resource.RLIMIT_CPU, seconds)
-    copies = 4 * limits.reply_bytes + 4 * limits.result_bytes
-    _lower(resource.RLIMIT_AS, mapped_bytes + 2 * limits.memory_bytes + copies + _SPARE_BYTES)
+    signal.setitimer(signal.ITIMER_PROF, cpu_ms / 1000)
+    _lower(resource.RLIMIT_CPU, cpu_ms // 1000 + 2)
+    _lower(resource.RLIMIT_AS, room_bytes)
+
+
+def room_bytes(mapped_bytes: int, heap_bytes: int, copies_bytes: int) -> int:
+    """
+    Give the address space for a run: what was mapped, the Lua heap, Python's copies.
+
+    The allocator may need twice the heap while a large block grows.
+    """
+    return mapped_bytes + 2 * heap_bytes + copies_bytes + _SPARE_BYTES
 
 
 def _lower(which: int, value: int) -> None:

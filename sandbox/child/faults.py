@@ -2,7 +2,7 @@
 The words in which a run's end is told: message and hint of a FAILED frame.
 
 Runs in: child. Trusts: the prelude's counts. Refuses: text that is not UTF-8 (it is replaced).
-May import: stdlib, sandbox.limits, sandbox.outcome, sandbox.wire.
+May import: stdlib, sandbox.outcome, sandbox.wire.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 from typing import NamedTuple
 
 from sandbox import wire
-from sandbox.limits import Limits
 from sandbox.outcome import Reason
 
 
@@ -19,7 +18,6 @@ class Ceiling(NamedTuple):
     """How a limit that the child counts is spoken of."""
 
     name: str
-    field: str
     unit: str
     layer: str
     hint: str
@@ -29,20 +27,17 @@ _CEILINGS: dict[Reason, Ceiling] = {
     Reason.INSTRUCTION_LIMIT: Ceiling(
         "instruction",
         "instructions",
-        "instructions",
         "count hook in the child",
         "Look for a loop that does not end, do less per run, or ask for more instructions.",
     ),
     Reason.MEMORY_LIMIT: Ceiling(
         "memory",
-        "memory_bytes",
         "bytes of Lua heap",
         "allocator of the Lua state",
         "Keep less in memory at once: handle data in pages, drop what is done with.",
     ),
     Reason.OUTPUT_LIMIT: Ceiling(
         "output",
-        "output_bytes",
         "bytes of printed text",
         "print in the child",
         "Print less; return data as the result instead.",
@@ -50,13 +45,11 @@ _CEILINGS: dict[Reason, Ceiling] = {
     Reason.CALL_LIMIT: Ceiling(
         "call",
         "calls",
-        "calls",
         "call counter in the child",
         "Make fewer calls, for example with larger pages, or ask for more calls.",
     ),
     Reason.RESULT_LIMIT: Ceiling(
         "result",
-        "result_bytes",
         "bytes of JSON",
         "result encoder in the child",
         "Return less: only the fields that are needed.",
@@ -106,11 +99,10 @@ _BY_REASON: dict[Reason, str] = {
 }
 
 
-def limit_message(reason: Reason, used: int, limits: Limits) -> tuple[str, str]:
-    """Give the message and the hint for a limit that was passed after `used` of its units."""
+def limit_message(reason: Reason, allowed: int) -> tuple[str, str]:
+    """Give the message and the hint for a limit of which all that is allowed was used."""
     told = _CEILINGS[reason]
-    allowed = limits.to_json()[told.field]
-    amounts = f"used {min(used, allowed)} of {allowed} allowed {told.unit}"
+    amounts = f"used {allowed} of {allowed} allowed {told.unit}"
     return f"{told.name} limit reached: {amounts} (layer: {told.layer})", told.hint
 
 

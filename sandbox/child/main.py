@@ -8,15 +8,15 @@ Refuses: a second script. May import: stdlib, lupa, re2, sandbox.wire and the vo
 from __future__ import annotations
 
 import os
+import socket
 from typing import NoReturn
 
+from sandbox import wire
 from sandbox.child.channel import Channel, HungUp
-from sandbox.child.confinement import address_space_bytes, arm
 from sandbox.child.runtime import EXIT_BROKEN, EXIT_HUNG_UP, EXIT_NO_MEMORY, Engine
-from sandbox.limits import Limits
 
 _engine: Engine | None = None
-_mapped_bytes = 0
+_REHEARSALS = 20
 
 
 def preload() -> None:
@@ -26,20 +26,33 @@ def preload() -> None:
     Raises:
         WrongEngine: lupa or its Lua is not the pinned one.
     """
-    global _engine, _mapped_bytes  # noqa: PLW0603 (one state a process, inherited by its forks)
+    global _engine  # noqa: PLW0603 (one state a process, inherited by its forks)
     _engine = Engine()
-    _mapped_bytes = address_space_bytes()
+    _rehearse()
+
+
+def _rehearse() -> None:
+    """
+    Speak through a channel often enough for the interpreter to have specialised its code.
+
+    It writes into code objects while it does; in a fork each such write would copy a page.
+    """
+    theirs, ours = socket.socketpair()
+    with theirs, ours:
+        channel = Channel(ours.fileno())
+        start = wire.pack_start({}, b"", b"null")
+        for _ in range(_REHEARSALS):
+            theirs.sendall(start)
+            channel.start()
+            channel.done(b"null", 0, 0)
+            theirs.recv(64)
 
 
 def serve(fd: int) -> NoReturn:
     """Read START from `fd`, run the script under its limits, tell the end, leave the process."""
     try:
-        if _engine is None:
-            os._exit(EXIT_BROKEN)
-        channel = Channel(fd)
-        header, script, given = channel.start()
-        arm(Limits.from_json(header["limits"]), _mapped_bytes)
-        _engine.run(channel, header, script, given)
+        if _engine is not None:
+            _engine.run(Channel(fd))
     except HungUp:
         os._exit(EXIT_HUNG_UP)
     except MemoryError:

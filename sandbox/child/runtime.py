@@ -10,7 +10,6 @@ raise: an exception would be catchable in Lua, and lupa would keep what it refer
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 from collections.abc import Callable
@@ -20,11 +19,9 @@ from typing import Any, NoReturn
 import lupa
 from lupa import lua54
 
-from sandbox import wire
-from sandbox.child import faults, policy
+from sandbox.child import confinement, faults, policy
 from sandbox.child.channel import Channel, HungUp
 from sandbox.child.regex import Search
-from sandbox.limits import Limits
 from sandbox.outcome import Reason
 
 LUPA_VERSION, LUA_VERSION = "2.8", (5, 4)
@@ -75,10 +72,10 @@ class Engine:
         check_engine(lupa.__version__, self._lua.lua_version)
         self._search = Search()
         self._channel: Channel
-        self._limits: Limits
         self._reply = b""
         self._printed_bytes = 0
-        self._heap_bytes = 0
+        # The limits of the run that Python has a part in; the prelude reads them out of START.
+        self._memory_bytes = self._output_bytes = self._result_bytes = 0
         self._base_bytes = 0
         self._operations: dict[bytes, Callable[..., bytes | int | None]] = {
             b"begin": self._begin,
@@ -91,26 +88,15 @@ class Engine:
             b"done": self._done,
         }
         self._main = self._load_prelude()
+        self._mapped_bytes = confinement.address_space_bytes()
 
-    def run(
-        self, channel: Channel, header: dict[str, Any], script: bytes, given: bytes
-    ) -> NoReturn:
+    def run(self, channel: Channel) -> NoReturn:
         """Run one script. Leaves the process; the end is told on the channel."""
         self._channel = channel
-        self._limits = Limits.from_json(header["limits"])
+        start = channel.start()
         self._base_bytes = self._lua.get_memory_used(total=True)
-        self._heap_bytes = self._base_bytes + self._limits.memory_bytes
         try:
-            self._main(
-                script,
-                _chunk_name(header["name"]),
-                given,
-                json.dumps(header["surface"]).encode(),
-                self._heap_bytes,
-                json.dumps(header["limits"]).encode(),
-                header["seed"],
-                header["clock_ms"],
-            )
+            self._main(start)
         except lua54.LuaMemoryError:
             self._die(b"memory_limit", 0, 0)
         finally:
@@ -153,29 +139,34 @@ class Engine:
             line = number if number > 0 else None
             hint = faults.hint_for(reason, message)
         else:
-            used = {
-                Reason.INSTRUCTION_LIMIT: spent,
-                Reason.MEMORY_LIMIT: self._limits.memory_bytes,
-                Reason.RESULT_LIMIT: self._limits.result_bytes,
+            allowed = {
+                Reason.MEMORY_LIMIT: self._memory_bytes,
+                Reason.OUTPUT_LIMIT: self._output_bytes,
+                Reason.RESULT_LIMIT: self._result_bytes,
             }.get(reason, number)
-            message, hint = faults.limit_message(reason, used, self._limits)
+            message, hint = faults.limit_message(reason, allowed)
         if reason is Reason.MEMORY_LIMIT:
-            peak = self._limits.memory_bytes
+            peak = self._memory_bytes
         body = faults.failed_body(reason, message, line, hint)
-        self._channel.end(wire.Type.FAILED, spent, peak, body)
+        self._channel.failed(body, spent, peak)
 
-    def _begin(self) -> None:
-        # Not before the script and the input are in the heap: lupa pushes arguments outside of any
-        # protected call, where a failed allocation would abort the process.
-        self._lua.set_max_memory(self._heap_bytes, total=True)
+    def _begin(self, cpu_ms: int, memory: int, output: int, result: int, reply: int) -> int:
+        self._memory_bytes, self._output_bytes, self._result_bytes = memory, output, result
+        room = confinement.room_bytes(self._mapped_bytes, memory, 4 * (reply + result))
+        confinement.arm(cpu_ms, room)
+        # Not before START is in the heap: lupa pushes arguments outside of any protected call,
+        # where a failed allocation would abort the process.
+        heap_bytes: int = self._base_bytes + memory
+        self._lua.set_max_memory(heap_bytes, total=True)
+        return heap_bytes
 
     def _print(self, text: bytes) -> None:
-        room = self._limits.output_bytes - self._printed_bytes
+        room = self._output_bytes - self._printed_bytes
         self._channel.write(text[:room])
         self._printed_bytes += len(text)
         if len(text) > room:
-            self._fail(Reason.OUTPUT_LIMIT, 0, 0, self._printed_bytes, b"")
-            os._exit(0)
+            # The counts stand in Lua, which tells them next.
+            self._channel.flush()
 
     def _flush(self) -> None:
         self._channel.flush()
@@ -190,11 +181,11 @@ class Engine:
         return reply
 
     def _done(self, result: bytes, spent: int, peak_kb: float) -> NoReturn:
-        self._channel.end(wire.Type.DONE, spent, self._peak_bytes(peak_kb), result)
+        self._channel.done(result, spent, self._peak_bytes(peak_kb))
         os._exit(0)
 
     def _peak_bytes(self, peak_kb: float) -> int:
-        return max(0, min(int(peak_kb * 1024) - self._base_bytes, self._limits.memory_bytes))
+        return max(0, min(int(peak_kb * 1024) - self._base_bytes, self._memory_bytes))
 
 
 def _leave(failure: BaseException) -> NoReturn:
@@ -205,9 +196,3 @@ def _leave(failure: BaseException) -> NoReturn:
 
 def _no_attributes(*_: object) -> NoReturn:
     raise AttributeError("no attributes")
-
-
-def _chunk_name(name: str) -> bytes:
-    """Give the name as error messages carry it: at most 40 letters that cannot confuse one."""
-    kept = "".join(letter if letter.isalnum() or letter in "._- /" else "_" for letter in name)
-    return (kept[:40] or "script").encode("ascii", "replace").replace(b"?", b"_")

@@ -33,7 +33,7 @@ end
 export.pcall = function(f, ...) return guard(real_pcall(f, ...)) end
 
 export.xpcall = function(f, handler, ...)
-  if type(handler) ~= "function" then return real_xpcall(f, handler, ...) end
+  if type(handler) ~= "function" then return real.xpcall(f, handler, ...) end
   return guard(real_xpcall(f, function(e)
     fatal(e)
     return handler(clean(e))
@@ -47,9 +47,10 @@ end
 local REFUSED = { __gc = true, __mode = true, __close = true }
 local ORIGINAL = {} -- key of the private copy under which the script's own table stands
 local LOCKED = {} -- key of the metatables of tables that no script may change
-local ARRAY = { __metatable = false } -- marks a table that came from a JSON array
+local MARK = {} -- key of metatables of ours that only say where a table came from
+local ARRAY = { __metatable = false, [MARK] = true } -- it came from a JSON array
 
-P.LOCKED, P.ARRAY = LOCKED, ARRAY
+P.LOCKED, P.MARK, P.ARRAY = LOCKED, MARK, ARRAY
 
 -- Copies are shared by the objects of a class; a few dozen are remembered.
 local KEPT = 64
@@ -101,7 +102,7 @@ end
 
 export.setmetatable = function(t, mt)
   if type(t) ~= "table" or (mt ~= nil and type(mt) ~= "table") then
-    return real_setmetatable(t, mt) -- for its error message
+    return real.setmetatable(t, mt) -- for its error message
   end
   local old = metatable_of(t)
   if old ~= nil then
@@ -109,7 +110,7 @@ export.setmetatable = function(t, mt)
     if old[LOCKED] or (own ~= nil and rawget(own, "__metatable") ~= nil) then
       error("cannot change a protected metatable", 2)
     end
-    if old == ARRAY and mt == nil then return t end
+    if old[MARK] and mt == nil then return t end
   end
   if mt == nil then return P.debug.setmetatable(t, nil) end
   return P.debug.setmetatable(t, private_copy(mt))
@@ -162,7 +163,7 @@ local function tostring(v)
 end
 
 export.tostring = function(...)
-  if select("#", ...) == 0 then return real_tostring() end
+  if select("#", ...) == 0 then return real.tostring() end
   return (tostring((...)))
 end
 P.tostring = tostring

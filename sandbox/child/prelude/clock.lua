@@ -6,7 +6,7 @@ local real, export = P.real, P.export
 local type, error, select, tonumber = real.type, real.error, real.select, real.tonumber
 local math_type, tointeger = P.math.type, P.math.tointeger
 local sub, byte = P.string.sub, P.string.byte
-local real_date, charge = P.os.date, P.charge
+local date, charge = P.os.date, P.charge
 
 P.clock_ms = 0
 
@@ -47,10 +47,10 @@ end
 
 export["os.date"] = function(text, t)
   text = text == nil and "%c" or text
-  if type(text) ~= "string" then return real_date(text) end -- for its error message
+  if type(text) ~= "string" then return date(text) end -- for its error message
   charge(#text)
   if byte(text, 1) == 33 then text = sub(text, 2) end
-  return real_date("!" .. text, t == nil and P.clock_ms // 1000 or t)
+  return date("!" .. text, t == nil and P.clock_ms // 1000 or t)
 end
 
 -- A second of it is a hundred million instructions.

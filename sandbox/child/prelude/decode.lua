@@ -63,10 +63,10 @@ local function long_string(at)
   end
 end
 
-local function number_at(at)
+local function number_at(at, first)
   local token, stop = match(text, "^(-?%d+)()", at)
   if token == nil then fail(at, "unexpected character") end
-  if find(token, "^-?0%d") then fail(at, "number with a leading zero") end
+  if (first == 48 or first == 45) and find(token, "^-?0%d") then fail(at, "number with a leading zero") end
   local b = byte(text, stop)
   if b == 46 or b == 101 or b == 69 then
     local fraction, after = match(text, "^(%.%d+)()", stop)
@@ -156,7 +156,7 @@ function value_at(at, depth)
   elseif b == nil then
     fail(at, "unexpected end")
   end
-  return number_at(at)
+  return number_at(at, b)
 end
 
 local function whole(at)

@@ -14,7 +14,8 @@ local ARRAY, charge, fatal, sample = P.ARRAY, P.charge, P.fatal, P.sample
 local sequence_length, show_name = P.sequence_length, P.show_name
 
 local FAILED = {} -- raised inside; what is wrong stands in `code` and `problem`
-local LENGTH = {} -- key of an array's metatable that tells how long it was, nulls included
+local LENGTH = {} -- key of an array's mark that tells how long it was, nulls included
+local GROUPS = {} -- key of a regex match's mark that tells how many groups there were
 local NULL = P.lock({ __index = function() return nil end, __tostring = function() return "null" end }, "json.null")
 P.NULL = NULL
 
@@ -144,6 +145,28 @@ local function put_with_holes(t, n, depth)
   put_sequence(t, n, depth)
 end
 
+-- A match of a regular expression: a list from the whole match on; with named groups, an object
+-- with the numbers as text.
+local function put_match(t, groups, depth)
+  local keys, n, named = {}, 0, {}
+  for k in next, t do
+    if math_type(k) ~= "integer" then named[1] = true end
+    n = n + 1
+    keys[n] = tostring(k)
+  end
+  if named[1] then
+    local object = {}
+    for k, v in next, t do
+      if object[tostring(k)] ~= nil then fail(depth - 1, "two keys are written alike") end
+      object[tostring(k)] = v
+    end
+    return put_object(object, keys, n, depth)
+  end
+  local list = {}
+  for i = 0, groups do list[i + 1] = rawget(t, i) end
+  put_sequence(list, groups + 1, depth)
+end
+
 local function put_table(t, depth)
   if rawequal(t, NULL) then return put("null") end -- == would run __eq
   if depth >= deepest then fail(depth, "nested deeper than " .. deepest .. " levels", "depth") end
@@ -152,7 +175,9 @@ local function put_table(t, depth)
   local mark = metatable_of(t)
   local holes = mark ~= nil and mark[LENGTH]
   local n = rawget(t, 1) ~= nil and sequence_length(t)
-  if n and (not holes or n >= holes) then
+  if mark ~= nil and mark[GROUPS] then
+    put_match(t, mark[GROUPS], depth + 1)
+  elseif n and (not holes or n >= holes) then
     put_sequence(t, n, depth + 1)
   elseif holes then
     put_with_holes(t, holes, depth + 1)
@@ -208,8 +233,11 @@ end
 
 -- Marks a table made from a JSON array that had nulls.
 function P.array_with_holes(t, n)
-  return setmetatable(t, { __metatable = false, [LENGTH] = n })
+  return setmetatable(t, { __metatable = false, [P.MARK] = true, [LENGTH] = n })
 end
+
+-- The mark of the matches of one regular expression.
+function P.match_mark(groups) return { __metatable = false, [P.MARK] = true, [GROUPS] = groups } end
 
 function P.is_array_mark(mt) return mt == ARRAY or (mt ~= nil and mt[LENGTH] ~= nil) end
 
@@ -236,7 +264,8 @@ end
 function json.array(t)
   if t == nil then return setmetatable({}, ARRAY) end
   if type(t) ~= "table" then P.raise("json.array: a table expected, got " .. type(t)) end
-  if metatable_of(t) ~= nil and not P.is_array_mark(metatable_of(t)) then
+  local mt = metatable_of(t)
+  if mt ~= nil and not mt[P.MARK] then
     P.raise("json.array: the table has a metatable")
   end
   return setmetatable(t, ARRAY)

@@ -24,7 +24,7 @@ local dirty = false
 
 local function over()
   spent = allowed
-  die(INSTRUCTIONS, spent, peak_kb)
+  die(INSTRUCTIONS, spent, peak_kb, allowed)
 end
 
 local function hook()
@@ -46,15 +46,15 @@ local function charge(n)
   spent = spent + n
 end
 
--- A protected call that failed may have swallowed a hook that could not run (no stack left), so
--- it costs a period.
-local function fatal(e)
+-- A memory error ends the run wherever it surfaces. Any other failed protected call costs a period:
+-- it may have swallowed a hook that could not run for want of stack.
+local function fatal(e, is_last)
   if e == NO_MEMORY then
     local kb = collectgarbage(COUNT)
     if kb > peak_kb then peak_kb = kb end
     die(MEMORY, spent, peak_kb)
   end
-  charge(PERIOD)
+  if not is_last then charge(PERIOD) end
 end
 
 -- Takes the position of a prelude file out of a message.

@@ -53,8 +53,8 @@ local function unknown(kind, path, key, known)
 end
 
 -- A read-only table of the entries of `values` under `path`. `make(name)` may give a value at its
--- first use; `listed` are the names that pairs shows and messages suggest.
-function P.namespace(kind, path, values, listed, make)
+-- first use; `listed` are the names that pairs shows, `suggested` those that messages do.
+function P.namespace(kind, path, values, listed, make, suggested)
   return P.lock({
     path = path,
     __index = function(_, key)
@@ -63,7 +63,7 @@ function P.namespace(kind, path, values, listed, make)
         value = make(key)
         values[key] = value
       end
-      if value == nil then unknown(kind, path, key, listed) end
+      if value == nil then unknown(kind, path, key, suggested or listed) end
       return value
     end,
     __pairs = function(t)

@@ -221,7 +221,7 @@ local function begin_with(t, k)
 end
 
 export.next = function(t, k)
-  if type(t) ~= "table" then return real_next(t, k) end -- for its error message
+  if type(t) ~= "table" then return real.next(t, k) end -- for its error message
   if k == nil then return first_of(t) end
   local walk = walks[t]
   if math_type(k) == "integer" and k > 0 then

@@ -4,6 +4,7 @@
 
 local P = ...
 local real, string = P.real, P.string
+local setmetatable = real.setmetatable
 local type, math_type, unpack = real.type, P.math.type, string.unpack
 local sub, find, match, pack, rep = string.sub, string.find, string.match, string.pack, string.rep
 local concat, raise, tostring = P.table.concat, P.raise, P.tostring
@@ -85,8 +86,8 @@ local function search(subject, pattern, most, name)
   return matches, groups, names
 end
 
-local function as_table(subject, offsets, groups, names)
-  local found = {}
+local function as_table(subject, offsets, groups, names, mark)
+  local found = setmetatable({}, mark)
   for i = 0, groups do
     local first, last = offsets[2 * i + 1], offsets[2 * i + 2]
     if first >= 0 then found[i] = sub(subject, first + 1, last) end
@@ -100,13 +101,13 @@ local regex = {}
 function regex.match(subject, pattern)
   local matches, groups, names = search(subject, pattern, 1, "regex.match")
   if matches[1] == nil then return nil end
-  return as_table(subject, matches[1], groups, names)
+  return as_table(subject, matches[1], groups, names, P.match_mark(groups))
 end
 
 function regex.match_all(subject, pattern)
   local matches, groups, names = search(subject, pattern, EVERY, "regex.match_all")
-  local found = {}
-  for i = 1, #matches do found[i] = as_table(subject, matches[i], groups, names) end
+  local found, mark = {}, P.match_mark(groups)
+  for i = 1, #matches do found[i] = as_table(subject, matches[i], groups, names, mark) end
   return P.json.array(found)
 end
 
@@ -167,10 +168,10 @@ function regex.gsub(subject, pattern, by, limit)
   if limit == 0 then return subject, 0 end
   local matches, groups, names = search(subject, pattern, limit, "regex.gsub")
   local template = kind == "string" and template_of(by) or nil
-  local out, n, at = {}, 0, 1
+  local out, n, at, mark = {}, 0, 1, P.match_mark(groups)
   for i = 1, #matches do
     local offsets = matches[i]
-    local new = replacement(by, as_table(subject, offsets, groups, names), template)
+    local new = replacement(by, as_table(subject, offsets, groups, names, mark), template)
     charge(#new // 16)
     out[n + 1], out[n + 2] = sub(subject, at, offsets[1]), new
     n, at = n + 2, offsets[2] + 1

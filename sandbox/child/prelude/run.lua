@@ -3,7 +3,8 @@
 local P = ...
 local real = P.real
 local type, error, xpcall, load, rawget = real.type, real.error, real.xpcall, real.load, real.rawget
-local gmatch, match, sub = P.string.gmatch, P.string.match, P.string.sub
+local gmatch, match, sub, find = P.string.gmatch, P.string.match, P.string.sub, P.string.find
+local gsub, unpack = P.string.gsub, P.string.unpack
 local getinfo, metatable_of, select = P.debug.getinfo, P.debug.getmetatable, real.select
 local hostcall, die, charge, fatal = P.hostcall, P.die, P.charge, P.fatal
 
@@ -50,6 +51,22 @@ local function script_line()
   end
 end
 
+-- A script whose main chunk ended in `return f()` has left the stack when f fails. If it says
+-- `return` on one line only, that was it.
+local source
+
+local function returning_line()
+  local line, found = 0, nil
+  for text in gmatch(source .. "\n", "([^\n]*)\n") do
+    line = line + 1
+    if find(text, "%f[%w_]return%f[^%w_]") then
+      if found then return nil end
+      found = line
+    end
+  end
+  return found
+end
+
 -- Splits "name:LINE: message" of this script.
 local function split(message)
   local prefix = sub(P.script, 2) .. ":"
@@ -85,10 +102,10 @@ local function fail(reason, message, line)
 end
 
 local function failed(e)
-  fatal(e)
+  fatal(e, true)
   local message, line = describe(e)
   local refused = type(e) == "table" and metatable_of(e) == P.ERROR and REFUSALS[rawget(e, "code")]
-  fail(refused and "denied" or "script_error", message, line or failure_line)
+  fail(refused and "denied" or "script_error", message, line or failure_line or returning_line())
 end
 
 -- --- the end --------------------------------------------------------------------------------
@@ -119,23 +136,40 @@ local function ended(limits, ok, ...)
   failed((...))
 end
 
--- Runs the script and never returns. Script, input, surface and limits are text; the rest numbers.
-function P.main(script, name, input, surface, heap_bytes, limits_text, seed, clock_ms)
-  hostcall("begin")
-  local _, limits = P.decode(limits_text, 1, 8)
-  local _, known = P.decode(surface, 1, 8)
-  env.app, env.docs = P.open_surface(known, limits.calls)
-  P.depth, P.clock_ms = limits.depth, clock_ms
-  P.seed(seed)
+-- The name as error messages carry it: short, of letters that can't confuse them.
+local function chunk_name(name)
+  name = gsub(sub(name, 1, 40), "[^%w._/ -]", "_")
+  return "=" .. (name == "" and "script" or name)
+end
+
+-- Takes START apart: its header as a table, script, input as JSON text.
+local function take_apart(start)
+  local length = unpack(">I4", start)
+  local _, header = P.decode(sub(start, 5, 4 + length), 1, 8)
+  local at = 5 + length
+  local script = sub(start, at, at + header.script_bytes - 1)
+  return header, script, sub(start, at + header.script_bytes)
+end
+
+-- Runs the script of a START payload and never returns.
+function P.main(start)
+  local header, script, input = take_apart(start)
+  start = nil
+  local limits = header.limits
+  local heap_bytes = hostcall("begin", limits.cpu_ms, limits.memory_bytes, limits.output_bytes,
+    limits.result_bytes, limits.reply_bytes)
+  env.app, env.docs = P.open_surface(header.surface, limits.calls)
+  P.depth, P.clock_ms, P.output_bytes = limits.depth, header.clock_ms, limits.output_bytes
+  P.seed(header.seed)
   P.begin(limits.instructions, heap_bytes)
   local ok, value = P.decode(input, 1, P.depth)
   if not ok then fail("script_error", "the input is not valid JSON: " .. value) end
-  env.input = value
-  P.script = "=" .. name
+  env.input, input = value, nil
+  P.script, source = chunk_name(header.name), script
   charge(#script // 8)
   local chunk, problem = load(script, P.script, "t", env)
   if chunk == nil then
-    fatal(problem)
+    fatal(problem, true)
     local message, line = split(problem)
     fail("syntax_error", message, line)
   end

@@ -99,11 +99,18 @@ function P.show_raw(v)
   return sub(show(v, { active = {}, bytes = LONGEST - 2000 }, 0), 1, 2000)
 end
 
+local written = 0
+
 local function write(text)
   charge(FEE + #text // 16)
   headroom(0)
   P.mark_dirty()
   P.hostcall("print", text)
+  written = written + #text
+  if written > P.output_bytes then
+    local spent, peak_kb = P.usage()
+    P.die("output_limit", spent, peak_kb)
+  end
 end
 
 export.print = function(...)

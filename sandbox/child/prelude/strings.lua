@@ -6,7 +6,7 @@ local real, export = P.real, P.export
 local type, select, error = real.type, real.select, real.error
 local math_type, min = P.math.type, P.math.min
 local string = P.string
-local real_find, real_gsub, real_format = string.find, string.gsub, string.format
+local find, gsub, format = string.find, string.gsub, string.format -- named as messages name them
 local sub, byte = string.sub, string.byte
 local charge, flush, sample, tostring = P.charge, P.flush, P.sample, P.tostring
 
@@ -15,12 +15,23 @@ for _, name in real.ipairs { "byte", "char", "len", "sub", "pack", "packsize", "
   export["string." .. name] = string[name]
 end
 
-for _, name in real.ipairs { "lower", "upper", "reverse" } do
-  local real_function = string[name]
-  export["string." .. name] = function(s)
-    if type(s) == "string" then charge(#s // 16) end
-    return real_function(s)
-  end
+local function charge_copy(s)
+  if type(s) == "string" then charge(#s // 16) end
+end
+
+export["string.lower"] = function(s)
+  charge_copy(s)
+  return string.lower(s)
+end
+
+export["string.upper"] = function(s)
+  charge_copy(s)
+  return string.upper(s)
+end
+
+export["string.reverse"] = function(s)
+  charge_copy(s)
+  return string.reverse(s)
 end
 
 -- Lua 5.4 loops n times over an empty string; and more than the heap may hold is the end anyway.
@@ -45,7 +56,7 @@ local LONG_NEEDLE, DEAREST_SEARCH = 256, 1 << 31
 
 -- Searching plain text costs up to #s * #p in C: seconds here, hours for megabytes.
 local function check_plain(s, p, plain)
-  if #p > LONG_NEEDLE and #s * #p > DEAREST_SEARCH and (plain or not real_find(p, SPECIALS)) then
+  if #p > LONG_NEEDLE and #s * #p > DEAREST_SEARCH and (plain or not find(p, SPECIALS)) then
     error("string.find: a text of " .. #p .. " bytes cannot be searched for in one of " .. #s, 3)
   end
 end
@@ -68,10 +79,10 @@ local function found(s, from, first, last, ...)
 end
 
 export["string.find"] = function(s, p, init, plain)
-  if not is_usual(s, p, init) then return real_find(s, p, init, plain) end
+  if not is_usual(s, p, init) then return find(s, p, init, plain) end
   check_plain(s, p, plain)
   flush()
-  return found(s, start_of(s, init), real_find(s, p, init, plain))
+  return found(s, start_of(s, init), find(s, p, init, plain))
 end
 
 local function captured(s, from, first, last, ...)
@@ -85,8 +96,8 @@ end
 export["string.match"] = function(s, p, init)
   if not is_usual(s, p, init) then return string.match(s, p, init) end
   flush()
-  if not real_find(p, "[%(%^%$%*%+%?%.%[%%%-]") then check_plain(s, p, true) end
-  return captured(s, start_of(s, init), real_find(s, p, init))
+  if not find(p, "[%(%^%$%*%+%?%.%[%%%-]") then check_plain(s, p, true) end
+  return captured(s, start_of(s, init), find(s, p, init))
 end
 
 -- Written over find: Lua 5.4's own gmatch does not reset its depth after an error, and the next
@@ -108,7 +119,7 @@ export["string.gmatch"] = function(s, p, init)
     end
     if last + 1 == last_end then -- the empty match where the last one ended
       from = first + 1
-      return step(real_find(s, p, from))
+      return step(find(s, p, from))
     end
     from, last_end = last + 1, last + 1
     if select("#", ...) == 0 then return sub(s, first, last) end
@@ -117,7 +128,7 @@ export["string.gmatch"] = function(s, p, init)
   return function()
     if from > #s + 1 then return nil end
     flush()
-    return step(real_find(s, p, from))
+    return step(find(s, p, from))
   end
 end
 
@@ -128,10 +139,10 @@ local function replaced(text, count)
 end
 
 export["string.gsub"] = function(s, p, ...)
-  if type(s) ~= "string" or type(p) ~= "string" then return real_gsub(s, p, ...) end
+  if type(s) ~= "string" or type(p) ~= "string" then return gsub(s, p, ...) end
   charge(#s)
   flush()
-  return replaced(real_gsub(s, p, ...))
+  return replaced(gsub(s, p, ...))
 end
 
 -- --- format ---------------------------------------------------------------------------------
@@ -149,26 +160,26 @@ local function show_arguments(n, ...)
 end
 
 local function specifiers_take_text(f)
-  for spec in string.gmatch(real_gsub(f, "%%%%", ""), "%%[-+ #0%d%.]*(%a)") do
+  for spec in string.gmatch(gsub(f, "%%%%", ""), "%%[-+ #0%d%.]*(%a)") do
     if spec == "p" then error("bad argument #1 to 'format' (%p is not available here)", 3) end
   end
 end
 
 export["string.format"] = function(f, ...)
-  if type(f) ~= "string" then return real_format(f, ...) end
+  if type(f) ~= "string" then return format(f, ...) end
   local n = select("#", ...)
   charge(#f + n)
-  if real_find(f, "p", 1, true) then specifiers_take_text(f) end
+  if find(f, "p", 1, true) then specifiers_take_text(f) end
   for i = 1, n do
     local v = (select(i, ...))
     local kind = type(v)
     if kind == "string" then
       charge(#v // 16)
     elseif kind == "table" or kind == "function" or kind == "thread" then
-      return real_format(f, show_arguments(n, ...))
+      return format(f, show_arguments(n, ...))
     end
   end
-  return real_format(f, ...)
+  return format(f, ...)
 end
 
 -- --- utf8 -----------------------------------------------------------------------------------

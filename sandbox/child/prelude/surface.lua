@@ -4,7 +4,7 @@
 local P = ...
 local real = P.real
 local type, select, error, rawget = real.type, real.select, real.error, real.rawget
-local unpack, concat = P.string.unpack, P.table.concat
+local unpack, concat, move = P.string.unpack, P.table.concat, P.table.move
 local charge, flush, headroom, hostcall = P.charge, P.flush, P.headroom, P.hostcall
 local quote, raise, setmetatable = P.quote, P.raise, real.setmetatable
 
@@ -88,14 +88,14 @@ local function set_of(names)
   return set
 end
 
-local function functions_of(path, integration, account, functions, is_function, more)
+local function functions_of(path, integration, account, functions, is_function, more, suggested)
   local self
   self = P.namespace("function", path, {}, functions, function(name)
     if is_function[name] then
       return function_at(path .. "." .. name, integration, account, name, function() return self end)
     end
     return more and more(name)
-  end)
+  end, suggested)
   return self
 end
 
@@ -103,10 +103,12 @@ local function integration_at(name, surface)
   local path = "app.integrations." .. name
   P.table.sort(surface.functions)
   local is_function, is_account = set_of(surface.functions), set_of(surface.accounts)
+  local suggested = move(surface.functions, 1, #surface.functions, 1, {})
+  move(surface.accounts, 1, #surface.accounts, #suggested + 1, suggested)
   return functions_of(path, name, nil, surface.functions, is_function, function(account)
     if not is_account[account] then return nil end
     return functions_of(path .. "." .. account, name, account, surface.functions, is_function)
-  end)
+  end, suggested)
 end
 
 -- Gives `app` and `docs` for what this run may call.

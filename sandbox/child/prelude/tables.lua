@@ -7,14 +7,14 @@ local type, select, error, rawlen = real.type, real.select, real.error, real.raw
 local math_type, min, max = P.math.type, P.math.min, P.math.max
 local MAXINTEGER = P.math.maxinteger
 local table = P.table
-local metatable_of, ARRAY = P.debug.getmetatable, P.ARRAY
+local metatable_of, MARK = P.debug.getmetatable, P.MARK
 local charge, sample = P.charge, P.sample
 
 export["table.pack"] = table.pack
 
 local function is_plain(t)
   local mt = metatable_of(t)
-  return mt == nil or mt == ARRAY
+  return mt == nil or mt[MARK] ~= nil
 end
 
 local function length(t)
@@ -156,8 +156,9 @@ end
 -- --- sort -----------------------------------------------------------------------------------
 
 -- C's sort picks pivots by the clock when a partition is uneven, so it decides nothing that a
--- script could see: it sorts only strings or integers without a comparator, where there is one
--- answer. All else is a merge sort: stable, and no comparator can lead it astray.
+-- script could see: it sorts only strings, integers or floats (no NaN, no -0.0) without a
+-- comparator, where there is one answer. All else is a merge sort: stable, and no comparator can
+-- lead it astray.
 local RUN = 8
 
 local function sort_runs(items, n, less)
@@ -174,16 +175,25 @@ local function sort_runs(items, n, less)
 end
 
 local function merge(from, into, low, middle, high, less)
-  local left, right = low, middle
-  for at = low, high - 1 do
-    if left < middle and (right >= high or not less(from[right], from[left])) then
-      into[at] = from[left]
-      left = left + 1
-    else
-      into[at] = from[right]
-      right = right + 1
-    end
+  local left, right, at = low, middle, low
+  if right < high then
+    local a, b = from[left], from[right]
+    repeat
+      if less(b, a) then
+        into[at] = b
+        right = right + 1
+        b = from[right]
+      else
+        into[at] = a
+        left = left + 1
+        a = from[left]
+      end
+      at = at + 1
+    until left >= middle or right >= high
   end
+  if left >= middle then left, middle = right, high end
+  charge(middle - left)
+  table.move(from, left, middle - 1, at, into)
 end
 
 local function merge_sort(items, n, less)
@@ -205,7 +215,7 @@ export["table.sort"] = function(t, less)
   if not is_plain(t) then error("table.sort takes tables without a metatable only", 2) end
   local n = rawlen(t)
   if n < 2 then return end
-  local items, strings, integers = {}, 0, 0
+  local items, strings, integers, floats = {}, 0, 0, 0
   for i = 1, n do
     local v = t[i]
     items[i] = v
@@ -213,10 +223,12 @@ export["table.sort"] = function(t, less)
       strings = strings + 1
     elseif math_type(v) == "integer" then
       integers = integers + 1
+    elseif math_type(v) == "float" and v == v and (v ~= 0 or 1 / v > 0) then
+      floats = floats + 1
     end
   end
   sample()
-  if less == nil and (strings == n or integers == n) then
+  if less == nil and (strings == n or integers == n or floats == n) then
     local turns, left = 1, n
     while left > 1 do turns, left = turns + 1, left // 2 end
     charge(n * turns)
