@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from typing import Annotated, Any
 
-import orjson
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails
 
 from api.problems import MAX_ERRORS, FieldError, InvalidFields
 from api.strict_json import parse, pointer_to, read_body
-from core.errors import Invalid, TooLarge
-from runs.accept import MAX_NAME_CHARS
+from core.errors import Invalid
+from runs.accept import MAX_NAME_CHARS, Checked, check_request
 from runs.model import RunRequest
 from sandbox.limits import KIB, SPECS, LimitOutOfRange, check_limit
 from tenancy.grants import MAX_GRANTS, Grants
@@ -23,6 +23,8 @@ from tenancy.grants import MAX_GRANTS, Grants
 MAX_WAIT_S = 30
 _IN_THREAD_BYTES = 64 * KIB
 _MAX_NAMES = 64
+# One thread: it takes turns with the event loop, and more of them would leave the loop fewer.
+_LARGE_BODIES = ThreadPoolExecutor(1, thread_name_prefix="large-bodies")
 
 _LIMITS_SCHEMA = {
     "type": "object",
@@ -73,30 +75,31 @@ class Submission(BaseModel):
     )
 
 
-async def read_submission(request: Request) -> tuple[RunRequest, float | None]:
+async def read_submission(request: Request) -> tuple[Checked, float | None]:
     """
     Read and check the body of a request.
 
     Returns:
-        What to run, and the seconds to wait for its end (None when the body says nothing).
+        What to run, checked, and the seconds to wait for its end (None: the body says nothing).
 
     Raises:
         Refused: as `read_body` and `take_submission` do.
     """
     body = await read_body(request)
     if len(body) > _IN_THREAD_BYTES:
-        return await asyncio.to_thread(take_submission, body)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(_LARGE_BODIES, take_submission, body)
     return take_submission(body)
 
 
-def take_submission(body: bytes) -> tuple[RunRequest, float | None]:
+def take_submission(body: bytes) -> tuple[Checked, float | None]:
     """
     Parse and check a body.
 
     Raises:
         InvalidJson: it is not strict JSON.
         InvalidFields: values that are wrong, each with its pointer and the nearest known name.
-        TooLarge: the input is larger than any limit allows.
+        TooLarge: the script or the input has more bytes than its limit.
     """
     value = parse(body)
     if not isinstance(value, dict):
@@ -108,11 +111,10 @@ def take_submission(body: bytes) -> tuple[RunRequest, float | None]:
         found = error.errors(include_url=False, include_input=False)
         raise InvalidFields([_field_error(one) for one in found[:MAX_ERRORS]]) from None
     _check_values(given)
-    # The store checks the input against the run's own limit, but walks it before that.
-    _check_input_size(given.input)
     wait_s = given.wait_s if "wait_s" in given.model_fields_set else None
     # Not `model_dump`, which would copy the whole input.
-    return RunRequest(**{name: getattr(given, name) for name in RunRequest.model_fields}), wait_s
+    request = RunRequest(**{name: getattr(given, name) for name in RunRequest.model_fields})
+    return check_request(request), wait_s
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -139,12 +141,6 @@ def _check_widths(value: dict[str, Any]) -> None:
     for pointer, names in (("", value), ("/limits", value.get("limits"))):
         if isinstance(names, dict) and len(names) > _MAX_NAMES:
             raise Invalid(f"more than {_MAX_NAMES} names in one object", pointer=pointer)
-
-
-def _check_input_size(value: Any) -> None:
-    used, allowed = len(orjson.dumps(value)), SPECS["input_bytes"].maximum
-    if used > allowed:
-        raise TooLarge(f"the input has {used} bytes as JSON; at most {allowed} are allowed")
 
 
 def _check_values(given: Submission) -> None:

@@ -73,8 +73,20 @@ class RunStore:
             QuotaExceeded: too many runs of this tenant are queued.
             Unavailable: Redis did not confirm. The run may have been accepted all the same.
         """
+        return await self.submit_checked(
+            tenant, check_request(request), key_id=key_id, run_id=run_id
+        )
+
+    async def submit_checked(
+        self, tenant: str, checked: Checked, *, key_id: str, run_id: str | None = None
+    ) -> RunRecord:
+        """
+        Accept a run as `submit` does; checking a large input takes long, and may be done elsewhere.
+
+        Raises:
+            QuotaExceeded, Unavailable: as `submit`.
+        """
         check_tenant(tenant)
-        checked = check_request(request)
         run_id = run_id or new_id(ID_PREFIX)
         if not is_id(run_id, ID_PREFIX):
             raise Invalid("a run id is `run_` and 26 characters of base 32")
