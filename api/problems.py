@@ -65,7 +65,7 @@ KNOWN: dict[str, Known] = {
         413, "Too many bytes", "`detail` says how many bytes came and how many are allowed."
     ),
     "unsupported_media_type": Known(
-        415, "The body must be JSON", "Send `Content-Type: application/json`."
+        415, "The body must be JSON", "Send `Content-Type: application/json`, uncompressed."
     ),
     "invalid": Known(
         422,

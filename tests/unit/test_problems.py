@@ -10,6 +10,8 @@ from api.problems import KNOWN, Problem, make_problem
 from api.shapes import LONG_FIELDS, RunSummary
 from core import errors
 from runs.model import RunRecord
+from sandbox.limits import SPECS
+from sandbox.outcome import Reason
 
 
 def _subclasses(kind: type[errors.ServiceError]) -> list[type[errors.ServiceError]]:
@@ -38,6 +40,15 @@ def test_every_problem_is_documented() -> None:
     text = Path("docs/api.md").read_text("utf-8")
     for code, known in KNOWN.items():
         assert f"| `{code}` | {known.status} |" in text
+
+
+def test_every_limit_and_reason_is_documented() -> None:
+    """Each limit stands in docs/api.md with its range, and each reason by its word."""
+    text = Path("docs/api.md").read_text("utf-8")
+    for name, spec in SPECS.items():
+        assert f"| `{name}` | {spec.default} | {spec.minimum} | {spec.maximum} |" in text
+    for reason in Reason:
+        assert f"`{reason}`" in text
 
 
 def test_a_summary_is_a_record_without_its_long_fields() -> None:
