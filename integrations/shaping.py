@@ -31,4 +31,9 @@ def _add_columns(value: Any, rows: Rows) -> None:
         for name, column in rows.add.items():
             if row.get(name) is None:
                 values = (row.get(key) for key in column.first)
-                row[name] = next((one for one in values if one is not None), column.default)
+                row[name] = _plain(next((v for v in values if v is not None), column.default))
+
+
+def _plain(value: Any) -> Any:
+    """Give 3 for 3.0: a count reads as one, however the vendor writes its numbers."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value

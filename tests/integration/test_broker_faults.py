@@ -230,7 +230,49 @@ class TestTape:
         assert stubs.mux_faults.counts == {POST: 1}
 
 
+class SlowTape(MemoryTape):
+    """Holds each entry until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__(now_ms)
+        self.reached = asyncio.Event()
+        self.go = asyncio.Event()
+
+    async def append(self, kind: Kind, body: Mapping[str, Any]) -> Entry:
+        self.reached.set()
+        await self.go.wait()
+        return await super().append(kind, body)
+
+
 class TestTheRunEndsFirst:
+    async def test_an_entry_is_never_left_half_written(self, stubs: Stubs) -> None:
+        """Cancelled while its intent is being written: it is written, and nothing is sent."""
+        tape = SlowTape()
+        async with mux_run(stubs, tape=tape) as run:
+            task = asyncio.create_task(run.answer("mux.create_asset", URL))
+            await tape.reached.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            tape.go.set()
+            await run.broker.abandon()
+            assert [entry.kind for entry in tape.entries] == [Kind.INTENT, Kind.EFFECT]
+            assert run.last.effect is Effect.FAILED
+        assert not stubs.mux_faults.seen
+
+    async def test_a_refusal_is_written_whole_too(self, stubs: Stubs) -> None:
+        """Cancelled while a refusal is being written: it is on the tape when `abandon` returns."""
+        tape = SlowTape()
+        async with mux_run(stubs, tape=tape) as run:
+            task = asyncio.create_task(run.answer("mux.nonsense"))
+            await tape.reached.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            tape.go.set()
+            await run.broker.abandon()
+            assert [entry.kind for entry in tape.entries] == [Kind.EFFECT]
+
     @pytest.mark.parametrize(
         ("name", "route", "effect"),
         [
