@@ -55,22 +55,19 @@ async def follow(redis: Redis, run_id: str, after: str) -> AsyncIterator[Event]:
     if _ID.fullmatch(after) is None:
         raise Invalid("not an event id: expected two numbers joined by a hyphen")
     while True:
-        # Whether it has ended is asked before reading: what ends in between is read next time.
+        # Asked before reading: whatever came before the end is then read with it. An operator may
+        # have a failed job executed again, so the state counts and not the first end on the way.
         ended = await has_ended(redis, run_id)
-        block_ms = None if ended else _BLOCK_MS
-        events = await read(redis, run_id, after, block_ms)
+        events = await read(redis, run_id, after, None if ended else _BLOCK_MS)
         for event in events:
             after = event.id
             yield event
-            if event.ends_the_run and await has_ended(redis, run_id):
-                return
-        if ended and not events:
+        if ended and len(events) < _BATCH:
             return
 
 
 async def has_ended(redis: Redis, run_id: str) -> bool:
     """Tell whether a run has ended, or is no longer known."""
-    # An operator may have a failed job executed again: the state counts, not the last event.
     state = await cast("Awaitable[bytes | None]", redis.hget(keys.run(run_id), "state"))
     return state is None or State(state.decode()).terminal
 

@@ -1,0 +1,116 @@
+"""A Redis behind a wire that breaks at the worst moment: before a command, or after it was done."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import suppress
+from enum import Enum
+from types import TracebackType
+from typing import Self
+
+_CHUNK = 1 << 16
+
+
+class Fault(Enum):
+    """What happens to one command."""
+
+    CUT_BEFORE = "the connection breaks; the server never sees it"
+    CUT_AFTER = "the server does it; the connection breaks before its answer is through"
+    HOLD_BEFORE = "it is stuck on its way, and lost when its sender goes"
+    HOLD_AFTER = "the server does it; the answer is stuck on its way"
+
+
+class FlakyRedis:
+    """
+    Forwards a TCP port to the Unix socket of a real server.
+
+    `arm(fault, word)` strikes at the next piece of traffic to the server that holds `word`, once.
+    """
+
+    def __init__(self, socket_path: str) -> None:
+        self._path = socket_path
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._armed: tuple[Fault, bytes] | None = None
+        self._lock = threading.Lock()
+        self.struck = threading.Event()
+        self._open: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+
+    def arm(self, fault: Fault, word: str) -> None:
+        """Let `fault` happen to the next command that holds `word`."""
+        self.struck.clear()
+        with self._lock:
+            self._armed = fault, word.encode()
+
+    def __enter__(self) -> Self:
+        """Start to listen."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close every connection."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for one in self._open:
+            _hang_up(one)
+        self._thread.join(5)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(self._path)
+            self._open += [client, server]
+            muted = threading.Event()
+            for source, sink, toward_server in ((client, server, True), (server, client, False)):
+                threading.Thread(
+                    target=self._forward,
+                    args=(source, sink, muted),
+                    kwargs={"toward": toward_server},
+                    daemon=True,
+                ).start()
+
+    def _forward(
+        self, source: socket.socket, sink: socket.socket, muted: threading.Event, *, toward: bool
+    ) -> None:
+        with suppress(OSError):
+            while data := source.recv(_CHUNK):
+                fault = self._strikes(data) if toward else None
+                if not toward and muted.is_set():
+                    self.struck.set()
+                    continue
+                if fault in {Fault.CUT_AFTER, Fault.HOLD_AFTER}:
+                    muted.set()  # before the command goes out: its answer must not get through
+                if fault not in {Fault.CUT_BEFORE, Fault.HOLD_BEFORE}:
+                    sink.sendall(data)
+                if fault is Fault.CUT_AFTER:
+                    self.struck.wait(5)
+                elif fault is not None and fault is not Fault.HOLD_AFTER:
+                    self.struck.set()
+                if fault in {Fault.CUT_BEFORE, Fault.CUT_AFTER}:
+                    break
+        _hang_up(source)
+        _hang_up(sink)
+
+    def _strikes(self, data: bytes) -> Fault | None:
+        with self._lock:
+            if self._armed is None or self._armed[1] not in data:
+                return None
+            fault, self._armed = self._armed[0], None
+            return fault
+
+
+def _hang_up(one: socket.socket) -> None:
+    with suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)
+    one.close()
