@@ -15,6 +15,7 @@ from rq import Queue
 from rq.job import Job
 
 from benchmarks.figures import Row, median, percentile, spread
+from benchmarks.peer_job import no_op
 from core.redis_client import connect, connect_async
 from core.redis_server import PrivateRedis
 from core.settings import Settings
@@ -30,11 +31,6 @@ OUR_RUNS = 1_500
 THEIR_JOBS = 120
 SLOTS = 8
 _NO_OP = RunRequest(script="return 1")
-
-
-def no_op(given: object) -> object:
-    """What RQ's worker runs: a Python function that does nothing."""
-    return given
 
 
 async def _submit_to_result_ms(client: AsyncClient) -> float:
