@@ -7,6 +7,8 @@ come at once.
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -47,6 +49,9 @@ app.add_typer(keys.app, name="keys")
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and leave with its exit code; every error of ours is one line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what it cannot show, as a code
     try:
         code = app(list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
     except UsageFault as fault:
@@ -60,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (typer.Abort, KeyboardInterrupt):
         code = Exit.INTERRUPTED
     except BrokenPipeError:  # the reader of our output has left
-        sys.stdout = None
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         code = Exit.FAILED
     except Exception:  # noqa: BLE001 (the last resort: a bug of ours, and it must say so)
         traceback.print_exc()

@@ -54,7 +54,10 @@ def run(
         grants=grant,
         seed=seed,
     )
-    result = asyncio.run(_run(request, accounts, Watch(live=not as_json)))
+    watch = Watch(live=not as_json)
+    result = asyncio.run(_run(request, accounts, watch))
+    if watch.reader_left:
+        raise watch.reader_left
     if as_json:
         sys.stdout.write(f"{result.model_dump_json()}\n")
     else:
@@ -63,15 +66,23 @@ def run(
 
 
 class Watch:
-    """Shows a run as it goes."""
+    """Shows a run as it goes, and ends it when nobody reads what is shown."""
 
     def __init__(self, *, live: bool) -> None:
         self._live = live
+        self.stop: asyncio.Event | None = None
+        self.reader_left: BrokenPipeError | None = None
 
     def output(self, text: str) -> None:
-        """Show printed text."""
-        if self._live:
+        """Show printed text; this is called by the event loop, so nothing may be raised here."""
+        if not self._live or self.reader_left:
+            return
+        try:
             write_output(text)
+        except BrokenPipeError as error:
+            self.reader_left = error
+            if self.stop is not None:
+                self.stop.set()
 
     def call(self, record: CallRecord) -> None:
         """Take notice of a call; the result lists them all."""
@@ -80,8 +91,9 @@ class Watch:
 async def _run(request: RunRequest, accounts: Path | None, watch: Watch) -> RunResult:
     from sandbox.supervisor import SandboxUnavailable
 
+    watch.stop = stop_signal()
     try:
-        return await _run_jailed(request, accounts, watch, stop_signal())
+        return await _run_jailed(request, accounts, watch, watch.stop)
     except SandboxUnavailable as error:
         hint = "`moonsand doctor` says what is missing"
         return _not_run(Reason.SANDBOX_UNAVAILABLE, RunError(message=str(error), hint=hint))

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,6 +114,16 @@ def test_submit_gives_the_same_document_as_run(service: Service) -> None:
     assert list(theirs) == list(ours)
     for name in ("status", "reason", "result", "output", "error", "calls"):
         assert theirs[name] == ours[name]
+
+
+def test_the_health_check_of_a_worker_sees_it(service: Service) -> None:
+    """The container's health check finds the worker of this host alive."""
+    state = Path(service.env["XDG_STATE_HOME"]) / "moonsand" / "serve.json"
+    assert state.stat().st_mode & 0o077 == 0
+    redis_url = json.loads(state.read_text())["redis_url"]
+    command = [sys.executable, "-m", "moonsand.worker_health"]
+    env = {**service.env, "REDIS_URL": redis_url}
+    assert subprocess.run(command, env=env, timeout=30, check=False).returncode == 0
 
 
 def test_a_failing_script_is_exit_code_1(service: Service) -> None:
