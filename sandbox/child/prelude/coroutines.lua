@@ -63,7 +63,6 @@ local function pass_on(co, ok, e, ...)
   bury(co)
   if ok then return e, ... end
   fatal(e)
-  if status(co) == "suspended" then close(co) end
   error(clean(e), 0)
 end
 

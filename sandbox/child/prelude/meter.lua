@@ -46,10 +46,11 @@ local function charge(n)
   spent = spent + n
 end
 
--- A memory error ends the run wherever it surfaces. Any other failed protected call costs a period:
+-- A memory error ends the run wherever it surfaces. So does a Python exception, which only want of
+-- memory outside the Lua heap can make: no script may hold one. Any other failed protected call costs a period:
 -- it may have swallowed a hook that could not run for want of stack.
 local function fatal(e, is_last)
-  if e == NO_MEMORY then
+  if e == NO_MEMORY or type(e) == "userdata" then
     local kb = collectgarbage(COUNT)
     if kb > peak_kb then peak_kb = kb end
     die(MEMORY, spent, peak_kb)

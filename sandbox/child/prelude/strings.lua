@@ -4,10 +4,10 @@
 local P = ...
 local real, export = P.real, P.export
 local type, select, error = real.type, real.select, real.error
-local math_type, min = P.math.type, P.math.min
+local math_type, tointeger, min = P.math.type, P.math.tointeger, P.math.min
 local string = P.string
 local find, gsub, format = string.find, string.gsub, string.format -- named as messages name them
-local sub, byte = string.sub, string.byte
+local sub, byte, unpack = string.sub, string.byte, P.table.unpack
 local charge, flush, sample, tostring = P.charge, P.flush, P.sample, P.tostring
 
 -- Not dump: byte code. The others take bytes once or numbers only.
@@ -37,16 +37,18 @@ end
 -- Lua 5.4 loops n times over an empty string; and more than the heap may hold is the end anyway.
 local LONGEST = 1 << 30
 export["string.rep"] = function(s, n, sep)
-  if type(s) == "string" and math_type(n) == "integer" and (sep == nil or type(sep) == "string") then
-    local unit = #s + (sep == nil and 0 or #sep)
-    if n < 1 or unit == 0 then return "" end
-    if n > LONGEST // unit then P.headroom(LONGEST) end
-    charge(unit * n // 16)
-    P.headroom(unit * n)
+  local count = tointeger(n)
+  local known = type(s) == "string" and (sep == nil or type(sep) == "string")
+  if count == nil or not known then
+    if count ~= nil and count > LONGEST then P.headroom(LONGEST) end
     return string.rep(s, n, sep)
   end
-  if (s == "" or s == nil) and sep == nil then n = 0 end
-  return string.rep(s, n, sep)
+  local unit = #s + (sep == nil and 0 or #sep)
+  if count < 1 or unit == 0 then return "" end
+  if count > LONGEST // unit then P.headroom(LONGEST) end
+  charge(unit * count // 16)
+  P.headroom(unit * count)
+  return string.rep(s, count, sep)
 end
 
 -- --- patterns -------------------------------------------------------------------------------
@@ -147,38 +149,29 @@ end
 
 -- --- format ---------------------------------------------------------------------------------
 
--- %p would show an address, and %s of a table too.
-local function show_arguments(n, ...)
-  local given = { ... }
-  for i = 1, n do
-    local kind = type(given[i])
-    if kind == "table" or kind == "function" or kind == "thread" then
-      given[i] = tostring(given[i])
-    end
-  end
-  return P.table.unpack(given, 1, n)
-end
-
-local function specifiers_take_text(f)
+local function check_specifiers(f)
   for spec in string.gmatch(gsub(f, "%%%%", ""), "%%[-+ #0%d%.]*(%a)") do
     if spec == "p" then error("bad argument #1 to 'format' (%p is not available here)", 3) end
   end
 end
 
+-- %p would show an address, and %s of a table too: tables, functions and threads become text first.
 export["string.format"] = function(f, ...)
   if type(f) ~= "string" then return format(f, ...) end
   local n = select("#", ...)
   charge(#f + n)
-  if find(f, "p", 1, true) then specifiers_take_text(f) end
+  if find(f, "p", 1, true) then check_specifiers(f) end
+  local given, changed = { ... }, false
   for i = 1, n do
-    local v = (select(i, ...))
+    local v = given[i]
     local kind = type(v)
     if kind == "string" then
       charge(#v // 16)
     elseif kind == "table" or kind == "function" or kind == "thread" then
-      return format(f, show_arguments(n, ...))
+      given[i], changed = tostring(v), true
     end
   end
+  if changed then return format(f, unpack(given, 1, n)) end
   return format(f, ...)
 end
 

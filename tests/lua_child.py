@@ -1,0 +1,133 @@
+"""A Lua child without its jail, forked from the test process: for tests of the Lua surface."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from sandbox import wire
+from sandbox.child import main
+from sandbox.limits import Limits
+
+SURFACE = {"demo": {"functions": ["echo", "fail"], "accounts": ["default", "work"]}}
+CLOCK_MS = 1_700_000_000_000
+
+#: Answers a call, `[integration, account, function, [arguments]]`: whether it is a value, and it.
+Answer = Callable[[list[Any]], tuple[bool, Any]]
+
+
+@dataclass
+class Ended:
+    """How one script ended, in the child's own words."""
+
+    reason: str = "none"
+    text: str = ""
+    message: str = ""
+    line: int | None = None
+    hint: str | None = None
+    output: bytes = b""
+    instructions: int = 0
+    memory_bytes: int = 0
+    calls: list[list[Any]] = field(default_factory=list)
+    exit_code: int = 0
+
+    @property
+    def value(self) -> Any:
+        """The result. Fails when there is none, and says why."""
+        assert self.reason == "ok", f"{self.reason} at line {self.line}: {self.message}"
+        return json.loads(self.text)
+
+    @property
+    def printed(self) -> str:
+        """The output as text."""
+        return self.output.decode()
+
+
+def demo(call: list[Any]) -> tuple[bool, Any]:
+    """`echo` gives its first argument back, `fail` fails."""
+    if call[2] == "fail":
+        return False, {"code": "failed", "message": "demo.fail failed", "status": 500}
+    return True, call[3][0] if call[3] else None
+
+
+def run_lua(
+    script: str | bytes,
+    given: str = "null",
+    *,
+    limits: Limits | None = None,
+    answer: Answer = demo,
+    **header: Any,
+) -> Ended:
+    """Run one script to its end in a fork of this process; `header` replaces fields of START."""
+    preload()
+    theirs, ours = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        theirs.close()
+        _serve(ours)
+    ours.close()
+    with theirs:
+        ended = _converse(theirs, _start(script, given, limits, header), answer)
+    _, status = os.waitpid(pid, 0)
+    ended.exit_code = os.waitstatus_to_exitcode(status)
+    return ended
+
+
+@functools.cache
+def preload() -> None:
+    """Build the Lua state, once in the test process."""
+    main.preload()
+
+
+def _serve(ours: socket.socket) -> NoReturn:
+    try:
+        main.serve(ours.detach())
+    finally:
+        os._exit(71)
+
+
+def _start(
+    script: str | bytes, given: str, limits: Limits | None, header: Mapping[str, Any]
+) -> bytes:
+    told = {
+        "name": "script",
+        "limits": (limits or Limits()).to_json(),
+        "seed": 1,
+        "clock_ms": CLOCK_MS,
+        "surface": SURFACE,
+    }
+    source = script if isinstance(script, bytes) else script.encode()
+    return wire.pack_start({**told, **header}, source, given.encode())
+
+
+def _converse(theirs: socket.socket, start: bytes, answer: Answer) -> Ended:
+    theirs.sendall(start)
+    decoder, ended = wire.Decoder("child"), Ended()
+    while data := theirs.recv(1 << 20):
+        for kind, payload in decoder.feed(data):
+            if kind is wire.Type.PRINT:
+                ended.output += payload
+            elif kind is wire.Type.CALL:
+                seq, body = wire.unpack_call(payload)
+                ended.calls.append(json.loads(body))
+                ok, value = answer(ended.calls[-1])
+                text = json.dumps(value, ensure_ascii=False).encode()
+                theirs.sendall(wire.pack_reply(seq, text, ok=ok, clock_ms=CLOCK_MS + 1000 * seq))
+            else:
+                _take_end(ended, kind, payload)
+    return ended
+
+
+def _take_end(ended: Ended, kind: wire.Type, payload: bytes) -> None:
+    ended.instructions, ended.memory_bytes, body = wire.unpack_end(payload)
+    if kind is wire.Type.DONE:
+        ended.reason, ended.text = "ok", body.decode()
+        return
+    told = json.loads(body)
+    ended.reason, ended.message = told["reason"], told["message"]
+    ended.line, ended.hint = told["line"], told["hint"]
