@@ -77,8 +77,10 @@ def _either_complaint(context: list[list[jsonschema_rs.ValidationError]]) -> str
 
 
 def _joined(complaints: Iterator[str]) -> str:
-    words = [text.removeprefix("must be ") for text in dict.fromkeys(complaints)]
-    return f"must be {_either(iter(words))}"
+    texts = list(dict.fromkeys(complaints))
+    if not all(text.startswith("must be ") for text in texts):
+        return _either(iter(texts))
+    return f"must be {_either(text.removeprefix('must be ') for text in texts)}"
 
 
 def _either(words: Iterator[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import jsonschema_rs
 import orjson
 
 from integrations.argument_problems import problem_text
@@ -13,6 +14,9 @@ from integrations.function import Function
 
 #: How many problems of one call are named; the rest would only be noise.
 MAX_PROBLEMS = 3
+#: Most values (lists and objects count) of one call, and of one whose every problem is explained.
+MAX_VALUES = 50_000
+MAX_EXPLAINED = 1_000
 
 
 def bind(function: Function, positional: bytes, *, depth: int) -> dict[str, Any]:
@@ -38,10 +42,22 @@ def bind(function: Function, positional: bytes, *, depth: int) -> dict[str, Any]
         for name, schema in function.properties.items()
         if name in given or "default" in schema
     }
-    problems = [problem_text(error) for error in function.validator.iter_errors(bound)]
-    if problems:
-        raise refusal(function, "; ".join(dict.fromkeys(problems[:MAX_PROBLEMS])))
+    if not function.validator.is_valid(bound):
+        raise refusal(function, _problems(function, bound))
     return bound
+
+
+def _problems(function: Function, bound: dict[str, Any]) -> str:
+    if count_values(bound, MAX_EXPLAINED) <= MAX_EXPLAINED:
+        texts = [problem_text(error) for error in function.validator.iter_errors(bound)]
+        return "; ".join(dict.fromkeys(texts[:MAX_PROBLEMS]))
+    # Every wrong value is an error, and each takes its time: of many, only the place is said.
+    wrong = [
+        name
+        for name, value in bound.items()
+        if not jsonschema_rs.is_valid(function.properties[name], value)
+    ]
+    return f"{', '.join(wrong) or 'a parameter'} does not fit (too large to say where)"
 
 
 def first_argument(function: Function, positional: bytes, *, depth: int) -> Any:
@@ -116,6 +132,8 @@ def _decode(function: Function, positional: bytes, depth: int) -> list[Any]:
     # The list of arguments itself is one level that no script wrote.
     if deeper_than(arguments, depth + 1):
         raise refusal(function, f"the arguments are nested deeper than {depth} levels")
+    if count_values(arguments, MAX_VALUES) > MAX_VALUES:
+        raise refusal(function, f"the arguments have more than {MAX_VALUES} values")
     while arguments and arguments[-1] is None:
         arguments.pop()
     return arguments
@@ -134,6 +152,20 @@ def deeper_than(value: Any, depth: int) -> bool:
         if not level:
             return False
     return any(isinstance(one, dict | list) for one in level)
+
+
+def count_values(value: Any, most: int) -> int:
+    """Count the values inside a JSON value, itself included; stop soon after `most`."""
+    count = 0
+    waiting = [value]
+    while waiting and count <= most:
+        one = waiting.pop()
+        count += 1
+        if isinstance(one, dict):
+            waiting.extend(one.values())
+        elif isinstance(one, list):
+            waiting.extend(one)
+    return count
 
 
 def _by_name(function: Function, arguments: list[Any]) -> dict[str, Any]:

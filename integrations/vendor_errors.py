@@ -81,7 +81,7 @@ _SILENCE = {
 
 def retry_after_s(answer: Answer, now_s: float) -> float | None:
     """Give the seconds a vendor asks to wait, from a number or a date; None when it says none."""
-    text = answer.headers.get("retry-after", "").strip()
+    text = answer.headers.get("retry-after", "")[:64].strip()
     if text.isascii() and text.isdigit() and len(text) < 10:
         return float(text)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import orjson
@@ -161,6 +162,40 @@ class TestRefusals:
             deep = {"meta": deep}
         message = refused("create_live_stream", {"new_asset_settings": deep})
         assert "the arguments are nested deeper than 64 levels;" in message
+
+
+class TestFloods:
+    """One call has a megabyte for its arguments; checking them must not stop a worker."""
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"input": "https://x", "static_renditions": [1] * 400_000},
+            {"input": [1] * 400_000},
+            {"input": [{}] * 300_000},
+            {"input": "https://x", "playback_policy": ["a"] * 200_000},
+            {"input": "https://x", "meta": {f"k{n}": n for n in range(80_000)}},
+        ],
+    )
+    def test_too_many_values_are_refused_quickly(self, given: Any) -> None:
+        """The number of values is bounded before any schema is asked."""
+        began_s = time.process_time()
+        assert "the arguments have more than 50000 values;" in refused("create_asset", given)
+        assert time.process_time() - began_s < 1
+
+    @pytest.mark.parametrize(
+        ("given", "wrong"),
+        [
+            ({"input": "https://x", "static_renditions": [1] * 45_000}, "static_renditions"),
+            ({"input": [1] * 45_000}, "input"),
+        ],
+    )
+    def test_of_many_problems_only_the_place_is_said(self, given: Any, wrong: str) -> None:
+        """Explaining each of thousands of wrong values took seconds."""
+        began_s = time.process_time()
+        message = refused("create_asset", given)
+        assert f": {wrong} does not fit (too large to say where);" in message
+        assert time.process_time() - began_s < 1
 
 
 def test_depth_counts_lists_and_objects() -> None:
