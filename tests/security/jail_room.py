@@ -4,7 +4,8 @@ A process that stands in for the zygote, whose forks try what they should not be
 Run as a script by `test_jail`: `jail_room.py FD REQUEST`. The answer is JSON on descriptor FD.
 The request: `situation`, `attempts` (system calls for jailed children), `errands` (names of
 functions below, for jailed children or, with a leading `zygote `, for forks of the zygote that
-are not), `refuse` (system calls that an outer filter refuses), `broken` (a name in `BREAKAGES`).
+are not), `doctor` (ask the doctor instead), `refuse` (system calls that an outer filter refuses),
+`broken` (a name in `BREAKAGES`, or a step that fails).
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 import pyseccomp
 
-from sandbox import jail, jail_steps
+from sandbox import doctor, jail, jail_steps
 from sandbox.kernel import capabilities, libc, seccomp, throwaway
 
 _SOME_USER = 12345
@@ -332,6 +334,10 @@ def _build(request: dict[str, Any], keep: tuple[int, ...]) -> jail.Plan:
 
 
 def _answer(report: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
+    if request.get("doctor"):
+        if request["refuse"]:
+            _install_outer_filter(request["refuse"])
+        return {"checks": [asdict(check) for check in doctor.probe_host()]}
     try:
         plan = _build(request, (report.fileno(), _LEAKED[0].fileno()))
     except jail.JailUnavailable as refused:

@@ -275,6 +275,28 @@ def test_a_host_that_refuses_a_required_step_runs_nothing(case: str) -> None:
     assert answer["why"]
 
 
+@pytest.mark.parametrize("case", _REFUSALS)
+def test_doctor_finds_the_refused_step(case: str) -> None:
+    """On a host that refuses a required step, the doctor names it and says what to do."""
+    step, refuse = _REFUSALS[case]
+    answer = _ask(situation="ordinary user", refuse=refuse, doctor=True)
+    checks = [Check(**one) for one in answer["checks"]]
+    missing = [check for check in checks if check.required and not check.ok]
+
+    assert not is_usable(checks)
+    assert any(step in (check.name, check.detail.partition(":")[0]) for check in missing), missing
+    assert all(check.remedy for check in missing)
+
+
+@pytest.mark.parametrize("situation", _SITUATIONS)
+def test_doctor_finds_every_situation_usable(situation: str) -> None:
+    """On each kind of host the doctor finds all that is required."""
+    _must_be_possible(situation)
+    answer = _ask(situation=situation, refuse=[], doctor=True)
+
+    assert is_usable([Check(**one) for one in answer["checks"]])
+
+
 @pytest.mark.parametrize("step", [step.name for step in ZYGOTE_STEPS if step.required])
 def test_each_required_step_is_required(step: str) -> None:
     """Whichever required step fails, the jail names that one and no child is forked."""
@@ -352,6 +374,15 @@ def test_doctor_tells_of_every_step_and_changes_nothing() -> None:
     assert [check for check in checks if check.required and not check.ok] == []
     assert is_usable(checks)
     assert all(bool(check.remedy) != check.ok for check in checks)
+
+
+def test_each_step_is_explained_to_operators() -> None:
+    """The operators' page has a row for every check the doctor prints, saying if it is required."""
+    page = (_ROOT / "docs" / "jail.md").read_text()
+
+    for check in probe_host():
+        row = f"| {check.name} | {'yes' if check.required else 'no'} |"
+        assert row in page, row
 
 
 def test_doctor_refuses_a_host_without_a_required_step() -> None:
