@@ -7,7 +7,7 @@ May import: stdlib.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 KIB = 1024
@@ -72,7 +72,7 @@ class Limits:
 
     def to_json(self) -> dict[str, int]:
         """Give the limits as a JSON object, one integer a name."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in SPECS}
 
     @classmethod
     def from_json(cls, given: dict[str, Any]) -> Self:
