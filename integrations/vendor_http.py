@@ -115,7 +115,7 @@ class VendorHttp:
                 return await self._exchange(request, timeouts, max_bytes, progress)
         except (TimeoutError, httpx2.TimeoutException):
             kind = NoAnswerKind.TIMEOUT
-        except (httpx2.HTTPError, httpx2.StreamError, OSError):
+        except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, OSError):
             kind = NoAnswerKind.DROPPED if progress.sent else NoAnswerKind.UNREACHABLE
         # Raised outside the handler: the client's own exceptions hold the request and its headers.
         raise NoAnswer(kind, sent=progress.sent, status=progress.status)
