@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError
 
 if TYPE_CHECKING:
     import redis
@@ -60,32 +60,6 @@ def load(name: str) -> RedisScript:
             lines.append(line)
     text = "\n".join(lines)
     return RedisScript(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
-
-
-async def run_batch(
-    client: redis.asyncio.Redis, calls: Sequence[tuple[RedisScript, Sequence[Arg]]]
-) -> list[Any]:
-    """
-    Run several scripts in one round trip, in order, each on its own.
-
-    Returns:
-        One reply each; the error in place of the reply where one failed.
-
-    Raises:
-        RedisError: the connection failed; some may have run.
-    """
-    pipeline = client.pipeline(transaction=False)
-    for script, args in calls:
-        pipeline.evalsha(script.sha1, 0, *_plain(args))
-    replies = await pipeline.execute(raise_on_error=False)
-    for index, reply in enumerate(replies):
-        if isinstance(reply, NoScriptError):
-            script, args = calls[index]
-            try:
-                replies[index] = await script.run_async(client, args)
-            except ResponseError as error:
-                replies[index] = error
-    return replies
 
 
 def _plain(args: Sequence[Arg]) -> Sequence[Any]:

@@ -194,7 +194,7 @@ class Engine:
 
     async def _execute(self, slot: Slot) -> None:
         claim = slot.claim
-        events = EventWriter(claim.run_id, self._loop, self._outbox.send)
+        events = EventWriter(claim.run_id, self._loop.call_later, self._outbox.send)
         try:
             ending = await self._ending(slot, events)
         except Exception:  # noqa: BLE001 (whatever broke, the run must end)

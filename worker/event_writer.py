@@ -10,15 +10,13 @@ Lines are gathered, since one entry for 64 lines costs a fortieth of 64 entries.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
 from core import keys
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, TimerHandle
-
     from core.calls import CallRecord
 
 FLUSH_S = 0.05
@@ -31,6 +29,18 @@ MAX_EVENTS = 1_000
 EventEntry = tuple[str, str, bytes]
 
 
+class Timer(Protocol):
+    """A call that is to come, such as an event loop's `TimerHandle`."""
+
+    def cancel(self) -> None:
+        """Call it off."""
+        ...
+
+
+#: Calls something after so many seconds, as an event loop's `call_later` does.
+CallLater = Callable[[float, Callable[[], None]], Timer]
+
+
 class EventWriter:
     """
     The events of one run on their way to Redis. Belongs to the event loop that executes the run.
@@ -39,15 +49,15 @@ class EventWriter:
     """
 
     def __init__(
-        self, run_id: str, loop: AbstractEventLoop, send: Callable[[list[EventEntry]], None]
+        self, run_id: str, call_later: CallLater, send: Callable[[list[EventEntry]], None]
     ) -> None:
         self._key = keys.events(run_id)
-        self._loop = loop
+        self._call_later = call_later
         self._send = send
         self._text: list[str] = []
         self._lines = 0
         self._chars = 0
-        self._timer: TimerHandle | None = None
+        self._timer: Timer | None = None
 
     def output(self, text: str) -> None:
         """Take printed text; it is sent within `FLUSH_S`, or at once when there is much of it."""
@@ -57,7 +67,7 @@ class EventWriter:
         if self._lines >= MAX_LINES or self._chars >= MAX_CHARS:
             self._send(self.take())
         elif self._timer is None:
-            self._timer = self._loop.call_later(FLUSH_S, self._flush)
+            self._timer = self._call_later(FLUSH_S, self._flush)
 
     def call(self, record: CallRecord) -> None:
         """Take a finished call; what was printed before it comes before it."""
