@@ -34,6 +34,7 @@ class Ended:
     instructions: int = 0
     memory_bytes: int = 0
     calls: list[list[Any]] = field(default_factory=list)
+    order: list[str] = field(default_factory=list)
     exit_code: int = 0
 
     @property
@@ -110,6 +111,7 @@ def _converse(theirs: socket.socket, start: bytes, answer: Answer) -> Ended:
     decoder, ended = wire.Decoder("child"), Ended()
     while data := theirs.recv(1 << 20):
         for kind, payload in decoder.feed(data):
+            ended.order.append(kind.name)
             if kind is wire.Type.PRINT:
                 ended.output += payload
             elif kind is wire.Type.CALL:

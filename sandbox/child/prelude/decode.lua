@@ -76,7 +76,7 @@ local function number_at(at, first)
     token = token .. (fraction or "") .. (exponent or "")
     stop = last or after
     if #token > LONGEST_NUMBER then fail(at, "number too long") end
-    return tonumber(token) + 0.0, stop
+    return tonumber(token), stop
   end
   if #token > LONGEST_NUMBER then fail(at, "number too long") end
   return tonumber(token), stop

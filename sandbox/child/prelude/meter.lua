@@ -8,7 +8,7 @@ local P = ...
 local hostcall, die = P.hostcall, P.die
 local collectgarbage, type = P.real.collectgarbage, P.real.type
 local byte, gsub = P.string.byte, P.string.gsub
-local sethook = P.debug.sethook
+local sethook, max = P.debug.sethook, P.math.max
 
 local PERIOD = 1000
 local COUNT, COLLECT, FLUSH = "count", "collect", "flush"
@@ -27,10 +27,13 @@ local function over()
   die(INSTRUCTIONS, spent, peak_kb, allowed)
 end
 
+-- No branch here or in `sample` may depend on the heap's size, which the hash seed changes a
+-- little: the count must not. What the hook itself executes is counted by Lua like the rest, so
+-- the period it is set for is that much longer.
+local HOOK_COST = 16
 local function hook()
   spent = spent + PERIOD
-  local kb = collectgarbage(COUNT)
-  if kb > peak_kb then peak_kb = kb end
+  peak_kb = max(peak_kb, collectgarbage(COUNT))
   if spent > allowed then over() end
   if dirty then
     dirty = false
@@ -51,8 +54,7 @@ end
 -- it may have swallowed a hook that could not run for want of stack.
 local function fatal(e, is_last)
   if e == NO_MEMORY or type(e) == "userdata" then
-    local kb = collectgarbage(COUNT)
-    if kb > peak_kb then peak_kb = kb end
+    peak_kb = max(peak_kb, collectgarbage(COUNT))
     die(MEMORY, spent, peak_kb)
   end
   if not is_last then charge(PERIOD) end
@@ -86,8 +88,7 @@ end
 
 -- Called where much may be allocated and freed again between two hooks.
 local function sample()
-  local kb = collectgarbage(COUNT)
-  if kb > peak_kb then peak_kb = kb end
+  peak_kb = max(peak_kb, collectgarbage(COUNT))
 end
 
 local function flush()
@@ -99,7 +100,7 @@ end
 
 -- Says how many instructions were spent, to the instruction: runs a loop whose cost is known
 -- until the hook fires, so the part of a period that had passed is known.
-local LOOP_COST = 4
+local LOOP_COST = 3
 local function settle()
   allowed = P.math.maxinteger
   local before, turns = spent, 0
@@ -111,10 +112,10 @@ end
 
 function P.begin(instructions, heap_bytes)
   spent, allowed, heap_limit, peak_kb = 0, instructions, heap_bytes, collectgarbage(COUNT)
-  sethook(hook, "", PERIOD)
+  sethook(hook, "", PERIOD + HOOK_COST)
 end
 
-function P.hook_thread(co) sethook(co, hook, "", PERIOD) end
+function P.hook_thread(co) sethook(co, hook, "", PERIOD + HOOK_COST) end
 function P.usage() return spent, peak_kb end
 function P.mark_dirty() dirty = true end
 

@@ -77,6 +77,7 @@ end
 local function found(s, from, first, last, ...)
   local cost = (last or #s) - from
   if cost > 0 then charge(cost) end
+  if first == nil then return nil end
   return first, last, ...
 end
 
