@@ -36,8 +36,7 @@ def stub_servers() -> Iterator[Stubs]:
 @pytest.fixture
 def stubs(stub_servers: Stubs) -> Stubs:
     """The stand-ins, without requests, faults or creations of an earlier test."""
-    stub_servers.mux.reset()
-    stub_servers.mux_faults.reset()
+    stub_servers.reset()
     return stub_servers
 
 

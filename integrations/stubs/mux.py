@@ -6,7 +6,7 @@ import base64
 import binascii
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -17,6 +17,11 @@ from starlette.routing import Route
 
 from integrations.stubs.mux_data import VIEWERS, Environment, environment
 
+#: Token id and token secret of each account the stub knows; each has its own environment.
+ACCOUNTS: dict[str, tuple[str, str]] = {
+    name: (f"stub-mux-{name}-id", f"stub-mux-{name}-secret")
+    for name in ("default", "work", "production", "staging")
+}
 _ASSET_FIELDS = frozenset(
     (
         *("inputs", "input", "playback_policies", "playback_policy", "passthrough", "meta"),
@@ -44,13 +49,13 @@ class MuxRefused(Exception):
 
 class MuxStub:
     """
-    The application. `tokens` maps a token id to its secret and the name of its environment.
+    The application.
 
     `posts_per_s`, when not None, answers 429 beyond that many POSTs in one second.
     """
 
-    def __init__(self, tokens: dict[str, tuple[str, str]]) -> None:
-        self._tokens = tokens
+    def __init__(self) -> None:
+        self._tokens = {token: (secret, name) for name, (token, secret) in ACCOUNTS.items()}
         self.reset()
         self.app = Starlette(
             routes=[
@@ -68,6 +73,13 @@ class MuxStub:
             ],
             exception_handlers={404: _no_route, 405: _no_route},
         )
+
+    def accounts(self, url: str) -> Mapping[str, Mapping[str, str]]:
+        """Give the credential fields of every account it knows, when it is served at `url`."""
+        return {
+            name: {"token_id": token, "token_secret": secret, "base_url": url}
+            for name, (token, secret) in ACCOUNTS.items()
+        }
 
     def reset(self) -> None:
         """Forget what was created, and lift the rate limit."""

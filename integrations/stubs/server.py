@@ -8,82 +8,108 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
+from urllib.parse import urlsplit
 
 import uvicorn
+from starlette.types import Receive, Scope, Send
 
 from integrations.stubs.faults import Faulty
 from integrations.stubs.mux import MuxStub
+from integrations.stubs.stub import Stub
 
-#: Token id, token secret and environment of each account the stub of Mux knows.
-MUX_ACCOUNTS: dict[str, tuple[str, str]] = {
-    "default": ("stub-mux-default-id", "stub-mux-default-secret"),
-    "work": ("stub-mux-work-id", "stub-mux-work-secret"),
-    "production": ("stub-mux-production-id", "stub-mux-production-secret"),
-    "staging": ("stub-mux-staging-id", "stub-mux-staging-secret"),
-}
+#: Every stub there is, by the name of its integration.
+STUBS: dict[str, Callable[[], Stub]] = {"mux": MuxStub}
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One stub that is running: where, the application, and its counters and faults."""
+
+    url: str
+    stub: Stub
+    faults: Faulty
 
 
 @dataclass(frozen=True, slots=True)
 class Stubs:
-    """
-    The stubs that are running.
+    """The stubs that are running, each at a port of its own, by the name of its integration."""
 
-    `base_urls` maps an integration to its address; `accounts_toml` is the text of an accounts
-    file for them; `mux` is the application, `mux_faults` its counters and faults.
-    """
+    served: Mapping[str, Served]
 
-    base_urls: dict[str, str]
-    accounts_toml: str
-    mux: MuxStub
-    mux_faults: Faulty
+    def __getitem__(self, integration: str) -> Served:
+        return self.served[integration]
+
+    @property
+    def base_urls(self) -> dict[str, str]:
+        """Give the address of each."""
+        return {name: one.url for name, one in self.served.items()}
+
+    @property
+    def accounts_toml(self) -> str:
+        """Give the text of an accounts file for all of them."""
+        sections = [
+            "\n".join([f"[{name}.{account}]", *(f'{key} = "{one}"' for key, one in fields.items())])
+            for name, served in self.served.items()
+            for account, fields in served.stub.accounts(served.url).items()
+        ]
+        head = "# Accounts of the stubs on this machine. Nothing here is a real secret."
+        return "\n\n".join([head, *sections]) + "\n"
+
+    @property
+    def mux(self) -> MuxStub:
+        """Give the stub of Mux."""
+        return cast("MuxStub", self.served["mux"].stub)
+
+    @property
+    def mux_faults(self) -> Faulty:
+        """Give the counters and faults of the stub of Mux."""
+        return self.served["mux"].faults
+
+    def reset(self) -> None:
+        """Forget requests, faults and what was created, everywhere."""
+        for one in self.served.values():
+            one.stub.reset()
+            one.faults.reset()
 
 
 @contextlib.asynccontextmanager
-async def serve_stubs(*, mux_port: int = 0) -> AsyncIterator[Stubs]:
-    """
-    Serve the stubs on 127.0.0.1 until the block is left; port 0 takes any free one.
-
-    Raises:
-        OSError: the port is taken.
-    """
-    listener = _listen(mux_port)
-    stubs = _stubs(listener)
-    server = _Quiet(_config(stubs))
-    task = asyncio.create_task(server.serve([listener]))
-    try:
-        yield stubs
-    finally:
-        server.should_exit = True
-        await task
-        listener.close()
+async def serve_stubs() -> AsyncIterator[Stubs]:
+    """Serve the stubs on 127.0.0.1, each at a free port, until the block is left."""
+    with _listening() as (stubs, listeners):
+        server = _Quiet(_config(stubs))
+        task = asyncio.create_task(server.serve(listeners))
+        try:
+            yield stubs
+        finally:
+            server.should_exit = True
+            await task
 
 
 @contextlib.contextmanager
-def running_stubs(accounts_out: Path | None = None, *, mux_port: int = 0) -> Iterator[Stubs]:
+def running_stubs(accounts_out: Path | None = None) -> Iterator[Stubs]:
     """
     Serve the stubs from a thread until the block is left, for callers without an event loop.
 
     Writes an accounts file for them to `accounts_out`, readable by its owner only.
 
     Raises:
-        OSError: the port is taken, or the file cannot be written.
+        OSError: the file cannot be written.
     """
-    listener = _listen(mux_port)
-    stubs = _stubs(listener)
-    if accounts_out is not None:
-        _write_private(accounts_out, stubs.accounts_toml)
-    server = _Quiet(_config(stubs))
-    thread = threading.Thread(target=server.run, args=([listener],), name="stubs", daemon=True)
-    thread.start()
-    try:
-        yield stubs
-    finally:
-        server.should_exit = True
-        thread.join(timeout=10)
-        listener.close()
+    with _listening() as (stubs, listeners):
+        if accounts_out is not None:
+            _write_private(accounts_out, stubs.accounts_toml)
+        server = _Quiet(_config(stubs))
+        thread = threading.Thread(target=server.run, args=(listeners,), name="stubs", daemon=True)
+        thread.start()
+        try:
+            yield stubs
+        finally:
+            server.should_exit = True
+            thread.join(timeout=10)
 
 
 def run_stubs(accounts_out: Path, ready: Callable[[list[str]], None]) -> int:
@@ -115,37 +141,37 @@ class _Quiet(uvicorn.Server):
         yield
 
 
-def _listen(port: int) -> socket.socket:
+@contextlib.contextmanager
+def _listening() -> Iterator[tuple[Stubs, list[socket.socket]]]:
+    """Make every stub with a socket of its own that listens already."""
+    with contextlib.ExitStack() as open_sockets:
+        listeners = {name: open_sockets.enter_context(_listen()) for name in STUBS}
+        served = {}
+        for name, listener in listeners.items():
+            stub = STUBS[name]()
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            served[name] = Served(url, stub, Faulty(stub.app))
+        yield Stubs(served), list(listeners.values())
+
+
+def _listen() -> socket.socket:
     # Bound and listening before anything else: whoever learns the address can connect at once.
     # Named as TCP, or asyncio leaves Nagle's algorithm on and every answer takes 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
+    listener.bind(("127.0.0.1", 0))
     listener.listen(128)
     return listener
 
 
-def _stubs(listener: socket.socket) -> Stubs:
-    mux = MuxStub({token: (secret, name) for name, (token, secret) in MUX_ACCOUNTS.items()})
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    return Stubs({"mux": url}, accounts_toml(url), mux, Faulty(mux.app))
-
-
-def accounts_toml(mux_url: str) -> str:
-    """Give the text of an accounts file for a stub at an address."""
-    sections = [
-        f'[mux.{name}]\ntoken_id = "{token}"\ntoken_secret = "{secret}"\nbase_url = "{mux_url}"\n'
-        for name, (token, secret) in MUX_ACCOUNTS.items()
-    ]
-    return (
-        "# Accounts of the stubs on this machine. Nothing here is a real secret.\n\n"
-        + "\n".join(sections)
-    )
-
-
 def _config(stubs: Stubs) -> uvicorn.Config:
+    by_port = {urlsplit(one.url).port: one.faults for one in stubs.served.values()}
+
+    async def by_address(scope: Scope, receive: Receive, send: Send) -> None:
+        await by_port[scope["server"][1]](scope, receive, send)
+
     # h11 whatever else is installed: the faults reach for its connection.
     return uvicorn.Config(
-        stubs.mux_faults, http="h11", ws="none", lifespan="off", log_config=None, access_log=False,
-        timeout_graceful_shutdown=1, loop="asyncio",
+        by_address, http="h11", ws="none", lifespan="off", log_config=None, access_log=False,
+        timeout_graceful_shutdown=1, loop="asyncio", interface="asgi3",
     )  # fmt: skip
