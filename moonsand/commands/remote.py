@@ -51,10 +51,12 @@ def submit(
         grants=grant,
         seed=seed,
     )
-    return asyncio.run(_submit(request, connection.open_client(url, key), wait, as_json))
+    return asyncio.run(
+        _submit(request, connection.open_client(url, key), wait=wait, as_json=as_json)
+    )
 
 
-async def _submit(request: RunRequest, client: AsyncClient, wait: bool, as_json: bool) -> int:  # noqa: FBT001
+async def _submit(request: RunRequest, client: AsyncClient, *, wait: bool, as_json: bool) -> int:
     async with client:
         record = await client.submit_request(request)
         if not wait:
@@ -78,10 +80,10 @@ def logs(
     key: connection.Key = None,
 ) -> int:
     """Show what a run printed, and with -f go on until it ends, then show its result."""
-    return asyncio.run(_logs(connection.open_client(url, key), run, follow, as_json))
+    return asyncio.run(_logs(connection.open_client(url, key), run, follow=follow, as_json=as_json))
 
 
-async def _logs(client: AsyncClient, run: str, follow: bool, as_json: bool) -> int:  # noqa: FBT001
+async def _logs(client: AsyncClient, run: str, *, follow: bool, as_json: bool) -> int:
     async with client:
         record = await client.get(run)
         if not follow and not record.status.terminal:
@@ -129,10 +131,10 @@ def runs(
     key: connection.Key = None,
 ) -> int:
     """List runs, newest first."""
-    return asyncio.run(_runs(connection.open_client(url, key), state, limit, as_json))
+    return asyncio.run(_runs(connection.open_client(url, key), state, limit, as_json=as_json))
 
 
-async def _runs(client: AsyncClient, state: State | None, limit: int, as_json: bool) -> int:  # noqa: FBT001
+async def _runs(client: AsyncClient, state: State | None, limit: int, *, as_json: bool) -> int:
     async with client:
         page = await client.list(state=state, limit=limit)
     for run in page.runs:
