@@ -11,6 +11,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from core import keys
+from core.tasks import end_tasks
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -50,8 +51,7 @@ class Wakeups:
     async def close(self) -> None:
         """Stop reading; whoever still waits waits to its own end."""
         if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
+            await end_tasks(self._reader)
             self._reader = None
 
     async def __aenter__(self) -> Self:

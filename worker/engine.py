@@ -19,6 +19,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from core.redis_client import connect_async
+from core.tasks import end_tasks
 from ledger.redis_tape import RedisTape
 from runs.endings import Ending
 from runs.redis_scripts import Arg, load
@@ -171,10 +172,7 @@ class Engine:
             await self._end_everything([*always, over])
 
     async def _end_everything(self, others: Sequence[asyncio.Task[Any]]) -> None:
-        tasks = [*self._tasks, *others]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*self._tasks, *others)
         await self._parts.close()
         await self._redis.aclose()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -18,6 +19,7 @@ from core.errors import Unavailable
 from core.ids import new_id
 from core.redis_client import connect_async
 from core.redis_server import PrivateRedis
+from runs.endings import Ending
 from runs.model import State
 from runs.store import RunStore
 from sandbox.outcome import Reason
@@ -37,7 +39,8 @@ from tests.integration.run_watching import (
 )
 from tests.silent_vendor import SilentVendor
 from tests.worker_processes import LEASE_S, running_worker
-from worker.claim import Claimer
+from worker.claim import Claim, Claimer
+from worker.outbox import Outbox, deliver_ending
 from worker.plan import WorkerPlan
 
 #: A lost worker's run has ended after this: its lease, a look around, and slack for a busy machine.
@@ -192,6 +195,31 @@ async def test_a_frozen_worker_writes_nothing_after_its_lease(
     assert record.reason is Reason.WORKER_LOST
     assert picture(redis_sync, run_id) == before
     assert await store.get(TENANT, run_id) == record
+
+
+async def test_a_result_that_comes_after_the_lease_was_lost_is_refused(
+    redis_url: str,
+    store: RunStore,
+    redis_sync: redis.Redis,
+    redis_async: redis.asyncio.Redis,
+) -> None:
+    """FINISH writes nothing, anywhere, once somebody else has ended the job."""
+    run_id = await submit(store)
+    late = take_and_vanish(redis_sync)
+    with running_worker(redis_url) as worker:
+        await ended(store, run_id, seconds=LOST_S)
+        worker.stop()
+    before = picture(redis_sync, run_id)
+
+    codes: list[int] = []
+    outbox = Outbox(redis_async, "vanished", lambda _, code: codes.append(code))
+    outbox.finish(deliver_ending(late, Ending(Reason.OK, result=b"1")))
+    sender = asyncio.create_task(outbox.run())
+    await Deadline().reached(lambda: _seen(codes), "the answer")
+    sender.cancel()
+
+    assert codes == [0]
+    assert picture(redis_sync, run_id) == before
 
 
 # --- a connection breaks: before the command, or after it was done -------------------------------
@@ -350,11 +378,16 @@ async def test_a_worker_that_redis_forgot_registers_again(
 # --- parts ---------------------------------------------------------------------------------------
 
 
-def take_and_vanish(client: redis.Redis) -> None:
+def take_and_vanish(client: redis.Redis) -> Claim:
     """Claim one run as a worker would that dies right after."""
     claims = Claimer(client, WorkerPlan("vanished", 1, lease_s=LEASE_S)).claim(1)
     assert claims is not None
     assert claims[0].spec is not None
+    return claims[0]
+
+
+async def _seen(what: list[int]) -> bool:
+    return bool(what)
 
 
 def picture(client: redis.Redis, run_id: str) -> dict[str, object]:
