@@ -94,6 +94,17 @@ async def test_attack_is_contained(sandbox: Sandbox, name: str) -> None:
     assert (after.reason, after.result, after.output) == (Reason.OK, b"2", "clean\n")
 
 
+@pytest.mark.parametrize("seed", range(1, 7))
+async def test_random_calls_are_contained(sandbox: Sandbox, seed: int) -> None:
+    """Random library calls with odd arguments end in a reason, and leak no address of ours."""
+    name = "own-22-random-calls"
+    request = StartRequest(script=ATTACKS[name], limits=LIMITS, surface=SURFACE, seed=seed)
+    outcome = await asyncio.wait_for(sandbox.run(request, answer), timeout=30)
+
+    assert outcome.reason in expected_of(ATTACKS[name].decode()), outcome.error
+    assert b"ESCAPED" not in outcome.result
+
+
 @pytest.mark.parametrize(
     ("script", "reason", "layer"),
     [

@@ -12,7 +12,7 @@ local charge, flush, headroom, hostcall, sample = P.charge, P.flush, P.headroom,
 
 local LONGEST_PATTERN, LONGEST_SUBJECT = 8192, 4 * 1024 * 1024
 local FEE = 500
-local LARGEST_ANSWER = 256 * 1024 -- what the host gives at once, at most
+local LARGEST_ANSWER = 65536 -- what the host gives at once, at most
 local EVERY = P.math.maxinteger
 
 -- Patterns may be written as in PHP, /.../flags; the flags become RE2's.
