@@ -1,17 +1,19 @@
-"""A Lua child without its jail, forked from the test process: for tests of the Lua surface."""
+"""A Lua child without its jail, forked by a host process: for tests of the Lua surface."""
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
-import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any
 
 from sandbox import wire
-from sandbox.child import main
 from sandbox.limits import Limits
 
 SURFACE = {"demo": {"functions": ["echo", "fail"], "accounts": ["default", "work"]}}
@@ -64,32 +66,31 @@ def run_lua(
     answer: Answer = demo,
     **header: Any,
 ) -> Ended:
-    """Run one script to its end in a fork of this process; `header` replaces fields of START."""
-    preload()
+    """Run one script to its end in a fresh child; `header` replaces fields of START."""
+    control = _host()
     theirs, ours = socket.socketpair()
-    pid = os.fork()
-    if pid == 0:
-        theirs.close()
-        _serve(ours)
-    ours.close()
     with theirs:
+        with ours:
+            socket.send_fds(control, [b"r"], [ours.fileno()])
         ended = _converse(theirs, _start(script, given, limits, header), answer)
-    _, status = os.waitpid(pid, 0)
-    ended.exit_code = os.waitstatus_to_exitcode(status)
+    ended.exit_code = int(control.recv(16))
     return ended
 
 
 @functools.cache
-def preload() -> None:
-    """Build the Lua state, once in the test process."""
-    main.preload()
+def _host() -> socket.socket:
+    """Start the host, once; it ends with this process."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        command = [sys.executable, "-m", "tests.lua_host", str(theirs.fileno())]
+        host = subprocess.Popen(command, pass_fds=[theirs.fileno()], cwd=Path(__file__).parents[1])
+    atexit.register(_end, host, ours)
+    return ours
 
 
-def _serve(ours: socket.socket) -> NoReturn:
-    try:
-        main.serve(ours.detach())
-    finally:
-        os._exit(71)
+def _end(host: subprocess.Popen[bytes], control: socket.socket) -> None:
+    control.close()
+    host.wait()
 
 
 def _start(
