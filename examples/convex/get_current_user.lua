@@ -1,0 +1,2 @@
+local result = app.integrations.convex.convex_get_current_user({
+})

@@ -1,0 +1,3 @@
+local result = app.integrations.convex.convex_get_table({
+  table = "users"
+})

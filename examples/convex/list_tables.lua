@@ -1,0 +1,2 @@
+local result = app.integrations.convex.convex_list_tables({
+})

@@ -1,0 +1,1 @@
+dump(app.integrations.convex.list_tables({}))

@@ -1,0 +1,2 @@
+local result = app.integrations.convex.list_tables({})
+print(result)

@@ -1,0 +1,2 @@
+local result = app.integrations.heygen.list_videos({limit = 1, offset = 1})
+print(result)
