@@ -96,7 +96,10 @@ def _by_exit(limits: Limits, seen: Seen) -> Kill | None:
 
 
 def _by_signal(limits: Limits, seen: Seen, number: int) -> Kill:
-    timers = {signal.SIGPROF: "child's CPU timer", signal.SIGXCPU: "CPU rlimit"}
+    timers: dict[int, str] = {
+        signal.SIGPROF: "child's CPU timer",
+        signal.SIGXCPU: "CPU rlimit",
+    }
     if number in timers:
         used = max(seen.cpu_ms, limits.cpu_ms)
         return limit_passed(Reason.CPU_LIMIT, used, limits.cpu_ms, layer=timers[number])
