@@ -24,11 +24,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from core.errors import Invalid, NotFound
-from integrations.base_url import checked_base_url
+from integrations.base_url import checked_base_url, is_loopback_url
 from integrations.catalog import Catalog
 from integrations.failure import did_you_mean, printable
 from integrations.function import Integration
-from integrations.pack import LUA_KEYWORDS, CredentialField, Host, Pack
+from integrations.pack import LUA_KEYWORDS, CredentialField, Pack
+from integrations.pack_wire import BasicAuth, Host
 from integrations.secret import Secret
 
 DEVELOPMENT = "development"
@@ -39,11 +40,17 @@ MAX_FILE_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The credentials of one account. Secret values are `Secret`; nothing here shows them."""
+    """
+    The credentials of one account. Secret values are `Secret`; nothing here shows them.
+
+    `by_operator` tells that they come from the operator's accounts file: then the vendor's address
+    may be another than the pack's pattern allows, and may be on this machine itself.
+    """
 
     integration: str
     account: str
     values: Mapping[str, str | Secret]
+    by_operator: bool = False
 
     def reveal(self, field: str) -> str:
         """Give one value as text; call it only where the text goes onto the wire."""
@@ -57,7 +64,14 @@ class Credentials:
     def base_url(self, host: Host) -> str:
         """Give where requests go, without a slash at the end."""
         value = self.values.get(host.field) if host.field else None
-        return host.default if value is None else str(value)
+        address = host.default if value is None else str(value)
+        if address is None:
+            raise ValueError(f"{self.integration} has no address without `{host.field}`")
+        return address
+
+    def is_local(self, host: Host) -> bool:
+        """Tell whether the operator sends this account to this machine itself."""
+        return self.by_operator and is_loopback_url(self.base_url(host))
 
 
 class Accounts:
@@ -189,7 +203,7 @@ class _Reader:
                 place = (*where, name, account)
                 self._check_account_name(integration, account, place)
                 values = self._values(integration.pack, self.table(fields, place), place)
-                found.append(Credentials(name, account, values))
+                found.append(Credentials(name, account, values, by_operator=True))
         return Accounts(found)
 
     def _check_account_name(
@@ -236,7 +250,7 @@ class _Reader:
                 return checked_base_url(text)
             except ValueError as error:
                 raise self.wrong(where, str(error)) from None
-        if name == pack.auth.username and ":" in text:
+        if isinstance(pack.auth, BasicAuth) and name == pack.auth.username and ":" in text:
             raise self.wrong(where, "must not have a colon")
         return Secret(text) if field.secret else text
 

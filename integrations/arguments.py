@@ -82,9 +82,14 @@ def fit(value: Any, schema: Mapping[str, Any]) -> Any:
     """
     Give a value the JSON form its schema asks for, where Lua has only one form for two.
 
-    An empty table becomes `{}` or `[]`, and 10.0 becomes 10 where an integer is wanted.
+    An empty table becomes `{}` or `[]`, and 10.0 becomes 10 where an integer is wanted. Keywords
+    of ours ask for more: `x-json-text` takes text that is a JSON object or list for the value in
+    it, `x-number-as-text` writes a whole number as text, `x-trim` takes spaces from both ends, and
+    `x-aliases` gives other spellings of values.
     """
     kinds = _kinds(schema)
+    if isinstance(value, str):
+        return _fit_text(value, schema, kinds)
     if value in ({}, []) and isinstance(value, dict | list):
         wanted = kinds & {"object", "array"}
         return ({} if wanted == {"object"} else []) if len(wanted) == 1 else value
@@ -95,8 +100,25 @@ def fit(value: Any, schema: Mapping[str, Any]) -> Any:
         items = _part(schema, "items")
         return [fit(item, items) for item in value]
     if isinstance(value, float) and value.is_integer() and "integer" in kinds:
-        return int(value)
-    return value
+        value = int(value)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if whole and schema.get("x-number-as-text") else value
+
+
+def _fit_text(text: str, schema: Mapping[str, Any], kinds: set[str]) -> Any:
+    if schema.get("x-trim"):
+        text = text.strip()
+    aliases = schema.get("x-aliases", {})
+    if text in aliases:
+        return aliases[text]
+    if schema.get("x-json-text") and text.lstrip()[:1] in {"{", "["}:
+        try:
+            value = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return text
+        if ("object" if isinstance(value, dict) else "array") in kinds:
+            return value
+    return text
 
 
 def _kinds(schema: Mapping[str, Any]) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from urllib.parse import urlsplit
 
 _LOOPBACK_NAMES = frozenset({"localhost", "localhost."})
@@ -33,6 +34,27 @@ def checked_base_url(text: str) -> str:
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
         raise ValueError("must begin with https:// (http:// only to this machine itself)")
     return text.rstrip("/")
+
+
+def tenant_base_url(text: str, pattern: str | None) -> str:
+    """
+    Give a base URL that a tenant gave, without a slash at the end.
+
+    Raises:
+        ValueError: it is not HTTPS, or not what the pack's `pattern` allows as a whole; the
+            message does not repeat it.
+    """
+    url = checked_base_url(text)
+    if pattern is None:
+        raise ValueError("cannot be given here: the address of this vendor is fixed")
+    if not url.startswith("https://") or not re.fullmatch(pattern, url):
+        raise ValueError(f"must match {pattern}")
+    return url
+
+
+def is_loopback_url(url: str) -> bool:
+    """Tell whether a URL leads to this machine itself, by its host as it is written."""
+    return is_loopback(urlsplit(url).hostname or "")
 
 
 def is_loopback(host: str) -> bool:

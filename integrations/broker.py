@@ -13,6 +13,7 @@ tape, then the vendor is asked, then the effect is written, then the script gets
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable
 
@@ -26,10 +27,13 @@ from integrations.catalog import Catalog
 from integrations.failure import NOT_SENT, CallFailed, encode_failure, printable
 from integrations.function import Function
 from integrations.local_call import LocalCall
+from integrations.pack import FunctionPack, Pack
 from integrations.pending import Pending, Work
 from integrations.redaction import preview
-from integrations.request import build
-from integrations.vendor_call import Bounds, VendorCall
+from integrations.request import auth_headers, build
+from integrations.sender import Bounds, Identity, Sender
+from integrations.throttle import MemoryThrottle, Throttle
+from integrations.vendor_call import VendorCall
 from integrations.vendor_http import VendorHttp
 from ledger.tape import Tape
 from sandbox.calls import Call, EndRun, FunctionSurface, Reply
@@ -38,12 +42,19 @@ from tenancy.grants import Grants
 
 
 class Broker:
-    """What all runs of one worker share: the catalog, the connections and the clock."""
+    """
+    What all runs of one worker share: the catalog, the connections, the clock and the throttle.
 
-    def __init__(self, catalog: Catalog, http: VendorHttp, clock: Clock) -> None:
+    Without a `throttle`, rates are counted in this process.
+    """
+
+    def __init__(
+        self, catalog: Catalog, http: VendorHttp, clock: Clock, throttle: Throttle | None = None
+    ) -> None:
         self.catalog = catalog
         self.http = http
         self.clock = clock
+        self.throttle = throttle or MemoryThrottle()
 
     def open(  # noqa: PLR0913 (what differs between two runs, all named)
         self,
@@ -192,16 +203,34 @@ class RunBroker:
             return LocalCall(function, arguments), preview(arguments, ())
         credentials = self._credentials(function, account)
         arguments = bind(function, call.arguments, depth=depth)
-        work = VendorCall(
+        sender = self._sender(function, function.spec, pack, credentials, call)
+        adapted = function.adapter is not None
+        request = None if adapted else build(function, pack, arguments, credentials)
+        work = VendorCall(sender, credentials, arguments, request)
+        return work, preview(arguments, pack.redact, sender.secrets)
+
+    def _sender(
+        self,
+        function: Function,
+        spec: FunctionPack,
+        pack: Pack,
+        credentials: Credentials,
+        call: Call,
+    ) -> Sender:
+        owner = f"{self.tenant or ''}/{pack.name}/{credentials.account}"
+        digest = hashlib.sha256(call.arguments).hexdigest()
+        # What is made of a secret is one too: the part of a header after its scheme.
+        made = [one.reveal() for one in auth_headers(pack, credentials).values()]
+        return Sender(
             function=function,
-            spec=function.spec,
+            spec=spec,
             pack=pack,
-            credentials=credentials,
-            request=build(function, pack, arguments, credentials),
+            secrets=[*credentials.secrets(), *(one.rpartition(" ")[2] for one in made)],
             http=self.broker.http,
             clock=self.broker.clock,
+            throttle=self.broker.throttle,
+            identity=Identity(self.run_id, call.seq, function.full_name, digest, owner),
         )
-        return work, preview(arguments, pack.redact, work.secrets())
 
     def _credentials(self, function: Function, account: str) -> Credentials:
         try:

@@ -31,7 +31,7 @@ class Catalog:
     def __init__(self, packed: Iterable[tuple[Pack, str]], extra: Iterable[Integration]) -> None:
         packs = list(packed)
         self.docs = Docs.of_packs(packs)
-        vendors = [vendor_integration(pack) for pack, _ in packs]
+        vendors = [_callable(pack) for pack, _ in packs]
         every = [self.docs.as_integration(), *vendors, *extra]
         self.integrations: Mapping[str, Integration] = {one.name: one for one in every}
         if len(self.integrations) != len(every):
@@ -74,6 +74,13 @@ class Catalog:
         """Give up to three full names (`mux.list_assets`) like this one, best first."""
         every = [one for group in self.integrations.values() for one in group.functions]
         return nearest(name, [function.full_name for function in every])
+
+
+def _callable(pack: Pack) -> Integration:
+    try:
+        return vendor_integration(pack)
+    except LookupError as missing:
+        raise PackInvalid(f"{pack.name}.yaml: {missing}") from None
 
 
 _SENTENCE = f"{NOT_SENT[0].upper()}{NOT_SENT[1:]}."

@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema_rs
 
 from core.calls import EffectClass
+from integrations.adapters import Adapter, find_adapter
 from integrations.pack import FunctionPack, Pack
 
 #: Answers a call without any vendor: bound arguments to a JSON value, or raises `CallFailed`.
@@ -35,6 +36,7 @@ class Function:
     parameter_aliases: Mapping[str, str] = field(default_factory=dict)
     spec: FunctionPack | None = None
     local: LocalHandler | None = None
+    adapter: Adapter | None = None
     raw: bool = False
 
     @property
@@ -70,7 +72,12 @@ class Integration:
 
 
 def vendor_integration(pack: Pack) -> Integration:
-    """Make a pack callable."""
+    """
+    Make a pack callable.
+
+    Raises:
+        LookupError: the pack names an adapter that does not exist.
+    """
     functions = tuple(_vendor_function(pack, spec) for spec in pack.functions)
     return Integration(pack.name, pack.title, functions, pack)
 
@@ -87,6 +94,7 @@ def _vendor_function(pack: Pack, spec: FunctionPack) -> Function:
         validator=jsonschema_rs.Draft202012Validator(spec.parameters),
         parameter_aliases=spec.parameter_aliases,
         spec=spec,
+        adapter=find_adapter(spec.adapter) if spec.adapter else None,
     )
 
 

@@ -10,7 +10,8 @@ import orjson
 from integrations.arguments import deeper_than
 from integrations.failure import CallFailed
 from integrations.function import Function
-from integrations.vendor_call import Bounds, Value
+from integrations.sender import Bounds
+from integrations.vendor_call import Value
 from integrations.vendor_http import Progress
 
 

@@ -12,12 +12,28 @@ import re
 from typing import Annotated, Any, Literal, Self
 
 import jsonschema_rs
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from core.calls import EffectClass
+from integrations.pack_wire import (
+    NAME,
+    Auth,
+    Errors,
+    HeaderName,
+    Host,
+    Idempotency,
+    Name,
+    Pagination,
+    Rate,
+    Request,
+    Response,
+    Retry,
+    Source,
+    Strict,
+    Timeouts,
+    check_headers,
+)
 
-_NAME = r"^[a-z][a-z0-9_]{0,63}$"
-_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 LUA_KEYWORDS = frozenset(
     (
         *("and", "break", "do", "else", "elseif", "end", "false", "for", "function", "goto", "if"),
@@ -25,18 +41,8 @@ LUA_KEYWORDS = frozenset(
     )
 )
 
-Name = Annotated[str, Field(pattern=_NAME)]
-Path = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~{}/-]*$")]
-#: Keys joined by dots: where a value stands in a JSON object.
-Pointer = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
-Status = Annotated[int, Field(ge=200, le=599)]
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class CredentialField(_Strict):
+class CredentialField(Strict):
     """One value of an account. A secret one is never shown anywhere."""
 
     label: str
@@ -47,103 +53,7 @@ class CredentialField(_Strict):
     hint: str | None = None
 
 
-class Auth(_Strict):
-    """How a request shows who asks: the fields named here become the Authorization header."""
-
-    scheme: Literal["basic"]
-    username: Name
-    password: Name
-
-
-class Host(_Strict):
-    """Where requests go: `default`, unless the account's `field` says otherwise."""
-
-    default: Annotated[str, Field(pattern=r"^https://[a-z0-9.-]+$")]
-    field: Name | None = None
-
-
-class Timeouts(_Strict):
-    """Seconds: to connect, between two pieces of a reply, and for the whole call with retries."""
-
-    connect_s: float = Field(default=5, gt=0, le=30)
-    read_s: float = Field(default=30, gt=0, le=300)
-    total_s: float = Field(default=30, gt=0, le=300)
-
-
-class Errors(_Strict):
-    """Where the vendor's error bodies say what is wrong; `hints` adds our advice by status."""
-
-    code: Pointer | None = None
-    message: Pointer | None = None
-    request_id_headers: tuple[str, ...] = ("x-request-id",)
-    hints: dict[Status, str] = Field(default_factory=dict)
-
-
-class Source(_Strict):
-    """
-    Where one value of a request comes from: a parameter (`from`) or a constant (`value`).
-
-    On the way: `add` to a number, `list` makes one value a list of one, `item_key` makes each
-    plain item an object with that key, `inner` maps keys inside an object (the rest stays).
-    `unless` names a parameter that takes its place. A plain string stands for `{from: <string>}`.
-    """
-
-    take: Name | None = Field(default=None, alias="from")
-    value: Any = None
-    add: int = 0
-    as_list: bool = Field(default=False, alias="list")
-    item_key: str | None = None
-    inner: dict[str, Source] = Field(default_factory=dict)
-    unless: Name | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, given: Any) -> Any:
-        return {"from": given} if isinstance(given, str) else given
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> Self:
-        if (self.take is None) == (self.value is None):
-            raise ValueError("give exactly one of `from` and `value`")
-        return self
-
-
-class Request(_Strict):
-    """One HTTP request. Placeholders of `path` are parameters; without `body` none is sent."""
-
-    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-    path: Path
-    query: dict[str, Source] = Field(default_factory=dict)
-    body: dict[str, Source] | None = None
-
-    @property
-    def placeholders(self) -> list[str]:
-        """Names of the parameters in the path."""
-        return _PLACEHOLDER.findall(self.path)
-
-
-class Column(_Strict):
-    """A key to add to each row: the first of these keys that is not null, else the default."""
-
-    first: tuple[str, ...] = Field(min_length=1)
-    default: Any
-
-
-class Rows(_Strict):
-    """Keys added to every object of the list that stands `at` a place of the reply."""
-
-    at: Pointer
-    add: dict[str, Column]
-
-
-class Response(_Strict):
-    """Which statuses are success, and what is added to the body; the rest stays as it came."""
-
-    success: tuple[Status, ...] = (200,)
-    rows: Rows | None = None
-
-
-class Example(_Strict):
+class Example(Strict):
     """How to call a function and what comes back; the arguments must be valid."""
 
     lua: str
@@ -151,7 +61,7 @@ class Example(_Strict):
     reply: Any
 
 
-class FunctionPack(_Strict):
+class FunctionPack(Strict):
     """One function. `parameters` is a JSON Schema (2020-12) of an object; its order counts."""
 
     name: Name
@@ -161,9 +71,15 @@ class FunctionPack(_Strict):
     description: str
     parameters: dict[str, Any] = Field(default_factory=dict)
     parameter_aliases: dict[Name, Name] = Field(default_factory=dict)
-    request: Request
+    request: Request | None = None
+    adapter: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")] | None = None
     response: Response = Response()
+    errors: Errors | None = None
     timeouts: Timeouts | None = None
+    retry: Retry | None = None
+    rate: Name | None = None
+    idempotency: Idempotency | None = None
+    pagination: Pagination | None = None
     notes: str = ""
     example: Example
 
@@ -187,19 +103,29 @@ class FunctionPack(_Strict):
             raise ValueError("parameters must be an object schema without additional properties")
         declared = set(schema["properties"])
         _check_names((*self.names, *declared, *self.parameter_aliases))
-        used = set(self.request.placeholders)
-        for part in (self.request.query, self.request.body or {}):
-            used |= {source.take for source in part.values() if source.take}
-        if used != declared:
-            odd = ", ".join(sorted(used ^ declared))
-            raise ValueError(f"parameters and request mapping differ in: {odd}")
-        optional = set(self.request.placeholders) - set(schema.get("required", ()))
-        if optional:
-            raise ValueError(f"path parameters must be required: {', '.join(sorted(optional))}")
+        self._check_request(declared)
+        if self.idempotency and self.effect is EffectClass.READ:
+            raise ValueError("idempotency is for functions that write")
+        pages = self.pagination
+        if pages and not {pages.parameter, pages.limit or pages.parameter} <= declared:
+            raise ValueError("pagination must name parameters")
         if not set(self.parameter_aliases.values()) <= declared:
             raise ValueError("parameter_aliases must lead to parameters")
         self._check_example()
         return self
+
+    def _check_request(self, declared: set[str]) -> None:
+        if self.request is None:
+            if self.adapter is None:
+                raise ValueError("give `request`, or the `adapter` that makes the requests")
+            return
+        used = self.request.parameters()
+        odd = used - declared if self.adapter else used ^ declared
+        if odd:
+            raise ValueError(f"parameters and request mapping differ in: {', '.join(sorted(odd))}")
+        optional = set(self.request.placeholders) - set(self.parameters.get("required", ()))
+        if optional:
+            raise ValueError(f"path parameters must be required: {', '.join(sorted(optional))}")
 
     def _check_example(self) -> None:
         try:
@@ -210,7 +136,7 @@ class FunctionPack(_Strict):
             raise ValueError(f"example arguments are not valid: {problem.message}")
 
 
-class Pack(_Strict):
+class Pack(Strict):
     """One integration. `format` is the version of this format."""
 
     format: Literal[1]
@@ -224,6 +150,12 @@ class Pack(_Strict):
     host: Host
     timeouts: Timeouts = Timeouts()
     errors: Errors = Errors()
+    retry: Retry = Retry()
+    headers: dict[HeaderName, Source] = Field(default_factory=dict)
+    rates: dict[Name, Rate] = Field(default_factory=dict)
+    rate: Name | None = None
+    concurrency: int | None = Field(default=None, ge=1, le=1_000)
+    idempotency: Idempotency | None = None
     redact: tuple[str, ...] = ()
     functions: tuple[FunctionPack, ...] = Field(min_length=1)
 
@@ -235,10 +167,30 @@ class Pack(_Strict):
         fields += [alias for field in self.credentials.values() for alias in field.aliases]
         if repeated := _repeated(fields):
             raise ValueError(f"credential fields named twice: {repeated}")
-        for field in (self.auth.username, self.auth.password, self.host.field):
-            if field is not None and field not in self.credentials:
+        for field in sorted(self._used_fields()):
+            if field not in self.credentials:
                 raise ValueError(f"`{field}` is used but is no credential field")
+        if self.host.default is None and not self.credentials[str(self.host.field)].required:
+            raise ValueError(f"`{self.host.field}` must be required: there is no other address")
+        for rate in (self.rate, *(function.rate for function in self.functions)):
+            if rate is not None and rate not in self.rates:
+                raise ValueError(f"`{rate}` is used but is not among `rates`")
         return self
+
+    def _used_fields(self) -> set[str]:
+        used = {*self.auth.fields, *([self.host.field] if self.host.field else [])}
+        for source in self.headers.values():
+            used |= source.credentials()
+        for function in self.functions:
+            used |= function.request.credentials() if function.request else set()
+        return used
+
+    @field_validator("headers")
+    @classmethod
+    def _plain_headers(cls, headers: dict[str, Source]) -> dict[str, Source]:
+        if any(source.parameters() for source in headers.values()):
+            raise ValueError("headers of a whole pack are constants and credential fields")
+        return check_headers(headers)
 
 
 def _check_names(names: tuple[str, ...] | list[str]) -> None:
@@ -246,7 +198,7 @@ def _check_names(names: tuple[str, ...] | list[str]) -> None:
         raise ValueError(f"names given twice: {repeated}")
     if reserved := sorted((LUA_KEYWORDS | {"default"}) & set(names)):
         raise ValueError(f"reserved words cannot be names: {', '.join(reserved)}")
-    if odd := [name for name in names if not re.match(_NAME, name)]:
+    if odd := [name for name in names if not re.match(NAME, name)]:
         raise ValueError(f"not usable as names in Lua: {', '.join(odd)}")
 
 

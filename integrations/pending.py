@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Self
 
-from core.calls import Effect, EffectClass
+from core.calls import Effect
 from integrations.call_log import CallFacts, CallLog, Ending
 from integrations.failure import CallFailed, encode_failure
 from integrations.local_call import LocalCall
-from integrations.vendor_call import Bounds, Value, VendorCall
+from integrations.sender import Bounds
+from integrations.vendor_call import Value, VendorCall
 from sandbox.calls import EndRun, Reply
 from sandbox.outcome import Reason
 
@@ -93,7 +94,7 @@ class Pending:
 
 
 def _unanswered(work: Work) -> CallFailed:
-    unknown = work.progress.sent and work.function.effect_class is EffectClass.WRITE
+    unknown = work.progress.may_have_written
     fate = "; it was sent and may have been done" if unknown else ""
     return CallFailed(
         "abandoned",

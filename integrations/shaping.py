@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from integrations.pack import Response, Rows
+from integrations.pack_wire import Response, Rows
 
 
 def shaped(value: Any, response: Response) -> Any:
@@ -15,12 +15,14 @@ def shaped(value: Any, response: Response) -> Any:
 
 
 def at(value: Any, pointer: str) -> Any:
-    """Give what stands at a place of a JSON value (`error.type`), or None."""
-    for key in pointer.split("."):
-        if not isinstance(value, dict):
-            return None
-        value = value.get(key)
-    return value
+    """Give what stands at a place of a JSON value (`error.type`), or None; `*` is every entry."""
+    key, _, rest = pointer.partition(".")
+    if key == "*":
+        found = [at(one, rest) if rest else one for one in value] if isinstance(value, list) else []
+        return [one for one in found if one is not None] or None
+    if not isinstance(value, dict):
+        return None
+    return at(value.get(key), rest) if rest else value.get(key)
 
 
 def _add_columns(value: Any, rows: Rows) -> None:

@@ -1,39 +1,29 @@
-"""One call of a vendor's function: send, send again where that is safe, and read the answer."""
+"""One call of a vendor's function: its requests sent, its reply shaped."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
+import structlog
 
 from core.calls import Effect, EffectClass
-from core.clock import Clock
 from integrations.accounts import Credentials
-from integrations.arguments import deeper_than
+from integrations.arguments import refusal
 from integrations.failure import CallFailed
 from integrations.function import Function
-from integrations.pack import FunctionPack, Pack, Timeouts
 from integrations.redaction import scrub
-from integrations.request import VendorRequest
+from integrations.request import VendorRequest, build, build_parts
+from integrations.request_parts import RequestParts
+from integrations.sender import Bounds, Sender
 from integrations.shaping import shaped
-from integrations.vendor_errors import BUSY, refused, retry_after_s, silent
-from integrations.vendor_http import Answer, NoAnswer, NoAnswerKind, Progress, VendorHttp
+from integrations.vendor_http import Progress
 
-#: How often a reading call is sent at most, and how long is waited between when nobody says.
-MAX_ATTEMPTS = 3
-_BACKOFF_S = (0.2, 0.8)
-#: A vendor that asks for a longer wait than this gets no second try; the script is told.
-MAX_RETRY_AFTER_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What one call may use: seconds, bytes of reply, levels of nesting."""
-
-    within_s: float
-    reply_bytes: int
-    depth: int
+#: Most requests an adapter may send for one call.
+MAX_STEPS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +39,23 @@ class VendorCall:
     """
     One call, ready to be carried out once.
 
-    `spec` and `pack` are those of `function`. `progress` shows, at any moment, whether the last
-    request may have left.
+    `request` is None when an adapter makes the requests of `arguments`.
     """
 
-    function: Function
-    spec: FunctionPack
-    pack: Pack
+    sender: Sender
     credentials: Credentials
-    request: VendorRequest
-    http: VendorHttp
-    clock: Clock
-    progress: Progress = field(default_factory=Progress)
+    arguments: dict[str, Any]
+    request: VendorRequest | None
 
     @property
-    def timeouts(self) -> Timeouts:
-        """The function's own timeouts, else the integration's."""
-        return self.spec.timeouts or self.pack.timeouts
+    def function(self) -> Function:
+        """What is called."""
+        return self.sender.function
 
-    def secrets(self) -> list[str]:
-        """Give every text that must not come back: the secret fields, and what is made of them."""
-        made = self.request.authorization.reveal().rpartition(" ")[2]
-        return [*self.credentials.secrets(), made]
+    @property
+    def progress(self) -> Progress:
+        """Shows, at any moment, whether a request may have left."""
+        return self.sender.progress
 
     async def carry_out(self, bounds: Bounds) -> Value:
         """
@@ -79,78 +64,72 @@ class VendorCall:
         Raises:
             CallFailed: there is no value; its `effect` says what was done.
         """
-        loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + min(bounds.within_s, self.timeouts.total_s)
-        for attempt in range(MAX_ATTEMPTS):
-            last = attempt == MAX_ATTEMPTS - 1
-            self.progress.sent, self.progress.status = False, None
-            try:
-                answer = await self._send(deadline_s - loop.time(), bounds)
-            except NoAnswer as why:
-                wait_s = None if last else self._wait_after_silence(why, attempt)
-                failure = silent(self.function, self.pack, why)
-            else:
-                if answer.status in self.spec.response.success:
-                    return self._read(answer, bounds)
-                wait_s = None if last else self._wait_after_answer(answer, attempt)
-                failure = self._refused(answer)
-            if wait_s is None or loop.time() + wait_s >= deadline_s:
-                raise failure
-            await asyncio.sleep(wait_s)
-        raise AssertionError("the last attempt always returns or raises")
-
-    async def _send(self, within_s: float, bounds: Bounds) -> Answer:
-        return await self.http.exchange(
-            self.request,
-            self.timeouts,
-            within_s=within_s,
-            max_bytes=bounds.reply_bytes,
-            progress=self.progress,
-        )
-
-    def _refused(self, answer: Answer) -> CallFailed:
-        return refused(self.function, self.pack, answer, self.secrets(), self.clock() / 1000)
-
-    def _wait_after_silence(self, why: NoAnswer, attempt: int) -> float | None:
-        """Give the seconds to wait before sending again; None: do not."""
-        # Nothing had left: sending again is the first time, for writes as well.
-        unsent = not why.sent and why.kind is NoAnswerKind.UNREACHABLE
-        read_again = (
-            self.function.effect_class is EffectClass.READ
-            and why.kind is NoAnswerKind.DROPPED
-            and why.status is None
-        )
-        return _BACKOFF_S[attempt] if unsent or read_again else None
-
-    def _wait_after_answer(self, answer: Answer, attempt: int) -> float | None:
-        if self.function.effect_class is not EffectClass.READ or answer.status not in BUSY:
-            return None
-        asked_s = retry_after_s(answer, self.clock() / 1000)
-        if asked_s is None:
-            return _BACKOFF_S[attempt]
-        return asked_s if asked_s <= MAX_RETRY_AFTER_S else None
-
-    def _read(self, answer: Answer, bounds: Bounds) -> Value:
-        try:
-            value = orjson.loads(answer.body) if answer.body.strip() else None
-        except orjson.JSONDecodeError:
-            raise self._unusable("invalid_reply", "is not JSON", answer.status) from None
-        if deeper_than(value, bounds.depth):
-            problem = f"is nested deeper than {bounds.depth} levels"
-            raise self._unusable("reply_too_deep", problem, answer.status)
-        value = shaped(value, self.spec.response)
-        body = scrub(orjson.dumps(value), value, self.secrets())
+        within_s = min(bounds.within_s, self.sender.timeouts.total_s)
+        deadline_s = asyncio.get_running_loop().time() + within_s
+        if self.request is not None:
+            write = self.function.effect_class is EffectClass.WRITE
+            value = await self.sender.send(self.request, bounds, deadline_s, write=write)
+        else:
+            value = await self._adapted(AdapterSend(self, bounds, deadline_s))
+        value = shaped(value, self.sender.spec.response)
+        body = scrub(orjson.dumps(value), value, self.sender.secrets)
         if len(body) > bounds.reply_bytes:
             problem = f"is larger than {bounds.reply_bytes} bytes"
-            raise self._unusable("reply_too_large", problem, answer.status)
-        return Value(body, answer.status)
+            raise self.sender.unusable("reply_too_large", problem)
+        return Value(body, self.sender.status)
 
-    def _unusable(self, code: str, problem: str, status: int) -> CallFailed:
-        write = self.function.effect_class is EffectClass.WRITE
-        done = "; the call itself succeeded" if write else ""
-        return CallFailed(
-            code,
-            f"{self.function.full_name}: the reply of {self.pack.title} {problem}{done}",
-            effect=Effect.SUCCEEDED if write else Effect.FAILED,
-            status=status,
-        )
+    async def _adapted(self, send: AdapterSend) -> Any:
+        adapter = self.function.adapter
+        if adapter is None:
+            raise TypeError(f"{self.function.full_name} has neither request nor adapter")
+        try:
+            value = await adapter(self.arguments, send)
+            orjson.dumps(value)
+        except CallFailed as failure:
+            if self.sender.wrote and failure.effect is Effect.FAILED:
+                failure.effect = Effect.SUCCEEDED
+            raise
+        except Exception as error:  # noqa: BLE001 (whatever a vendor's odd reply did to it)
+            # Its words could hold the reply or arguments; its kind and place are enough.
+            name, kind = self.function.full_name, type(error).__name__
+            structlog.get_logger(__name__).error("adapter_broke", function=name, kind=kind)
+            raise self.sender.unusable("invalid_reply", "is not what was expected") from None
+        return value
+
+
+class AdapterSend:
+    """What an adapter sends with; see `integrations.adapters.Send`."""
+
+    def __init__(self, call: VendorCall, bounds: Bounds, deadline_s: float) -> None:
+        self._call = call
+        self._bounds = bounds
+        self._deadline_s = deadline_s
+
+    async def __call__(self, parts: RequestParts) -> Any:
+        """Send what an adapter made; give the JSON value of the reply."""
+        sender = self._call.sender
+        request = build_parts(sender.function, sender.pack, parts, self._call.credentials)
+        write = parts.method != "GET" if parts.write is None else parts.write
+        return await self._send(request, write=write)
+
+    async def mapped(self, arguments: Mapping[str, Any]) -> Any:
+        """Send what the pack makes of arguments; give the JSON value of the reply."""
+        sender = self._call.sender
+        request = build(sender.function, sender.pack, arguments, self._call.credentials)
+        write = sender.function.effect_class is EffectClass.WRITE
+        return await self._send(request, write=write)
+
+    def refuse(self, problem: str) -> CallFailed:
+        """Make the error that refuses arguments before anything was sent."""
+        return refusal(self._call.function, problem)
+
+    async def _send(self, request: VendorRequest, *, write: bool) -> Any:
+        sender = self._call.sender
+        if write and sender.function.effect_class is not EffectClass.WRITE:
+            raise TypeError(f"{sender.function.full_name} is marked as reading and sends a write")
+        if sender.steps >= MAX_STEPS:
+            raise CallFailed(
+                "too_many_requests",
+                f"{sender.function.full_name}: one call sends at most {MAX_STEPS} requests",
+            )
+        return await sender.send(request, self._bounds, self._deadline_s, write=write)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx2
 
-from integrations.pack import Timeouts
+from integrations.pack_wire import Timeouts
 from integrations.request import VendorRequest
 
 USER_AGENT = "moonsand"
@@ -38,6 +38,7 @@ class NoAnswerKind(StrEnum):
     DROPPED = "dropped"
     TOO_LARGE = "too_large"
     UNREADABLE = "unreadable"
+    FORBIDDEN = "forbidden"
 
 
 class NoAnswer(Exception):
@@ -66,10 +67,22 @@ class Answer:
 
 @dataclass(slots=True)
 class Progress:
-    """How far one exchange got, as seen from outside while it is under way."""
+    """
+    How far a call got, as seen from outside while it is under way.
+
+    `sent` and `status` are those of the request under way, which may change something if `write`;
+    `doubt` tells that an earlier one was sent and nobody knows what it did.
+    """
 
     sent: bool = False
     status: int | None = None
+    write: bool = False
+    doubt: bool = False
+
+    @property
+    def may_have_written(self) -> bool:
+        """Tell whether something may have been changed without anybody knowing."""
+        return self.doubt or (self.sent and self.write)
 
     async def trace(self, event: str, _: Any) -> None:
         """Take an event of the HTTP client. From this one on, bytes may be on the wire."""
@@ -88,13 +101,14 @@ class VendorHttp:
     max_connections: int = MAX_CONNECTIONS
     _client: httpx2.AsyncClient | None = field(default=None, repr=False)
 
-    async def exchange(
+    async def exchange(  # noqa: PLR0913 (one exchange, all named)
         self,
         request: VendorRequest,
         timeouts: Timeouts,
         *,
         within_s: float,
         max_bytes: int,
+        accepts: Callable[[int], bool],
         progress: Progress,
     ) -> Answer:
         """
@@ -105,6 +119,7 @@ class VendorHttp:
             timeouts: seconds to connect and between two pieces of the reply.
             within_s: seconds the whole exchange may take.
             max_bytes: longest decompressed body of a success; of an error less is kept.
+            accepts: tells whether a status is success.
             progress: filled in while the exchange is under way.
 
         Raises:
@@ -112,7 +127,7 @@ class VendorHttp:
         """
         try:
             async with asyncio.timeout(within_s):
-                return await self._exchange(request, timeouts, max_bytes, progress)
+                return await self._exchange(request, timeouts, max_bytes, accepts, progress)
         except (TimeoutError, httpx2.TimeoutException):
             kind = NoAnswerKind.TIMEOUT
         except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, OSError):
@@ -127,7 +142,12 @@ class VendorHttp:
             self._client = None
 
     async def _exchange(
-        self, request: VendorRequest, timeouts: Timeouts, max_bytes: int, progress: Progress
+        self,
+        request: VendorRequest,
+        timeouts: Timeouts,
+        max_bytes: int,
+        accepts: Callable[[int], bool],
+        progress: Progress,
     ) -> Answer:
         outgoing = httpx2.Request(
             request.method,
@@ -136,8 +156,8 @@ class VendorHttp:
                 "Accept": "application/json",
                 "Accept-Encoding": "gzip",
                 "User-Agent": USER_AGENT,
-                "Authorization": request.authorization.reveal(),
                 **request.headers,
+                **{name: one.reveal() for name, one in request.secret_headers.items()},
             },
             content=request.body,
             extensions={
@@ -150,8 +170,9 @@ class VendorHttp:
         response = await self._pool().send(outgoing, stream=True, follow_redirects=False)
         try:
             progress.status = response.status_code
-            success = response.status_code < 300
-            body = await _body(response, max_bytes if success else MAX_ERROR_BYTES, progress)
+            success = accepts(response.status_code)
+            most = max_bytes if success else MAX_ERROR_BYTES
+            body = await _body(response, most, progress, cut=not success)
         finally:
             await response.aclose()
         return Answer(response.status_code, dict(response.headers), body)
@@ -175,10 +196,11 @@ class VendorHttp:
         return self._client
 
 
-async def _body(response: httpx2.Response, max_bytes: int, progress: Progress) -> bytes:
-    """Read a body, never holding more than `max_bytes` and one piece of it."""
+async def _body(
+    response: httpx2.Response, max_bytes: int, progress: Progress, *, cut: bool
+) -> bytes:
+    """Read a body, never holding more than `max_bytes` and one piece of it; `cut` a longer one."""
     pieces = bytearray()
-    cut = response.status_code >= 300
     async for piece in _decompressed(response, progress):
         pieces += piece
         if len(pieces) > max_bytes:

@@ -125,7 +125,12 @@ async def test_exceptions_do_not_carry_it(stubs: Stubs) -> None:
         )
         with pytest.raises(NoAnswer) as caught:
             await broker.http.exchange(
-                request, pack.timeouts, within_s=5, max_bytes=1000, progress=Progress()
+                request,
+                pack.timeouts,
+                within_s=5,
+                max_bytes=1000,
+                accepts=lambda status: status == 200,
+                progress=Progress(),
             )
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None

@@ -117,7 +117,7 @@ class TestBadPacks:
             ),
             (
                 {"request": {"method": "GET", "path": "/{asset_id}", "query": {"a": {"add": 1}}}},
-                "give exactly one of `from` and `value`",
+                "give `from`, `credential`, `value` or `object`",
             ),
             (
                 {"parameters": {"properties": {"asset_id": {"type": "string"}}}},

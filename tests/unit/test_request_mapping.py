@@ -137,5 +137,5 @@ class TestBodies:
 def test_the_authorization_is_not_shown() -> None:
     """The header's value is a secret of the request."""
     request = request_of("get_asset", {"asset_id": "x"})
-    assert request.authorization.reveal() == "Basic aWQ6c2VjcmV0"
+    assert request.secret_headers["Authorization"].reveal() == "Basic aWQ6c2VjcmV0"
     assert "aWQ6c2VjcmV0" not in repr(request)
