@@ -1,12 +1,14 @@
 -- RENEW: a worker's heartbeat: its own record, and the lease of each job it holds.
 --
 -- ARGV  worker  worker_ttl_s  lease_s  iso  queue, id, execution of each job...
--- Gives  1 if the worker's record is there, keys of leases that are lost, ids asked to stop.
+-- Gives  1 if the worker is known, keys of leases that are lost, ids asked to stop.
 local worker_key, lease_s, iso = 'rq:worker:' .. ARGV[1], tonumber(ARGV[3]), ARGV[4]
 local time = redis.call('TIME')
 local now_s = tonumber(time[1])
 local lost, stop = {}, {}
-local known = redis.call('EXISTS', worker_key)
+-- A command that came late may have left a stump of the record: only a whole one counts.
+local known = redis.call('HEXISTS', worker_key, 'birth')
+  * redis.call('SISMEMBER', 'rq:workers', worker_key)
 if known == 1 then
   redis.call('HSET', worker_key, 'last_heartbeat', iso)
   redis.call('EXPIRE', worker_key, ARGV[2])

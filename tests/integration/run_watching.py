@@ -10,9 +10,14 @@ from core import keys
 from runs.model import RunRecord, RunRequest, State
 from runs.store import RunStore
 from tests.deadline import Deadline
+from tests.worker_processes import LEASE_S
+from worker.claim import Claim, Claimer
+from worker.plan import WorkerPlan
 
 TENANT = "acme"
 QUEUE = keys.queue(TENANT)
+#: A lost worker's run has ended after this: its lease, a look around, slack for a busy machine.
+LOST_S = LEASE_S + LEASE_S / 6 + 6
 SHORT = RunRequest(script="return 1")
 ENDLESS = RunRequest(
     script="while true do end", limits={"instructions": 2_000_000_000, "cpu_ms": 60_000}
@@ -57,3 +62,24 @@ def nothing_held(client: redis.Redis) -> bool:
     left = [*client.keys("rq:execution*"), *client.keys("rq:wip:*"), *client.keys("ms:leases")]
     left += [key for key in client.keys("rq:worker:*:executions") if client.scard(key)]
     return not left
+
+
+def take_and_vanish(client: redis.Redis) -> Claim:
+    """Claim one run as a worker would that dies right after."""
+    claims = Claimer(client, WorkerPlan("vanished", 1, lease_s=LEASE_S)).claim(1)
+    assert claims is not None
+    assert claims[0].spec is not None
+    return claims[0]
+
+
+def picture(client: redis.Redis, run_id: str) -> dict[str, object]:
+    """Give all that Redis holds of one run, dead worker's traces included."""
+    return {
+        "tape": client.xrange(keys.tape(run_id)),
+        "run": client.hgetall(keys.run(run_id)),
+        "events": client.xrange(keys.events(run_id)),
+        "job": client.hgetall(f"rq:job:{run_id}"),
+        "results": client.xrange(f"rq:results:{run_id}"),
+        "wip": client.zrange(f"rq:wip:{QUEUE}", 0, -1),
+        "leases": client.zrange(keys.LEASES, 0, -1),
+    }

@@ -1,8 +1,7 @@
-"""A child, a worker, a connection or Redis dies: the right reason, and nothing else is lost."""
+"""A child, a worker or Redis dies: the right reason, and nothing else is lost."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import time
@@ -15,51 +14,33 @@ import redis.asyncio
 from rq.job import Job
 
 from core import keys
-from core.errors import Unavailable
-from core.ids import new_id
 from core.redis_client import connect_async
 from core.redis_server import PrivateRedis
-from runs.endings import Ending
 from runs.model import State
 from runs.store import RunStore
 from sandbox.outcome import Reason
 from tests.deadline import Deadline
-from tests.flaky_redis import Fault, FlakyRedis
 from tests.integration.run_watching import (
     CALLING,
     ENDLESS,
-    QUEUE,
-    SHORT,
+    LOST_S,
     TENANT,
     ended,
     in_state,
     nothing_held,
+    picture,
     submit,
+    take_and_vanish,
     tape,
 )
 from tests.silent_vendor import SilentVendor
-from tests.worker_processes import LEASE_S, running_worker
-from worker.claim import Claim, Claimer
-from worker.outbox import Outbox, deliver_ending
-from worker.plan import WorkerPlan
-
-#: A lost worker's run has ended after this: its lease, a look around, and slack for a busy machine.
-LOST_S = LEASE_S + LEASE_S / 6 + 6
-#: A word on the wire that only the FINISH script's arguments hold: a field of the record.
-A_RUNS_END = "\r\noutput\r\n"
+from tests.worker_processes import running_worker
 
 
 @pytest.fixture
 def store(redis_async: redis.asyncio.Redis) -> RunStore:
-    """The accepting side, on a connection that does not break."""
+    """The accepting side."""
     return RunStore(redis_async)
-
-
-@pytest.fixture
-def flaky(redis_url: str) -> Iterator[FlakyRedis]:
-    """The same Redis, behind a wire that breaks."""
-    with FlakyRedis(redis_url.removeprefix("unix://")) as wire:
-        yield wire
 
 
 @pytest.fixture
@@ -197,136 +178,6 @@ async def test_a_frozen_worker_writes_nothing_after_its_lease(
     assert await store.get(TENANT, run_id) == record
 
 
-async def test_a_result_that_comes_after_the_lease_was_lost_is_refused(
-    redis_url: str,
-    store: RunStore,
-    redis_sync: redis.Redis,
-    redis_async: redis.asyncio.Redis,
-) -> None:
-    """FINISH writes nothing, anywhere, once somebody else has ended the job."""
-    run_id = await submit(store)
-    late = take_and_vanish(redis_sync)
-    with running_worker(redis_url) as worker:
-        await ended(store, run_id, seconds=LOST_S)
-        worker.stop()
-    before = picture(redis_sync, run_id)
-
-    codes: list[int] = []
-    outbox = Outbox(redis_async, "vanished", lambda _, code: codes.append(code))
-    outbox.finish(deliver_ending(late, Ending(Reason.OK, result=b"1")))
-    sender = asyncio.create_task(outbox.run())
-    await Deadline().reached(lambda: _seen(codes), "the answer")
-    sender.cancel()
-
-    assert codes == [0]
-    assert picture(redis_sync, run_id) == before
-
-
-# --- a connection breaks: before the command, or after it was done -------------------------------
-
-
-@pytest.mark.parametrize("fault", [Fault.CUT_BEFORE, Fault.CUT_AFTER], ids=lambda one: one.name)
-async def test_a_claim_whose_answer_is_lost_is_made_once(
-    flaky: FlakyRedis, store: RunStore, redis_sync: redis.Redis, fault: Fault
-) -> None:
-    """Whether Redis did the claim or not, the run is executed, and once."""
-    with running_worker(flaky.url):
-        await ended(store, await submit(store))
-        flaky.arm(fault, f"\r\n{QUEUE}\r\n")  # only a claim names the queue that was just popped
-        run_id = await submit(store)
-        record = await ended(store, run_id)
-
-    assert flaky.struck.is_set()
-    assert (record.reason, record.attempt) == (Reason.OK, 1)
-    assert tape(redis_sync, run_id) == ["accepted", "started", "finished"]
-
-
-@pytest.mark.parametrize("fault", [Fault.CUT_BEFORE, Fault.CUT_AFTER], ids=lambda one: one.name)
-async def test_an_end_whose_answer_is_lost_is_written_once(
-    flaky: FlakyRedis, store: RunStore, redis_sync: redis.Redis, fault: Fault
-) -> None:
-    """Whether Redis took the end or not, it is there, and once; the slot is free again."""
-    with running_worker(flaky.url, slots=1):
-        await ended(store, await submit(store))  # from now on Redis knows the scripts
-        flaky.arm(fault, A_RUNS_END)
-        run_id = await submit(store)
-        record = await ended(store, run_id)
-        assert (await ended(store, await submit(store))).reason is Reason.OK
-
-    assert flaky.struck.is_set()
-    assert record.reason is Reason.OK
-    assert tape(redis_sync, run_id) == ["accepted", "started", "finished"]
-    assert redis_sync.xlen(f"rq:results:{run_id}") == 1
-    assert nothing_held(redis_sync)
-
-
-@pytest.mark.parametrize("fault", [Fault.HOLD_BEFORE, Fault.HOLD_AFTER], ids=lambda one: one.name)
-async def test_a_worker_killed_at_the_end_of_a_run_leaves_one_end(
-    redis_url: str, flaky: FlakyRedis, store: RunStore, redis_sync: redis.Redis, fault: Fault
-) -> None:
-    """Killed after the script's result came: the run is lost or done, as Redis has heard of it."""
-    with running_worker(flaky.url, slots=1) as doomed:
-        await ended(store, await submit(store))  # from now on Redis knows the scripts
-        flaky.arm(fault, A_RUNS_END)
-        run_id = await submit(store)
-        Deadline().until(flaky.struck.is_set, "the end on its way")
-        doomed.kill()
-    with running_worker(redis_url):
-        record = await ended(store, run_id, seconds=LOST_S)
-
-    heard = fault is Fault.HOLD_AFTER
-    assert record.reason is (Reason.OK if heard else Reason.WORKER_LOST)
-    assert tape(redis_sync, run_id) == ["accepted", "started", "finished"]
-    assert nothing_held(redis_sync)
-
-
-@pytest.mark.parametrize("fault", [Fault.CUT_BEFORE, Fault.CUT_AFTER], ids=lambda one: one.name)
-async def test_nothing_is_sent_whose_intent_was_not_confirmed(
-    flaky: FlakyRedis,
-    store: RunStore,
-    redis_sync: redis.Redis,
-    vendor: SilentVendor,
-    fault: Fault,
-) -> None:
-    """An intent that Redis did not confirm, written or not, ends the run; no vendor hears of it."""
-    with running_worker(flaky.url, accounts=vendor.accounts):
-        flaky.arm(fault, "arguments_sha256")
-        run_id = await submit(store, CALLING)
-        record = await ended(store, run_id)
-
-    assert flaky.struck.is_set()
-    assert record.reason is Reason.INTERNAL
-    assert record.error is not None
-    assert record.error.message == (
-        "the run's tape could not be written; no external call had been made"
-    )
-    written = ["intent"] if fault is Fault.CUT_AFTER else []
-    assert tape(redis_sync, run_id) == ["accepted", "started", *written, "finished"]
-    assert not vendor.asked.is_set()
-
-
-@pytest.mark.parametrize("fault", [Fault.CUT_BEFORE, Fault.CUT_AFTER], ids=lambda one: one.name)
-async def test_a_submission_sent_again_is_one_run(
-    flaky: FlakyRedis, store: RunStore, redis_sync: redis.Redis, fault: Fault
-) -> None:
-    """Who got no answer and submits again under the same id has one run, queued once."""
-    await submit(store, tenant="other")  # from now on Redis knows the script
-    run_id = new_id("run")
-    async with connect_async(flaky.url) as client:
-        broken = RunStore(client)
-        flaky.arm(fault, run_id)
-        with pytest.raises(
-            Unavailable, match=f"the run {run_id} may or may not have been accepted"
-        ):
-            await broken.submit(TENANT, SHORT, key_id="k", run_id=run_id)
-    assert redis_sync.exists(keys.run(run_id)) == (fault is Fault.CUT_AFTER)
-
-    await store.submit(TENANT, SHORT, key_id="k", run_id=run_id)
-
-    assert redis_sync.lrange(f"rq:queue:{QUEUE}", 0, -1) == [run_id.encode()]
-    assert tape(redis_sync, run_id) == ["accepted"]
-
-
 # --- Redis goes away -----------------------------------------------------------------------------
 
 
@@ -368,6 +219,7 @@ async def test_a_worker_that_redis_forgot_registers_again(
     with running_worker(redis_url) as worker:
         name = worker.name(redis_sync)
         redis_sync.delete(f"rq:worker:{name}", "rq:workers")
+        redis_sync.hset(f"rq:worker:{name}", "state", "idle")  # a command that was on its way
 
         Deadline().until(lambda: worker.name(redis_sync) == name, "the worker's return")
 
@@ -376,31 +228,6 @@ async def test_a_worker_that_redis_forgot_registers_again(
 
 
 # --- parts ---------------------------------------------------------------------------------------
-
-
-def take_and_vanish(client: redis.Redis) -> Claim:
-    """Claim one run as a worker would that dies right after."""
-    claims = Claimer(client, WorkerPlan("vanished", 1, lease_s=LEASE_S)).claim(1)
-    assert claims is not None
-    assert claims[0].spec is not None
-    return claims[0]
-
-
-async def _seen(what: list[int]) -> bool:
-    return bool(what)
-
-
-def picture(client: redis.Redis, run_id: str) -> dict[str, object]:
-    """Give all that Redis holds of one run, dead worker's traces included."""
-    return {
-        "tape": client.xrange(keys.tape(run_id)),
-        "run": client.hgetall(keys.run(run_id)),
-        "events": client.xrange(keys.events(run_id)),
-        "job": client.hgetall(f"rq:job:{run_id}"),
-        "results": client.xrange(f"rq:results:{run_id}"),
-        "wip": client.zrange(f"rq:wip:{QUEUE}", 0, -1),
-        "leases": client.zrange(keys.LEASES, 0, -1),
-    }
 
 
 def busiest(pids: list[int]) -> int | None:
