@@ -15,8 +15,18 @@ from enum import StrEnum
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
+import httpcore2
 import httpx2
 
+from integrations.egress import (
+    AddressRefused,
+    CheckedBackend,
+    CheckedTransport,
+    Resolver,
+    is_public,
+    is_this_machine,
+    system_resolver,
+)
 from integrations.pack_wire import Timeouts
 from integrations.request import VendorRequest
 
@@ -96,10 +106,15 @@ class VendorHttp:
     The pool of connections to all vendors, one a process and event loop.
 
     `max_connections` bounds how many are open at once; further calls wait within their time.
+    `allow_local` lets accounts of the operator lead to this machine itself. Connections to it are
+    kept apart from all others, so that no request finds one that was not made for its like.
     """
 
     max_connections: int = MAX_CONNECTIONS
-    _client: httpx2.AsyncClient | None = field(default=None, repr=False)
+    allow_local: bool = True
+    resolve: Resolver = system_resolver
+    dial: httpcore2.AsyncNetworkBackend | None = None
+    _clients: dict[bool, httpx2.AsyncClient] = field(default_factory=dict, repr=False)
 
     async def exchange(  # noqa: PLR0913 (one exchange, all named)
         self,
@@ -130,16 +145,18 @@ class VendorHttp:
                 return await self._exchange(request, timeouts, max_bytes, accepts, progress)
         except (TimeoutError, httpx2.TimeoutException):
             kind = NoAnswerKind.TIMEOUT
-        except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, OSError):
+        except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, OSError) as error:
             kind = NoAnswerKind.DROPPED if progress.sent else NoAnswerKind.UNREACHABLE
+            if isinstance(error.__cause__, AddressRefused):
+                kind = NoAnswerKind.FORBIDDEN
         # Raised outside the handler: the client's own exceptions hold the request and its headers.
         raise NoAnswer(kind, sent=progress.sent, status=progress.status)
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
+            await client.aclose()
 
     async def _exchange(
         self,
@@ -167,7 +184,8 @@ class VendorHttp:
                 "trace": progress.trace,
             },
         )
-        response = await self._pool().send(outgoing, stream=True, follow_redirects=False)
+        client = self._pool(local=request.local and self.allow_local)
+        response = await client.send(outgoing, stream=True, follow_redirects=False)
         try:
             progress.status = response.status_code
             success = accepts(response.status_code)
@@ -177,23 +195,29 @@ class VendorHttp:
             await response.aclose()
         return Answer(response.status_code, dict(response.headers), body)
 
-    def _pool(self) -> httpx2.AsyncClient:
-        if self._client is None:
+    def _pool(self, *, local: bool) -> httpx2.AsyncClient:
+        if local not in self._clients:
             for name in ("httpx2", "httpcore2"):
                 # Their lines hold URLs and headers, which are not ours to write into logs.
                 logging.getLogger(name).setLevel(logging.WARNING)
-            self._client = httpx2.AsyncClient(
+            allowed = is_this_machine if local else is_public
+            limits = httpx2.Limits(
+                max_connections=self.max_connections,
+                max_keepalive_connections=self.max_connections,
+                keepalive_expiry=_KEEPALIVE_S,
+            )
+            self._clients[local] = httpx2.AsyncClient(
+                transport=CheckedTransport(
+                    CheckedBackend(allowed, self.resolve, self.dial),
+                    limits,
+                    httpx2.create_ssl_context(trust_env=False),
+                ),
                 trust_env=False,
                 follow_redirects=False,
                 # One pool serves all tenants: a cookie of one must not go out with another's call.
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-                limits=httpx2.Limits(
-                    max_connections=self.max_connections,
-                    max_keepalive_connections=self.max_connections,
-                    keepalive_expiry=_KEEPALIVE_S,
-                ),
             )
-        return self._client
+        return self._clients[local]
 
 
 async def _body(

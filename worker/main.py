@@ -93,7 +93,7 @@ def work(
 async def _make_parts(settings: Settings, slots: int) -> Parts:
     catalog = Catalog.load()
     accounts = AccountsFile.load(settings.accounts, catalog) if settings.accounts else None
-    http = VendorHttp()
+    http = VendorHttp(allow_local=settings.environment == "development")
     sandbox = Sandbox(spares=min(slots, _MAX_SPARES))
 
     async def close() -> None:
