@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from integrations.accounts import Credentials
+from integrations.encoding import styled
 from integrations.pack_wire import Source
 
 _NOTHING = object()
@@ -29,14 +30,19 @@ def mapped(
 
     Raises:
         MissingCredential: a value can come from nowhere but a field the account does not have.
+        BadValue: a file of a form has no content that can be read.
     """
     result = {}
     for key, source in sources.items():
         if source.unless is not None and source.unless in arguments:
             continue
         value = _value(source, arguments, credentials)
-        if value is not _NOTHING:
+        if value is _NOTHING:
+            continue
+        if source.style is None:
             result[key] = value
+        else:
+            result.update(styled(key, value, source.style))
     return result
 
 

@@ -11,12 +11,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from integrations.encoding import Encoding, Style
+
 NAME = r"^[a-z][a-z0-9_]{0,63}$"
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _OF_CREDENTIALS = "credentials."
 
 Name = Annotated[str, Field(pattern=NAME)]
-Path = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~{}/:@!$&'()*+,;=-]*$")]
+Path = Annotated[str, Field(pattern=r"^/([A-Za-z0-9._~{}/:@!$&'()*+,;=-]|%[0-9A-F]{2})*$")]
 #: Keys joined by dots: where a value stands in a JSON value; `*` is every entry of a list.
 Pointer = Annotated[str, Field(pattern=r"^[A-Za-z0-9_$-]+(\.([A-Za-z0-9_$-]+|\*))*$")]
 Status = Annotated[int, Field(ge=200, le=599)]
@@ -75,6 +77,19 @@ class HeaderAuth(Strict):
         return (self.value,)
 
 
+class QueryAuth(Strict):
+    """A key in the query, from one credential field."""
+
+    scheme: Literal["query"]
+    parameter: Annotated[str, Field(pattern=r"^[A-Za-z0-9._~-]{1,64}$")]
+    value: Name
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The credential fields it uses."""
+        return (self.value,)
+
+
 class NoAuth(Strict):
     """Nothing: the vendor asks nobody who they are."""
 
@@ -86,7 +101,9 @@ class NoAuth(Strict):
         return ()
 
 
-Auth = Annotated[BasicAuth | BearerAuth | HeaderAuth | NoAuth, Field(discriminator="scheme")]
+Auth = Annotated[
+    BasicAuth | BearerAuth | HeaderAuth | QueryAuth | NoAuth, Field(discriminator="scheme")
+]
 
 
 class Host(Strict):
@@ -180,7 +197,8 @@ class Source(Strict):
     On the way: `add` to a number, `list` makes one value a list of one, `item_key` makes each
     plain item an object with that key, `inner` maps keys inside an object (the rest stays).
     `object` builds an object, whose keys win over those of the object `from` gives.
-    `unless` names a parameter that takes its place. A plain string stands for `{from: <string>}`.
+    `unless` names a parameter that takes its place. `style` says how lists and objects are
+    written in queries, headers and forms. A plain string stands for `{from: <string>}`.
     """
 
     take: Name | None = Field(default=None, alias="from")
@@ -192,6 +210,7 @@ class Source(Strict):
     inner: dict[str, Source] = Field(default_factory=dict)
     build: dict[str, Source] | None = Field(default=None, alias="object")
     unless: Name | None = None
+    style: Style | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -232,16 +251,18 @@ class Request(Strict):
 
     Placeholders of `path` are parameters, or credential fields (`{credentials.app_id}`). Without
     `body` and `body_from` none is sent; `body_from` is a parameter that is the body itself, over
-    which the keys of `body` win.
+    which the keys of `body` win. `skip_empty_body` sends none when nothing of it was given.
     """
 
-    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+    method: Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
     path: Path
     query: dict[str, Source] = Field(default_factory=dict)
     headers: dict[HeaderName, Source] = Field(default_factory=dict)
     body: dict[str, Source] | None = None
     body_from: Name | None = None
-    encoding: Literal["json", "form"] = "json"
+    skip_empty_body: bool = False
+    encoding: Encoding = "json"
+    content_type: Annotated[str, Field(pattern=r"^[a-z]+/[A-Za-z0-9.+_-]{1,80}$")] | None = None
 
     @field_validator("headers")
     @classmethod
@@ -298,10 +319,12 @@ class Response(Strict):
     """
     Which statuses are success, and what is added to the body; the rest stays as it came.
 
-    `2xx` among `success` stands for every status from 200 to 299.
+    `2xx` among `success` stands for every status from 200 to 299. `content` is what the body is;
+    bytes come as base64 text.
     """
 
     success: tuple[Status | Literal["2xx"], ...] = (200,)
+    content: Literal["json", "text", "base64"] = "json"
     require: Requirement | None = None
     rows: Rows | None = None
 

@@ -9,15 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import orjson
-
 from integrations.accounts import Credentials
 from integrations.arguments import refusal
+from integrations.encoding import BadValue, encoded, text
 from integrations.failure import NOT_SENT, CallFailed
 from integrations.function import Function
 from integrations.mapping import MissingCredential, mapped
 from integrations.pack import Pack
-from integrations.pack_wire import BasicAuth, BearerAuth, NoAuth, Request
+from integrations.pack_wire import BasicAuth, BearerAuth, NoAuth, QueryAuth, Request
 from integrations.request_parts import RequestParts
 from integrations.secret import Secret
 
@@ -36,7 +35,7 @@ class VendorRequest:
     """
 
     method: str
-    url: str
+    url: str = field(repr=False)
     secret_headers: Mapping[str, Secret] = field(default_factory=dict)
     body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -67,9 +66,9 @@ def build(
         headers = mapped({**pack.headers, **request.headers}, arguments, credentials)
     except MissingCredential as missing:
         raise _incomplete(function, credentials, missing.field) from None
-    return build_parts(
-        function, pack, parts, credentials, headers=headers, form=request.encoding == "form"
-    )
+    except BadValue as bad:
+        raise refusal(function, str(bad)) from None
+    return build_parts(function, pack, parts, credentials, headers=headers, wire=request)
 
 
 def build_parts(  # noqa: PLR0913 (one request, all named)
@@ -79,10 +78,10 @@ def build_parts(  # noqa: PLR0913 (one request, all named)
     credentials: Credentials,
     *,
     headers: Mapping[str, Any] | None = None,
-    form: bool = False,
+    wire: Request | None = None,
 ) -> VendorRequest:
     """
-    Make a request of parts; `headers` None takes those of the pack.
+    Make a request of parts; `headers` None takes those of the pack, `wire` None sends JSON.
 
     Raises:
         CallFailed: as `build` does.
@@ -92,10 +91,15 @@ def build_parts(  # noqa: PLR0913 (one request, all named)
         path = _PLACEHOLDER.sub(
             lambda found: _segment(function, found, parts.values, credentials), parts.path
         )
+        body, content_type = encoded(
+            parts.body, wire.encoding if wire else "json", wire.content_type if wire else None
+        )
     except MissingCredential as missing:
         raise _incomplete(function, credentials, missing.field) from None
-    query = urlencode(_pairs(parts.query), quote_via=quote, safe="")
-    body, content_type = _encoded(parts.body, form=form)
+    except BadValue as bad:
+        raise refusal(function, str(bad)) from None
+    pairs = [*_pairs(parts.query), *_secret_pairs(pack, credentials)]
+    query = urlencode(pairs, quote_via=quote, safe="")
     plain, secret = _split_headers(function, given, credentials)
     return VendorRequest(
         method=parts.method,
@@ -110,7 +114,7 @@ def build_parts(  # noqa: PLR0913 (one request, all named)
 def auth_headers(pack: Pack, credentials: Credentials) -> dict[str, Secret]:
     """Give the headers that show who asks."""
     auth = pack.auth
-    if isinstance(auth, NoAuth):
+    if isinstance(auth, NoAuth | QueryAuth):
         return {}
     if isinstance(auth, BasicAuth):
         user, password = credentials.reveal(auth.username), credentials.reveal(auth.password)
@@ -119,6 +123,13 @@ def auth_headers(pack: Pack, credentials: Credentials) -> dict[str, Secret]:
     if isinstance(auth, BearerAuth):
         return {"Authorization": Secret(f"Bearer {credentials.reveal(auth.token)}")}
     return {auth.header: Secret(f"{auth.prefix}{credentials.reveal(auth.value)}")}
+
+
+def _secret_pairs(pack: Pack, credentials: Credentials) -> list[tuple[str, str]]:
+    auth = pack.auth
+    if isinstance(auth, QueryAuth):
+        return [(auth.parameter, credentials.reveal(auth.value))]
+    return []
 
 
 def _incomplete(function: Function, credentials: Credentials, name: str) -> CallFailed:
@@ -130,40 +141,21 @@ def _incomplete(function: Function, credentials: Credentials, name: str) -> Call
 
 
 def _body(request: Request, arguments: Mapping[str, Any], credentials: Credentials) -> Any:
-    if request.body_from is None:
-        return None if request.body is None else mapped(request.body, arguments, credentials)
-    base = arguments.get(request.body_from)
-    if not request.body:
-        return base
-    over = mapped(request.body, arguments, credentials)
-    return {**base, **over} if isinstance(base, dict) else over
-
-
-def _encoded(body: Any, *, form: bool) -> tuple[bytes | None, dict[str, str]]:
-    if body is None:
-        return None, {}
-    if form:
-        pairs = [pair for key, value in body.items() for pair in _flat(key, value)]
-        return urlencode(pairs).encode(), {"Content-Type": "application/x-www-form-urlencoded"}
-    return orjson.dumps(body), {"Content-Type": "application/json"}
-
-
-def _flat(key: str, value: Any) -> list[tuple[str, str]]:
-    """Give an entry of a form: `a[b]=1` for what is inside objects, `a[0]=1` inside lists."""
-    if isinstance(value, dict):
-        inside = value.items()
-    elif isinstance(value, list):
-        inside = {str(index): one for index, one in enumerate(value)}.items()
-    else:
-        return [(key, _text(value))]
-    return [pair for name, one in inside for pair in _flat(f"{key}[{name}]", one)]
+    body: Any = None if request.body is None else mapped(request.body, arguments, credentials)
+    if request.body_from is not None:
+        base = arguments.get(request.body_from)
+        if not request.body:
+            body = base
+        elif isinstance(base, dict):
+            body = {**base, **body}
+    return None if request.skip_empty_body and body == {} else body
 
 
 def _pairs(query: Mapping[str, Any]) -> list[tuple[str, str]]:
     pairs = []
     for key, value in query.items():
         many = value if isinstance(value, list) else [value]
-        pairs += [(key, _text(one)) for one in many]
+        pairs += [(key, text(one)) for one in many]
     return pairs
 
 
@@ -174,22 +166,16 @@ def _split_headers(
     secret: dict[str, Secret] = {}
     hidden = set(credentials.secrets())
     for name, value in values.items():
-        text = _text(value)
-        if not _HEADER_TEXT.fullmatch(text):
+        shown = text(value)
+        if not _HEADER_TEXT.fullmatch(shown):
             raise refusal(
                 function, f"the value for the header {name} must be short printable ASCII text"
             )
-        if text in hidden:
-            secret[name] = Secret(text)
+        if shown in hidden:
+            secret[name] = Secret(shown)
         else:
-            plain[name] = text
+            plain[name] = shown
     return plain, secret
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return orjson.dumps(value).decode()
 
 
 def _segment(
@@ -199,13 +185,13 @@ def _segment(
     if found[1]:
         if name not in credentials.values:
             raise MissingCredential(name)
-        text = credentials.reveal(name)
+        segment = credentials.reveal(name)
     else:
-        text = _text(values[name])
-    if text in {"", ".", ".."} or _UNSAFE_SEGMENT.search(text):
+        segment = text(values[name])
+    if segment in {"", ".", ".."} or _UNSAFE_SEGMENT.search(segment):
         raise refusal(
             function,
             f"{name} must be an ID: not empty, not `.` or `..`,"
             " without slashes, backslashes and control characters",
         )
-    return quote(text, safe="")
+    return quote(segment, safe="")

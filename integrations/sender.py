@@ -17,7 +17,7 @@ from integrations.function import Function
 from integrations.pack import FunctionPack, Pack
 from integrations.pack_wire import Idempotency, Retry, Timeouts
 from integrations.request import VendorRequest
-from integrations.shaping import at
+from integrations.shaping import at, read_body
 from integrations.throttle import Gate, Throttle, ThrottleUnavailable
 from integrations.vendor_errors import Asked, refused, retry_after_s, silent
 from integrations.vendor_http import Answer, NoAnswer, NoAnswerKind, Progress, VendorHttp
@@ -212,9 +212,10 @@ class Sender:
         self.progress.doubt = False
         self.wrote |= asked.write
         try:
-            value = orjson.loads(answer.body) if answer.body.strip() else None
-        except orjson.JSONDecodeError:
-            raise self.unusable("invalid_reply", "is not JSON") from None
+            value = read_body(answer.body, self.spec.response.content)
+        except ValueError:
+            kind = "JSON" if self.spec.response.content == "json" else "UTF-8 text"
+            raise self.unusable("invalid_reply", f"is not {kind}") from None
         require = self.spec.response.require
         if require is not None and at(value, require.at) != require.equals:
             self.wrote &= not asked.write

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
+
+import orjson
 
 from integrations.pack_wire import Response, Rows
 
@@ -12,6 +15,20 @@ def shaped(value: Any, response: Response) -> Any:
     if response.rows is not None:
         _add_columns(value, response.rows)
     return value
+
+
+def read_body(body: bytes, content: str) -> Any:
+    """
+    Give the JSON value of a body that is `json`, `text` or, as `base64`, any bytes.
+
+    Raises:
+        ValueError: it is not what it should be.
+    """
+    if content == "base64":
+        return base64.b64encode(body).decode()
+    if content == "text":
+        return body.decode("utf-8")
+    return orjson.loads(body) if body.strip() else None
 
 
 def at(value: Any, pointer: str) -> Any:
