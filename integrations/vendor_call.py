@@ -12,10 +12,10 @@ import structlog
 
 from core.calls import Effect, EffectClass
 from integrations.accounts import Credentials
-from integrations.arguments import refusal
-from integrations.failure import CallFailed
+from integrations.arguments import deeper_than, refusal
+from integrations.failure import CallFailed, printable
 from integrations.function import Function
-from integrations.redaction import scrub
+from integrations.redaction import scrub, scrub_text
 from integrations.request import VendorRequest, build, build_parts
 from integrations.request_parts import RequestParts
 from integrations.sender import Bounds, Sender
@@ -24,6 +24,10 @@ from integrations.vendor_http import Progress
 
 #: Most requests an adapter may send for one call.
 MAX_STEPS = 20
+_FATES = {
+    Effect.SUCCEEDED: "; the call itself succeeded",
+    Effect.UNKNOWN: "; it was sent and may have been done",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,10 @@ class VendorCall:
             value = await self.sender.send(self.request, bounds, deadline_s, write=write)
         else:
             value = await self._adapted(AdapterSend(self, bounds, deadline_s))
+            if deeper_than(value, bounds.depth):
+                # Adapters take JSON out of texts, which no reply's own depth bounds.
+                problem = f"is nested deeper than {bounds.depth} levels"
+                raise self.sender.unusable("reply_too_deep", problem)
         value = shaped(value, self.sender.spec.response)
         body = scrub(orjson.dumps(value), value, self.sender.secrets)
         if len(body) > bounds.reply_bytes:
@@ -85,9 +93,7 @@ class VendorCall:
         try:
             value = await adapter(self.arguments, send)
             orjson.dumps(value)
-        except CallFailed as failure:
-            if self.sender.wrote and failure.effect is Effect.FAILED:
-                failure.effect = Effect.SUCCEEDED
+        except CallFailed:
             raise
         except Exception as error:  # noqa: BLE001 (whatever a vendor's odd reply did to it)
             # Its words could hold the reply or arguments; its kind and place are enough.
@@ -122,6 +128,22 @@ class AdapterSend:
     def refuse(self, problem: str) -> CallFailed:
         """Make the error that refuses arguments before anything was sent."""
         return refusal(self._call.function, problem)
+
+    def failed(self, code: str, problem: str, *, effect: Effect | None = None) -> CallFailed:
+        """Make the error for a reply that says no or cannot be used; see `Send.failed`."""
+        sender = self._call.sender
+        if effect is Effect.FAILED:
+            sender.wrote = False
+        done = effect or (Effect.SUCCEEDED if sender.wrote else Effect.FAILED)
+        # The words may be the vendor's: no credential, one printable line.
+        words = printable(scrub_text(problem, sender.secrets))
+        text = f"{sender.function.full_name}: {words}{_FATES.get(done, '')}"
+        return CallFailed(code, text, effect=done, status=sender.status)
+
+    def setting(self, field: str) -> str | None:
+        """Give a field of the account that is no secret."""
+        value = self._call.credentials.values.get(field)
+        return value if isinstance(value, str) else None
 
     async def _send(self, request: VendorRequest, *, write: bool) -> Any:
         sender = self._call.sender

@@ -17,6 +17,7 @@ import importlib.util
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, cast
 
+from core.calls import Effect
 from integrations.request_parts import RequestParts
 
 
@@ -31,6 +32,17 @@ class Send(Protocol):
 
     def refuse(self, problem: str) -> Exception:
         """Make the error that refuses arguments before anything was sent."""
+
+    def failed(self, code: str, problem: str, *, effect: Effect | None = None) -> Exception:
+        """
+        Make the error for a reply that says no, or that cannot be used.
+
+        `problem` may hold words of the vendor. `effect` is what this call did outside, when the
+        reply says so; None: a write that was answered with success succeeded.
+        """
+
+    def setting(self, field: str) -> str | None:
+        """Give a field of the account that is no secret; None when it has none."""
 
 
 Adapter = Callable[[dict[str, Any], Send], Awaitable[Any]]

@@ -17,12 +17,18 @@ from urllib.parse import urlsplit
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from integrations.stubs.convex import ConvexStub
 from integrations.stubs.faults import Faulty
+from integrations.stubs.heygen import HeyGenStub
 from integrations.stubs.mux import MuxStub
 from integrations.stubs.stub import Stub
 
 #: Every stub there is, by the name of its integration.
-STUBS: dict[str, Callable[[], Stub]] = {"mux": MuxStub}
+STUBS: dict[str, Callable[[], Stub]] = {
+    "mux": MuxStub,
+    "heygen": HeyGenStub,
+    "convex": ConvexStub,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,16 @@ class Stubs:
     def mux_faults(self) -> Faulty:
         """Give the counters and faults of the stub of Mux."""
         return self.served["mux"].faults
+
+    @property
+    def heygen(self) -> HeyGenStub:
+        """Give the stub of HeyGen."""
+        return cast("HeyGenStub", self.served["heygen"].stub)
+
+    @property
+    def convex(self) -> ConvexStub:
+        """Give the stub of Convex."""
+        return cast("ConvexStub", self.served["convex"].stub)
 
     def reset(self) -> None:
         """Forget requests, faults and what was created, everywhere."""

@@ -66,7 +66,10 @@ def test_the_index_names_every_page() -> None:
         ("how many viewers are watching", "mux.get_realtime_data"),
         ("ingest a video from a URL", "mux.create_asset"),
         ("LIST ASSETS", "mux.list_assets"),
-        ("get_current_user", "mux.get_realtime_data"),
+        ("mux get_current_user", "mux.get_realtime_data"),
+        ("get_current_user", "heygen.get_current_user"),
+        ("patch fields of a document", "convex.update_document"),
+        ("list voices and their languages", "heygen.list_voices"),
     ],
 )
 def test_search_finds_by_words(query: str, best: str) -> None:
