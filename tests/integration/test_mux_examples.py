@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from core.calls import Effect
-from integrations.catalog import Catalog
 from integrations.stubs import Stubs
 from integrations.stubs.faults import Fault
-from runs.model import RunRequest, RunResult
 from sandbox.outcome import Reason
-from sandbox.supervisor import Sandbox
 from tenancy.grants import Grants
-from tests.mux_runs import stub_accounts
-from worker.local import run_local
+from tests.example_runs import check_documentation, check_example, names_of, run_script
 
 pytestmark = pytest.mark.jail
-EXAMPLES = Path(__file__).parents[2] / "examples" / "mux"
-CATALOG = Catalog.load()
 
 #: What each prints, whole, or how it begins when it ends in `...`.
 PRINTED = {
@@ -45,49 +37,21 @@ PRINTED = {
 }
 
 
-async def run_script(stubs: Stubs, script: str, grants: Grants | None = None) -> RunResult:
-    """Run a script locally, with the stub's accounts."""
-    async with Sandbox(1) as sandbox:
-        return await run_local(
-            RunRequest(script=script),
-            sandbox=sandbox,
-            catalog=CATALOG,
-            accounts=stub_accounts(stubs),
-            grants=grants or Grants.everything(),
-        )
-
-
-def blocks(page: str) -> Iterator[str]:
-    """Give the Lua blocks of a page."""
-    for part in page.split("```lua\n")[1:]:
-        yield part.partition("```")[0]
-
-
 def test_every_example_has_an_expectation() -> None:
     """A new file is not left out of the test below."""
-    assert {path.stem for path in EXAMPLES.glob("*.lua")} == set(PRINTED)
+    assert names_of("mux") == set(PRINTED)
 
 
 @pytest.mark.parametrize("name", PRINTED)
 def test_an_example_prints_what_it_should(stubs: Stubs, name: str) -> None:
     """It succeeds, and its output is the same every time."""
-    result = asyncio.run(run_script(stubs, (EXAMPLES / f"{name}.lua").read_text()))
-    assert (result.reason, result.error) == (Reason.OK, None)
-    whole = PRINTED[name]
-    beginning = whole.removesuffix("...")
-    assert result.output[: len(beginning)] == beginning
-    assert whole.endswith("...") or result.output == whole
-    if name != "handle_errors":
-        assert {call.effect for call in result.calls} == {Effect.SUCCEEDED}
+    fails_inside = name == "handle_errors"
+    check_example(stubs, "mux", name, PRINTED[name], fails_inside=fails_inside)
 
 
 def test_the_documentation_keeps_its_word(stubs: Stubs) -> None:
     """Every Lua block of the page scripts read runs as it stands."""
-    scripts = list(blocks(CATALOG.docs.read("mux")))
-    assert len(scripts) == 2 + len(CATALOG.integrations["mux"].functions)
-    for script in scripts:
-        result = asyncio.run(run_script(stubs, script))
-        assert (result.reason, result.error) == (Reason.OK, None), script
+    check_documentation(stubs, "mux", blocks_of_guide=2)
 
 
 def test_an_unknown_effect_ends_the_run(stubs: Stubs) -> None:
