@@ -58,6 +58,10 @@ class Settings(BaseModel):
     accounts: Path | None = Field(
         default=None, description="TOML file of vendor accounts. Read by workers only."
     )
+    packs_dir: Path | None = Field(
+        default=None,
+        description="Directory of the operator's own packs, beside the built-in ones.",
+    )
     queue_max: int = Field(
         default=10_000,
         ge=1,

@@ -9,6 +9,7 @@ from typing import Any, Self
 import yaml
 from pydantic import ValidationError
 
+from core.errors import Invalid
 from integrations.docs import Docs
 from integrations.failure import NOT_SENT, CallFailed, did_you_mean, nearest, printable
 from integrations.function import Function, Integration, vendor_integration
@@ -17,7 +18,7 @@ from integrations.pack import Pack
 PACKS = Path(__file__).parent / "packs"
 
 
-class PackInvalid(Exception):
+class PackInvalid(Invalid):
     """A pack cannot be used; the message names the file, the place in it and what is wrong."""
 
 
@@ -39,14 +40,23 @@ class Catalog:
         self._by_name = {one.name: one.by_name for one in every}
 
     @classmethod
-    def load(cls, directory: Path = PACKS, *, extra: Iterable[Integration] = ()) -> Self:
+    def load(
+        cls,
+        directory: Path = PACKS,
+        *,
+        operator: Path | None = None,
+        extra: Iterable[Integration] = (),
+    ) -> Self:
         """
-        Load every pack of a directory; `extra` adds integrations that need no pack.
+        Load every pack of a directory, and of the operator's own if there is one.
+
+        `extra` adds integrations that need no pack.
 
         Raises:
-            PackInvalid: a pack is malformed, or two have one name.
+            PackInvalid: a pack is malformed, two have one name, or a directory cannot be read.
         """
-        return cls([load_pack(path) for path in sorted(directory.glob("*.yaml"))], extra)
+        paths = [path for one in (directory, operator) if one for path in pack_files(one)]
+        return cls([load_pack(path) for path in paths], extra)
 
     def function(self, integration: str, name: str) -> Function:
         """
@@ -74,6 +84,19 @@ class Catalog:
         """Give up to three full names (`mux.list_assets`) like this one, best first."""
         every = [one for group in self.integrations.values() for one in group.functions]
         return nearest(name, [function.full_name for function in every])
+
+
+def pack_files(directory: Path) -> list[Path]:
+    """
+    Give the packs of a directory, by name.
+
+    Raises:
+        PackInvalid: it is no directory that can be read.
+    """
+    try:
+        return sorted(one for one in directory.iterdir() if one.suffix == ".yaml")
+    except OSError as error:
+        raise PackInvalid(f"packs directory {directory.name}: {error.strerror}") from None
 
 
 def _callable(pack: Pack) -> Integration:

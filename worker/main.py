@@ -19,11 +19,12 @@ import structlog
 from core.clock import now_ms
 from core.errors import Unavailable
 from core.logs import configure_logs
-from core.redis_client import check_server, connect
+from core.redis_client import check_server, connect, connect_async
 from integrations.accounts import AccountsFile
 from integrations.broker import Broker
 from integrations.catalog import Catalog
 from integrations.vendor_http import VendorHttp
+from runs.redis_throttle import RedisThrottle
 from sandbox.supervisor import Sandbox, SandboxUnavailable
 from worker.engine import Engine, Parts
 from worker.plan import WorkerPlan, default_cap
@@ -60,7 +61,8 @@ def run_worker(settings: Settings, *, slots: int, burst: bool = False) -> int:
         cap=settings.tenant_slots or default_cap(slots),
         grace_s=settings.shutdown_grace_s,
     )
-    return work(plan, settings.redis_url, partial(_make_parts, settings, slots), burst=burst)
+    make_parts = partial(_make_parts, settings, settings.redis_url, slots)
+    return work(plan, settings.redis_url, make_parts, burst=burst)
 
 
 def work(
@@ -90,18 +92,25 @@ def work(
     return EXIT_OURS if broken else EXIT_OK
 
 
-async def _make_parts(settings: Settings, slots: int) -> Parts:
-    catalog = Catalog.load()
+async def _make_parts(settings: Settings, redis_url: str, slots: int) -> Parts:
+    catalog = Catalog.load(operator=settings.packs_dir)
     accounts = AccountsFile.load(settings.accounts, catalog) if settings.accounts else None
     http = VendorHttp(allow_local=settings.environment == "development")
     sandbox = Sandbox(spares=min(slots, _MAX_SPARES))
+    redis = connect_async(redis_url)
 
     async def close() -> None:
         await sandbox.close()
         await http.close()
+        await redis.aclose()
 
-    await sandbox.start()
-    return Parts(sandbox, Broker(catalog, http, now_ms), accounts or AccountsFile({}), close)
+    try:
+        await sandbox.start()
+    except BaseException:
+        await redis.aclose()
+        raise
+    broker = Broker(catalog, http, now_ms, RedisThrottle(redis))
+    return Parts(sandbox, broker, accounts or AccountsFile({}), close)
 
 
 def _name() -> str:

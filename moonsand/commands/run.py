@@ -26,6 +26,10 @@ AccountsFile = Annotated[
     Path | None,
     typer.Option(help="TOML file of vendor accounts (`moonsand stubs` writes one to try)."),
 ]
+PacksDirectory = Annotated[
+    Path | None,
+    typer.Option("--packs", envvar="MOONSAND_PACKS_DIR", help="Directory of packs of your own."),
+]
 
 
 def run(
@@ -35,6 +39,7 @@ def run(
     as_json: options.AsJson = False,
     grant: options.Grant = None,
     accounts: AccountsFile = None,
+    packs: PacksDirectory = None,
     instructions: options.Instructions = None,
     memory_mb: options.MemoryMb = None,
     cpu_ms: options.CpuMs = None,
@@ -55,7 +60,7 @@ def run(
         seed=seed,
     )
     watch = Watch(live=not as_json)
-    result = asyncio.run(_run(request, accounts, watch))
+    result = asyncio.run(_run(request, (accounts, packs), watch))
     if watch.reader_left:
         raise watch.reader_left
     if as_json:
@@ -63,6 +68,10 @@ def run(
     else:
         write_end(result)
     return Exit.INTERRUPTED if result.reason is Reason.CANCELLED else of_result(result)
+
+
+#: The accounts file and the directory of packs of a local run.
+Files = tuple[Path | None, Path | None]
 
 
 class Watch:
@@ -88,12 +97,12 @@ class Watch:
         """Take notice of a call; the result lists them all."""
 
 
-async def _run(request: RunRequest, accounts: Path | None, watch: Watch) -> RunResult:
+async def _run(request: RunRequest, files: Files, watch: Watch) -> RunResult:
     from sandbox.supervisor import SandboxUnavailable
 
     watch.stop = stop_signal()
     try:
-        return await _run_jailed(request, accounts, watch, watch.stop)
+        return await _run_jailed(request, files, watch, watch.stop)
     except SandboxUnavailable as error:
         hint = "`moonsand doctor` says what is missing"
         return _not_run(Reason.SANDBOX_UNAVAILABLE, RunError(message=str(error), hint=hint))
@@ -105,7 +114,7 @@ async def _run(request: RunRequest, accounts: Path | None, watch: Watch) -> RunR
 
 
 async def _run_jailed(
-    request: RunRequest, accounts: Path | None, watch: Watch, stop: asyncio.Event
+    request: RunRequest, files: Files, watch: Watch, stop: asyncio.Event
 ) -> RunResult:
     from integrations.accounts import Accounts, AccountsFile
     from integrations.catalog import Catalog
@@ -113,7 +122,8 @@ async def _run_jailed(
     from tenancy.grants import Grants
     from worker.local import run_local
 
-    catalog = Catalog.load()
+    accounts, packs = files
+    catalog = Catalog.load(operator=packs)
     grants = Grants.everything() if request.grants is None else Grants.parse(request.grants)
     known = AccountsFile.load(accounts, catalog).for_tenant(None) if accounts else Accounts()
     async with Sandbox(spares=1) as sandbox:

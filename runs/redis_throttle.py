@@ -1,0 +1,59 @@
+"""Rates and concurrency of vendors' accounts, counted in Redis for all workers together."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+from redis.exceptions import RedisError
+
+from integrations.throttle import PLACE_POLL_S, Gate, ThrottleUnavailable
+from runs.redis_scripts import load
+
+if TYPE_CHECKING:
+    import redis.asyncio
+
+_ALL_TAKEN = -1
+
+
+@dataclass(frozen=True, slots=True)
+class RedisThrottle:
+    """Counts by the clock of Redis; the place of a worker that died is free after its lease."""
+
+    redis: redis.asyncio.Redis
+
+    async def enter(self, gate: Gate) -> float:
+        """
+        Give 0 and count the request, or the seconds to wait and ask again.
+
+        Raises:
+            ThrottleUnavailable: Redis does not answer; the request must not go.
+        """
+        try:
+            wait_us = int(await self._ask(gate, max(1, math.ceil(gate.lease_s * 1000))))
+        except (RedisError, OSError, TimeoutError) as error:
+            structlog.get_logger(__name__).warning("throttle_unavailable", error=str(error))
+            raise ThrottleUnavailable from None
+        return PLACE_POLL_S if wait_us == _ALL_TAKEN else wait_us / 1e6
+
+    async def leave(self, gate: Gate) -> None:
+        """Give the place back; if that fails, its lease ends it."""
+        if gate.concurrency is None:
+            return
+        try:
+            await asyncio.shield(self._ask(gate, 0))
+        except (RedisError, OSError, TimeoutError) as error:
+            structlog.get_logger(__name__).warning("throttle_not_left", error=str(error))
+
+    async def _ask(self, gate: Gate, lease_ms: int) -> int:
+        each_us = 0 if gate.rate is None else math.ceil(1e6 / gate.rate.per_s)
+        burst = 1 if gate.rate is None else gate.rate.burst
+        places = gate.concurrency or 0
+        bucket = gate.bucket or ""
+        answer: int = await load("throttle").run_async(
+            self.redis, [gate.account, bucket, each_us, burst, places, gate.lease, lease_ms]
+        )
+        return answer

@@ -1,0 +1,120 @@
+"""One contract for both throttles: in this process, and in Redis for all workers together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import redis.asyncio
+
+from core.redis_client import connect_async
+from integrations.pack_wire import Rate
+from integrations.throttle import Gate, MemoryThrottle, Throttle, ThrottleUnavailable
+from runs.redis_throttle import RedisThrottle
+from tests.redis_backends import BACKENDS, opened
+
+
+@pytest.fixture(params=["memory", *BACKENDS])
+async def throttle(request: pytest.FixtureRequest) -> AsyncIterator[Throttle]:
+    """Each kind of throttle, empty."""
+    if request.param == "memory":
+        yield MemoryThrottle()
+        return
+    async with opened(request.param, request) as client:
+        yield RedisThrottle(client)
+
+
+def gate(
+    lease: str = "a",
+    *,
+    account: str = "acme/mux/default",
+    rate: Rate | None = None,
+    places: int | None = None,
+    lease_s: float = 30,
+) -> Gate:
+    """Make a gate."""
+    return Gate(account, "video", rate, places, lease, lease_s)
+
+
+async def test_a_burst_goes_and_then_the_rate_holds(throttle: Throttle) -> None:
+    """Five at once, and the sixth waits for about a fifth of what five take."""
+    rate = Rate(per_s=0.5, burst=5)
+    waits = [await throttle.enter(gate(str(n), rate=rate)) for n in range(6)]
+    assert waits[:5] == [0] * 5
+    assert 1.5 < waits[5] <= 2.0
+
+
+async def test_who_waits_as_told_gets_through(throttle: Throttle) -> None:
+    """The wait that is given is enough, and asking does not use anything up."""
+    rate = Rate(per_s=20)
+    assert await throttle.enter(gate("a", rate=rate)) == 0
+    wait_s = 0.0
+    for _ in range(3):
+        wait_s = await throttle.enter(gate("b", rate=rate))
+        assert 0 < wait_s <= 0.05
+    await asyncio.sleep(wait_s + 0.002)
+    assert await throttle.enter(gate("b", rate=rate)) == 0
+
+
+async def test_accounts_and_tenants_do_not_share(throttle: Throttle) -> None:
+    """Nobody uses up another's rate."""
+    rate = Rate(per_s=0.5)
+    for account in ("acme/mux/default", "acme/mux/work", "other/mux/default"):
+        assert await throttle.enter(gate(account=account, rate=rate)) == 0
+        assert await throttle.enter(gate(account=account, rate=rate)) > 0
+
+
+async def test_places_are_taken_and_given_back(throttle: Throttle) -> None:
+    """Never more at once than allowed; a place that is left is free."""
+    first, second, third = (gate(name, places=2) for name in "abc")
+    assert await throttle.enter(first) == 0
+    assert await throttle.enter(second) == 0
+    assert await throttle.enter(third) > 0
+    await throttle.leave(first)
+    assert await throttle.enter(third) == 0
+    assert await throttle.enter(first) > 0
+
+
+async def test_no_place_uses_no_rate(throttle: Throttle) -> None:
+    """A request that finds no place leaves the bucket as it was."""
+    rate = Rate(per_s=0.1, burst=2)
+    assert await throttle.enter(gate("a", rate=rate, places=1)) == 0
+    for _ in range(5):
+        assert await throttle.enter(gate("b", rate=rate, places=1)) > 0
+    await throttle.leave(gate("a", places=1))
+    assert await throttle.enter(gate("b", rate=rate, places=1)) == 0
+
+
+async def test_a_place_ends_with_its_lease(throttle: Throttle) -> None:
+    """A worker that died holds nothing for ever."""
+    assert await throttle.enter(gate("dead", places=1, lease_s=0.02)) == 0
+    deadline = asyncio.get_running_loop().time() + 5
+    while await throttle.enter(gate("b", places=1)) > 0:
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def test_many_at_once_are_counted_exactly(throttle: Throttle) -> None:
+    """However many ask in the same moment, exactly the burst goes."""
+    rate = Rate(per_s=0.1, burst=7)
+    waits = await asyncio.gather(*(throttle.enter(gate(str(n), rate=rate)) for n in range(40)))
+    assert sum(wait == 0 for wait in waits) == 7
+
+
+async def test_workers_count_together(redis_url: str) -> None:
+    """Two connections, as of two workers, share the buckets."""
+    rate = Rate(per_s=0.1)
+    async with connect_async(redis_url) as one, connect_async(redis_url) as other:
+        assert await RedisThrottle(one).enter(gate("a", rate=rate)) == 0
+        assert await RedisThrottle(other).enter(gate("b", rate=rate)) > 0
+
+
+async def test_without_redis_nothing_goes() -> None:
+    """A rate that cannot be counted is not taken for free."""
+    client = redis.asyncio.Redis(unix_socket_path="/nonexistent", retry_on_error=[])
+    throttle = RedisThrottle(client)
+    with pytest.raises(ThrottleUnavailable):
+        await throttle.enter(gate("a", places=1))
+    await throttle.leave(gate("a", places=1))
+    await client.aclose()
