@@ -242,5 +242,5 @@ def _spawn(control: socket.socket, module: str) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={},
+        env={"LD_BIND_NOW": "1"},
     )
