@@ -11,7 +11,6 @@ RING = "ms:ring"  # zset: queue name -> microseconds of its last turn
 PARKED = "ms:parked"  # set: queues at their concurrency cap
 LEASES = "ms:leases"  # zset: queue|job:execution -> Unix second at which the lease ends
 DONE = "ms:done"  # stream: id of each run that ended; wakes waiting requests
-INBOX = "ms:inbox"  # stream: ledger leaves not yet sequenced
 SWEEP_LOCK = "ms:sweep"
 KEYS = "ms:keys"  # hash: sha-256 of an API key -> JSON record
 READY = "ms:ready"  # text, short-lived: the last readiness check wrote it

@@ -63,7 +63,7 @@ class RunStore:
         self, tenant: str, request: RunRequest, *, key_id: str, run_id: str | None = None
     ) -> RunRecord:
         """
-        Accept a run: record, tape, ledger inbox, job and place in the queue, all or nothing.
+        Accept a run: record, tape, job and place in the queue, all or nothing.
 
         With a `run_id` of the caller's, submitting again gives the run that is there.
 

@@ -23,8 +23,6 @@ redis.call('EXPIRE', tape, keep_s)
 redis.call('XADD', events, '*', 'type', 'state', 'data',
   cjson.encode({ state = 'queued', at_ms = tonumber(now_ms) }))
 redis.call('EXPIRE', events, keep_s)
-redis.call('XADD', 'ms:inbox', '*', 'run', run_id, 'tenant', tenant, 'kind', 'accepted', 'seq', 1,
-  'at_ms', now_ms)
 
 redis.call('ZADD', index, now_ms, run_id)
 redis.call('ZREMRANGEBYRANK', index, 0, -1 - tonumber(ARGV[11]))

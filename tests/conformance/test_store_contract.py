@@ -43,7 +43,7 @@ async def test_what_was_submitted_is_what_is_shown(store: RunStore) -> None:
 async def test_everything_of_a_run_is_there_at_once(
     store: RunStore, client: redis.asyncio.Redis
 ) -> None:
-    """Record, script, tape, inbox, events, job, queue, ring and index: no audit entry, no run."""
+    """Record, script, tape, events, job, queue, ring and index: no audit entry, no run."""
     record = await store.submit("acme", REQUEST, key_id="key_1")
 
     for key in (
@@ -55,7 +55,6 @@ async def test_everything_of_a_run_is_there_at_once(
         f"rq:job:{record.id}",
     ):
         assert await client.ttl(key) > 0, key
-    assert await client.xlen(keys.INBOX) == 1
     assert await client.lrange("rq:queue:t.acme", 0, -1) == [record.id.encode()]
     assert await client.zscore(keys.RING, "t.acme") is not None
     assert await client.smembers("rq:queues") == {b"rq:queue:t.acme"}
@@ -72,7 +71,6 @@ async def test_the_same_id_again_gives_the_same_run(
 
     assert second == first
     assert await client.llen("rq:queue:t.acme") == 1
-    assert await client.xlen(keys.INBOX) == 1
 
 
 async def test_another_tenants_run_is_no_run(store: RunStore) -> None:
@@ -121,7 +119,6 @@ async def test_a_cancelled_run_makes_room_and_tells_its_story(
         "cancelled",
     ]
     assert await client.xlen(keys.tape(record.id)) == 2
-    assert await client.xlen(keys.INBOX) == 2
     assert await client.xlen(keys.DONE) == 1
 
 
