@@ -1,6 +1,7 @@
 -- What the scripts that end something share. Names of keys: core/keys.py, and RQ's own (rq:*).
 
--- Ends a run in its record, on its tape and in its events, and wakes who waits for it. `fields` are further fields of the record: name, value, name, value...
+-- Ends a run in its record, on its tape and in its events, and wakes who waits for it. `fields`
+-- are further fields of the record: name, value, name, value...
 local function end_run(run_id, at_ms, state, reason, tape_body, fields)
   local run, tape, events = 'ms:run:' .. run_id, 'ms:tape:' .. run_id, 'ms:events:' .. run_id
   local known = redis.call('HMGET', run, 'tenant', 'result_ttl_s', 'failure_ttl_s')
