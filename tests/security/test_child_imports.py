@@ -37,5 +37,6 @@ def test_the_child_imports_stdlib_lupa_and_re2_only() -> None:
         "sandbox",
         "sandbox.limits",
         "sandbox.outcome",
+        "sandbox.script_names",
         "sandbox.wire",
     ]
