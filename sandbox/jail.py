@@ -12,7 +12,8 @@ when writing code that runs inside:
 
 - Import, open and load everything before `confine_zygote`; afterwards there is no file system.
 - In a child, read and write its socket with `os.read` and `os.write` on the bare descriptor. The
-  calls behind `socket.recv`, `send`, `select` and `poll` kill. Leave by `os._exit`.
+  calls behind `socket.recv`, `send`, `select` and `poll` of a descriptor kill. Leave by
+  `os._exit`.
 - Descriptors 0, 1 and 2 are /dev/null in the zygote and closed in a child, where nothing can
   open a new one: a stray write to standard error fails with EBADF.
 - `RLIMIT_NOFILE` is 0 in a child, and `RLIMIT_AS` and `RLIMIT_CPU` are at the maxima of
@@ -30,6 +31,7 @@ from collections.abc import Sequence
 
 from sandbox.jail_steps import ZYGOTE_STEPS, Plan, Step, Taken, child_calls, words
 from sandbox.kernel import libc, prepared, seccomp, throwaway
+from sandbox.kernel.prepared import lay_out
 
 __all__ = ["JailUnavailable", "Plan", "confine_child", "confine_zygote", "prepare"]
 
@@ -81,7 +83,7 @@ def confine_zygote(plan: Plan, keep_fds: Sequence[int]) -> None:
         if step.required and not taken.ok:
             raise JailUnavailable(step.name, taken.detail)
     plan.calls = child_calls(plan)
-    prepared.warm_up(libc.machine())
+    _warm_up(plan)
     rehearse(plan)
 
 
@@ -98,6 +100,18 @@ def confine_child(plan: Plan, keep_fd: int) -> None:
     failure = prepared.perform(calls)
     if failure is not None:
         raise JailUnavailable(failure.step, failure.why)
+
+
+def _warm_up(plan: Plan) -> None:
+    """
+    Go through `confine_child` until the interpreter specialised it and the linker bound its calls.
+
+    Both write to memory the first times; done here, no fork has to copy those pages.
+    """
+    harmless = lay_out(libc.machine(), "warm-up", "getppid", expect=os.getppid())
+    idle = Plan(plan.program, plan.parent_pid, calls=dict.fromkeys(plan.calls, (harmless,) * 2))
+    for fd in plan.calls:
+        confine_child(idle, fd)
 
 
 def take(step: Step, plan: Plan) -> Taken:

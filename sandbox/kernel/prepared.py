@@ -16,36 +16,37 @@ import ctypes
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 _NUMBERS = {
     "x86_64": {"getppid": 110, "setsid": 112, "prctl": 157, "prlimit64": 302, "close_range": 436},
     "aarch64": {"getppid": 173, "setsid": 157, "prctl": 167, "prlimit64": 261, "close_range": 436},
 }
 
-_WARM_UP_ROUNDS = 64
-
 # PyDLL neither gives up the interpreter lock around a call nor keeps a copy of errno: both touch
-# memory, and a fork has one thread.
+# memory, and a fork has one thread. With the types set, plain numbers go in: an object of ctypes
+# for each argument would be a page here and there.
 _LIBC = ctypes.PyDLL(None)
+_MOST_ARGUMENTS = 5
 _system_call = _LIBC["syscall"]
+_system_call.argtypes = (ctypes.c_long,) * (1 + _MOST_ARGUMENTS)
 _system_call.restype = ctypes.c_long
 _errno_location = _LIBC["__errno_location"]
 _errno_location.restype = ctypes.POINTER(ctypes.c_int)
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedCall:
+class PreparedCall(NamedTuple):
     """
-    One system call of a step: its raw arguments, and the answer it must give.
+    One system call of a step: its number and arguments, and the answer it must give.
 
-    `expect` is None where any answer but failure will do.
+    `expect` is None where any answer but failure will do. `kept_alive` holds what is passed by
+    its address.
     """
 
     step: str
-    arguments: tuple[ctypes.c_long, ...]
-    expect: int | None = None
-    kept_alive: Any = None
+    arguments: tuple[int, ...]
+    expect: int | None
+    kept_alive: tuple[ctypes.Structure, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,33 +65,22 @@ def lay_out(
     expect: int | None = None,
 ) -> PreparedCall:
     """Prepare the call *name*; a structure is passed as its address and kept alive."""
-    raw = (_NUMBERS[machine][name], *arguments)
-    return PreparedCall(step, tuple(_argument(one) for one in raw), expect, arguments)
+    structures = tuple(one for one in arguments if isinstance(one, ctypes.Structure))
+    numbers = [
+        ctypes.addressof(one) if isinstance(one, ctypes.Structure) else int(one)
+        for one in arguments
+    ]
+    padding = [0] * (_MOST_ARGUMENTS - len(numbers))
+    raw = (_NUMBERS[machine][name], *numbers, *padding)
+    return PreparedCall(step, raw, expect, structures)
 
 
 def perform(calls: Iterable[PreparedCall]) -> Failure | None:
     """Make the calls in order; stop at the first that fails, and give it."""
-    for call in calls:
-        answer = _system_call(*call.arguments)
+    for step, arguments, expect, _ in calls:
+        answer = _system_call(*arguments)
         if answer == -1:
-            return Failure(call.step, os.strerror(_errno_location()[0]))
-        if call.expect is not None and answer != call.expect:
-            return Failure(call.step, f"the kernel answered {answer}, not {call.expect}")
+            return Failure(step, os.strerror(_errno_location()[0]))
+        if expect is not None and answer != expect:
+            return Failure(step, f"the kernel answered {answer}, not {expect}")
     return None
-
-
-def warm_up(machine: str) -> None:
-    """
-    Go through `perform` until the interpreter has specialised it and the linker bound its calls.
-
-    Both write to memory the first times; done here, no fork has to copy those pages.
-    """
-    harmless = lay_out(machine, "warm-up", "getppid", expect=os.getppid())
-    for _ in range(_WARM_UP_ROUNDS):
-        perform((harmless, harmless))
-
-
-def _argument(value: int | ctypes.Structure) -> ctypes.c_long:
-    if isinstance(value, ctypes.Structure):
-        return ctypes.c_long(ctypes.addressof(value))
-    return ctypes.c_long(value)

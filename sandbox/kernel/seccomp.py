@@ -52,6 +52,7 @@ ALLOWED: tuple[tuple[str, tuple[Argument, ...]], ...] = (
     # Its one socket. No recvmsg and no sendmsg: no descriptor can come in or go out.
     ("read", ()),
     ("write", ()),
+    ("close", ()),
     # Memory, none of it executable. No huge pages: their pool is shared by the whole host.
     ("brk", ()),
     ("mmap", (_NOT_EXECUTABLE, Argument(3, 0, _MAP_HUGETLB))),
@@ -69,11 +70,15 @@ ALLOWED: tuple[tuple[str, tuple[Argument, ...]], ...] = (
     # The CPU timer of a run, and its own limits: a hard limit can only be lowered.
     ("setitimer", (Argument(0, _ITIMER_PROF),)),
     ("prlimit64", (Argument(0, 0),)),
+    ("getrandom", ()),
+    # A pause that watches no descriptor; the parent's deadline ends it.
+    ("poll", (Argument(1, 0),)),
+    ("ppoll", (Argument(1, 0),)),
     ("exit_group", ()),
 )
 
-#: Calls that Python and the C library make to look around or tidy up. They answer "not permitted",
-#: so that a late import or a collected file object is an ordinary error and no death.
+#: Calls that Python and the C library make to look around. They answer "not permitted",
+#: so that a late import or a question about the terminal is an ordinary error and no death.
 PROBES: tuple[str, ...] = (
     "open",
     "openat",
@@ -95,8 +100,6 @@ PROBES: tuple[str, ...] = (
     "sysinfo",
     "sched_getaffinity",
     "writev",
-    "close",
-    "getrandom",
 )
 
 

@@ -46,6 +46,8 @@ ATTEMPTS: dict[str, tuple[str, list[int | str], str]] = {
     "epoll": ("epoll_create1", [0], KILLED),
     "inotify": ("inotify_init1", [0], KILLED),
     "fanotify": ("fanotify_init", [0, 0], KILLED),
+    "watch a descriptor": ("ppoll", ["x" * 8, 1, 0, 0, 0], KILLED),
+    "select": ("pselect6", [1, "x" * 8, 0, 0, 0, 0], KILLED),
     "splice": ("splice", [3, 0, 3, 0, 1, 0], KILLED),
     "io_uring": ("io_uring_setup", [1, 0], KILLED),
     "enter io_uring": ("io_uring_enter", [3, 0, 0, 0, 0, 0], KILLED),
@@ -116,7 +118,6 @@ ATTEMPTS: dict[str, tuple[str, list[int | str], str]] = {
     "control a device": ("ioctl", [3, 0x5412, "x"], EPERM),
     "move data to a terminal": ("fcntl", [3, 0], EPERM),
     "map locked memory": ("mmap", [0, 4096, 3, 0x2022, -1, 0], EPERM),
-    "randomness": ("getrandom", ["x" * 16, 16, 0], EPERM),
     "write to standard error": ("write", [2, "x", 1], "EBADF"),
     "raise its processor time": ("prlimit64", [0, 0, "\xff" * 16, 0], EPERM),
 }
