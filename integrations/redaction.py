@@ -45,17 +45,28 @@ def scrub(body: bytes, value: Any, secrets: Iterable[str]) -> bytes:
     A vendor that echoes what we sent must not carry a credential into a script or a tape.
     """
     wanted = [one for one in secrets if len(one) >= _LEAST_SECRET]
-    if not any(orjson.dumps(one)[1:-1] in body for one in wanted):
+    if not any(_escaped(form).encode() in body for one in wanted for form in _forms(one)):
         return body
     return orjson.dumps(_replaced(value, wanted))
 
 
 def scrub_text(text: str, secrets: Iterable[str]) -> str:
-    """Give a text with every credential in it replaced."""
+    """Give a text with every credential in it replaced, also where it stands in JSON text."""
     for one in secrets:
         if len(one) >= _LEAST_SECRET:
-            text = text.replace(one, REDACTED)
+            for form in _forms(one):
+                text = text.replace(form, REDACTED)
     return text
+
+
+def _forms(secret: str) -> tuple[str, ...]:
+    """Give a credential as it is, and as JSON text has it when that differs."""
+    escaped = _escaped(secret)
+    return (secret,) if escaped == secret else (secret, escaped)
+
+
+def _escaped(text: str) -> str:
+    return orjson.dumps(text)[1:-1].decode()
 
 
 def _replaced(value: Any, secrets: list[str]) -> Any:
@@ -66,6 +77,16 @@ def _replaced(value: Any, secrets: list[str]) -> Any:
     if isinstance(value, dict):
         return {scrub_text(key, secrets): _replaced(item, secrets) for key, item in value.items()}
     return value
+
+
+def _json_inside(text: str) -> Any:
+    """Give the object or list that a text is JSON of, so that its keys are seen; else None."""
+    if text.lstrip()[:1] not in {"{", "["}:
+        return None
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _plain(key: str) -> str:
@@ -86,6 +107,9 @@ class _Hidden:
 
 def _shown(value: Any, hidden: _Hidden, depth: int) -> Any:
     if isinstance(value, str):
+        inside = _json_inside(value)
+        if inside is not None:
+            return _shown(inside, hidden, depth)
         # Before it is cut: half a credential would not be found any more.
         value = scrub_text(value, hidden.secrets)
         cut = value if len(value) <= MAX_TEXT else f"{value[: MAX_TEXT - 3]}..."

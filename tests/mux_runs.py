@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import count
 from typing import Any
 
@@ -74,10 +75,9 @@ async def mux_run(
     tenant: str | None = None,
 ) -> AsyncIterator[MuxRun]:
     """Open a run whose accounts are the stub's."""
-    catalog = Catalog.load(extra=[demo_integration()])
     http = VendorHttp()
     memory = MemoryTape(now_ms)
-    run = Broker(catalog, http, now_ms).open(
+    run = Broker(whole_catalog(), http, now_ms).open(
         tenant=tenant,
         run_id="run_test",
         grants=Grants.everything() if grants is None else grants,
@@ -94,4 +94,10 @@ async def mux_run(
 
 def stub_accounts(stubs: Stubs) -> Accounts:
     """Give the accounts the stub knows."""
-    return AccountsFile.parse(stubs.accounts_toml, Catalog.load(), {}).for_tenant(None)
+    return AccountsFile.parse(stubs.accounts_toml, whole_catalog(), {}).for_tenant(None)
+
+
+@cache
+def whole_catalog() -> Catalog:
+    """Give the catalog with the demonstration in it: read once, since nothing changes it."""
+    return Catalog.load(extra=[demo_integration()])

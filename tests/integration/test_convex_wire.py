@@ -53,7 +53,7 @@ def paging(count: int = 100, cursor: str | None = None) -> dict[str, Any]:
     return {"numItems": count, "cursor": cursor}
 
 
-SCHEMAS = (QUERY, ("_system/frontend/getSchemas", {}))
+SCHEMAS: tuple[str, Any] = (QUERY, ("_system/frontend/getSchemas", {}))
 LOOK_UP = (
     QUERY,
     ("_system/frontend/listById", {"ids": [{"id": "doc_abc123", "tableName": "users"}]}),

@@ -78,3 +78,24 @@ def test_a_secret_comes_out_by_one_method_only() -> None:
     with pytest.raises(TypeError, match="a secret is not serialised"):
         pickle.dumps(secret)
     assert secret.reveal() == "canary"
+
+
+def test_json_text_is_looked_into() -> None:
+    """An argument that is JSON text shows no more than the same as a table would."""
+    text = orjson.dumps(
+        {"name": "x", "password": "canary", "inner": '{"token": "canary"}'}
+    ).decode()
+    shown = orjson.loads(preview({"fields": text}, ()))
+    assert shown == {
+        "fields": {"name": "x", "password": "[redacted]", "inner": {"token": "[redacted]"}}
+    }
+    assert orjson.loads(preview({"fields": "{not JSON"}, ())) == {"fields": "{not JSON"}
+
+
+def test_a_credential_is_found_in_json_text() -> None:
+    """Escaped once more, as text inside text has it, a credential is still one."""
+    secret = 'se"cr\\et-canary'
+    text = orjson.dumps({"a": secret}).decode()
+    assert "canary" not in scrub_text(text, [secret])
+    body = orjson.dumps({"schema": text})
+    assert b"canary" not in scrub(body, orjson.loads(body), [secret])
