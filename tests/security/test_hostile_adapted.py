@@ -42,6 +42,13 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
 NESTED = '{"tables":[{"tableName":"users","indexes":' + "[" * 100 + "]" * 100 + "}]}"
 
 
+#: Values no function of Convex gives.
+ODD_VALUES: tuple[Any, ...] = (
+    *(None, 5, [], {}, [None], [[]], [5], ["x"]),
+    {"success": "yes"},
+)
+
+
 def _success(value: Any) -> Any:
     return {"status": "success", "value": value}
 
@@ -58,7 +65,7 @@ BODIES: list[Any] = [
     {"status": "error"},
     {"status": "error", "errorMessage": {}, "errorData": {"a": [1]}},
     {"status": {"success": True}, "value": {"success": True}},
-    *(_success(one) for one in (None, 5, [], {}, [None], [[]], [5], ["x"], {"success": "yes"})),
+    *(_success(one) for one in ODD_VALUES),
     _success({"page": None}),
     _success({"page": [None, 5, {"error": 5, "filter": []}], "isDone": True}),
     _success({"page": [], "isDone": False, "continueCursor": "again"}),
