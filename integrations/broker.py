@@ -95,8 +95,8 @@ class RunBroker:
 
     @property
     def calls(self) -> list[CallRecord]:
-        """A record of every call that ended, in the order they ended."""
-        return self._log.records
+        """A record of every call that ended, by number of call; the tape has the true order."""
+        return sorted(self._log.records, key=lambda record: record.seq)
 
     @property
     def on_record(self) -> Callable[[CallRecord], None] | None:
@@ -121,6 +121,9 @@ class RunBroker:
     async def call(self, call: Call) -> Reply | EndRun:
         """
         Answer one call, or end the run when nobody can tell what a write did.
+
+        Calls of one run may be in flight together; the order of their effects on the tape stands
+        in their replies.
 
         Raises:
             TapeError: the tape could not be written; nothing was sent after that.

@@ -54,13 +54,15 @@ class CallLog:
     """
     Writes the tape of one run and keeps its records.
 
-    `records` are in the order the calls ended; `on_record` is told of each.
+    Calls may be in flight together. `records` are in the order of their effects on the tape;
+    `on_record` is told of each.
     """
 
     tape: Tape
     clock: Clock
     records: list[CallRecord] = field(default_factory=list)
     on_record: Callable[[CallRecord], None] | None = None
+    # The tape has one writer that counts; two entries at once would get one number.
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def intent(self, facts: CallFacts, preview: str) -> None:
@@ -70,45 +72,50 @@ class CallLog:
         Raises:
             TapeError: it is not written; the call must not be made.
         """
-        await self._append(Kind.INTENT, {**_told(facts), "preview": preview})
+        async with self._lock:
+            await self.tape.append(Kind.INTENT, {**_told(facts), "preview": preview})
 
     async def effect(self, facts: CallFacts, ending: Ending, *, refused: bool = False) -> Reply:
         """
         Write what a call did, keep its record, and give the reply, in this order.
+
+        The reply carries its effect's place among all effects on the tape: two calls that end
+        together may wake those who wait for them in the other order.
 
         A refused call has no intent, since nothing was to be sent: its effect tells all.
 
         Raises:
             TapeError: it is not written; the script must not learn the reply.
         """
-        clock_ms = self.clock()
-        record = CallRecord(
-            seq=facts.seq,
-            name=facts.name,
-            account=facts.account,
-            effect_class=facts.effect_class,
-            effect=ending.effect,
-            duration_ms=round((time.monotonic() - facts.began_s) * 1000),
-        )
         about = _told(facts) if refused else {"seq": facts.seq}
-        done = {
-            "effect": ending.effect.value,
-            "duration_ms": record.duration_ms,
-            "status": ending.status,
-            "ok": ending.ok,
-            "reply": ending.body.decode(),
-            "clock_ms": clock_ms,
-        }
-        await self._append(Kind.EFFECT, {**about, **done})
-        self.records.append(record)
-        if self.on_record is not None:
-            self.on_record(record)
-        return Reply(ending.ok, ending.body, clock_ms)
-
-    async def _append(self, kind: Kind, body: dict[str, Any]) -> None:
-        # The tape has one writer that counts; two entries at once would get one number.
         async with self._lock:
-            await self.tape.append(kind, body)
+            clock_ms = self.clock()
+            record = _record(facts, ending)
+            done = {
+                "effect": ending.effect.value,
+                "duration_ms": record.duration_ms,
+                "status": ending.status,
+                "ok": ending.ok,
+                "reply": ending.body.decode(),
+                "clock_ms": clock_ms,
+            }
+            await self.tape.append(Kind.EFFECT, {**about, **done})
+            self.records.append(record)
+            order = len(self.records)
+            if self.on_record is not None:
+                self.on_record(record)
+        return Reply(ending.ok, ending.body, clock_ms, order)
+
+
+def _record(facts: CallFacts, ending: Ending) -> CallRecord:
+    return CallRecord(
+        seq=facts.seq,
+        name=facts.name,
+        account=facts.account,
+        effect_class=facts.effect_class,
+        effect=ending.effect,
+        duration_ms=round((time.monotonic() - facts.began_s) * 1000),
+    )
 
 
 def _told(facts: CallFacts) -> dict[str, Any]:

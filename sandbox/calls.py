@@ -43,11 +43,14 @@ class Reply:
 
     `ok` with any JSON value, or not ok with a JSON object whose `message` the script's error
     shows. `clock_ms` is the time of the answer, Unix milliseconds: the script's clock moves to it.
+    `order` is the place of its effect among all effects of the run, counted from 1 without gaps:
+    the script gets replies in this order. None: in the order in which they are given.
     """
 
     ok: bool
     body: bytes
     clock_ms: int
+    order: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from sandbox import wire
 from sandbox.calls import Call, EndRun, OnCall, OnOutput, StartRequest
+from sandbox.delivery import Delivery
 from sandbox.outcome import Outcome, Reason, Usage
 from sandbox.session import Claim, Over, Printed, Session
 from sandbox.verdict import Kill, Seen, judge, limit_passed
@@ -37,7 +38,8 @@ class Conduct:
         self._output: list[str] = []
         self._kill: Kill | None = None
         self._failure: BaseException | None = None
-        self._answer: asyncio.Task[None] | None = None
+        self._answers: set[asyncio.Task[None]] = set()
+        self._delivery = Delivery(self._send_reply)
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._cpu_before_ms = child.cpu_ms() or 0.0
         self._began = time.monotonic()
@@ -98,7 +100,9 @@ class Conduct:
                 if self._on_output is not None:
                     self._on_output(text)
             case Call():
-                self._answer = self._loop.create_task(self._reply_to(event))
+                answer = self._loop.create_task(self._reply_to(event))
+                self._answers.add(answer)
+                answer.add_done_callback(self._answers.discard)
             case Over(reason, used, allowed):
                 self._end(limit_passed(reason, used, allowed, layer="parent"))
             case Claim():
@@ -108,13 +112,16 @@ class Conduct:
 
     async def _reply_to(self, call: Call) -> None:
         try:
-            reply = await self._on_call(call)
+            await self._answer(call)
         except asyncio.CancelledError:
             raise
         except BaseException as failure:  # noqa: BLE001 (raised again by to_the_end)
-            self._failure = failure
+            if self._failure is None:
+                self._failure = failure
             self._end(Kill(Reason.INTERNAL, "the call could not be answered"))
-            return
+
+    async def _answer(self, call: Call) -> None:
+        reply = await self._on_call(call)
         if isinstance(reply, EndRun):
             self._end(Kill(reply.reason, reply.message, reply.hint))
             return
@@ -125,8 +132,11 @@ class Conduct:
                 f'{{"message":"{call.name} answered {len(body)} bytes; at most {allowed} are'
                 ' allowed in one reply. Ask for less.","code":"reply_too_large"}'
             ).encode()
-        self._session.answered(call.seq)
         frame = wire.pack_reply(call.seq, body, ok=ok, clock_ms=reply.clock_ms)
+        await self._delivery.deliver(call.seq, reply.order, frame)
+
+    async def _send_reply(self, seq: int, frame: bytes) -> None:
+        self._session.answered(seq)
         await self._send(frame)
 
     def _hung_up(self) -> None:
@@ -174,9 +184,10 @@ class Conduct:
         self._stop_timers()
         if not self._child.exited.done():
             self._child.kill()
-        if self._answer is not None and not self._answer.done():
-            self._answer.cancel()
-            await asyncio.gather(self._answer, return_exceptions=True)
+        answers = list(self._answers)
+        for answer in answers:
+            answer.cancel()
+        await asyncio.gather(*answers, return_exceptions=True)
         self._loop.remove_reader(self._child.socket.fileno())
         self._child.close()
 

@@ -20,8 +20,16 @@ from sandbox.calls import Call
 from sandbox.limits import Limits
 from sandbox.outcome import CLAIMABLE, Fault, Reason
 
-#: Calls that may be unanswered at once.
-MAX_OUTSTANDING = 1
+#: Calls that may be unanswered at once; the child's prelude keeps to the same number.
+MAX_OUTSTANDING = 64
+#: What may end a child while it waits for replies: only limits that it counts itself. A script
+#: that returns or fails has all its replies.
+_AT_ANY_TIME = {
+    Reason.INSTRUCTION_LIMIT,
+    Reason.MEMORY_LIMIT,
+    Reason.OUTPUT_LIMIT,
+    Reason.CALL_LIMIT,
+}
 
 _ESCAPED = {
     code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"
@@ -100,24 +108,29 @@ class Session:
         return events
 
     def answered(self, seq: int) -> None:
-        """Note that call `seq` has its reply."""
-        self._outstanding.discard(seq)
+        """
+        Note that call `seq` has its reply.
+
+        Raises:
+            KeyError: it was never made, or is answered already; that is our mistake.
+        """
+        self._outstanding.remove(seq)
 
     def _take(self, kind: wire.Type, payload: bytes) -> Event | None:
         if kind is wire.Type.PRINT:
             return self._printed(payload)
-        if self._outstanding and len(self._outstanding) >= MAX_OUTSTANDING:
-            raise wire.WireError(f"{kind.name} while a reply was awaited")
         if kind is wire.Type.CALL:
             return self._called(payload)
-        self.claim = _done(payload) if kind is wire.Type.DONE else _failed(payload)
-        return self.claim
+        claim = _done(payload) if kind is wire.Type.DONE else _failed(payload)
+        if self._outstanding and claim.reason not in _AT_ANY_TIME:
+            waits = len(self._outstanding)
+            raise wire.WireError(f"{kind.name} ({claim.reason}) while {waits} replies were awaited")
+        self.claim = claim
+        return claim
 
     def _printed(self, payload: bytes) -> Event | None:
         if not payload:
             raise wire.WireError("PRINT of nothing")
-        if self._outstanding:
-            raise wire.WireError("PRINT while a reply was awaited")
         self.output_bytes += len(payload)
         if self.output_bytes > self._limits.output_bytes:
             return Over(Reason.OUTPUT_LIMIT, self.output_bytes, self._limits.output_bytes)
@@ -130,6 +143,8 @@ class Session:
             raise wire.WireError(f"call {seq} after call {self.calls}")
         if seq > self._limits.calls:
             return Over(Reason.CALL_LIMIT, seq, self._limits.calls)
+        if len(self._outstanding) >= MAX_OUTSTANDING:
+            raise wire.WireError(f"CALL while {MAX_OUTSTANDING} replies were awaited")
         self.calls = seq
         self._outstanding.add(seq)
         match strict_json(body):

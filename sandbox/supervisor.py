@@ -90,7 +90,8 @@ class Sandbox:
         """
         Run one script to its end and judge it.
 
-        Whatever the script did is in the outcome. `on_call` answers its calls, one at a time; what
+        Whatever the script did is in the outcome. `on_call` answers its calls, each in a task of
+        its own, up to `MAX_OUTSTANDING` at once; the script gets the replies by their `order`. What
         it raises ends the child and is raised here. Cancelling the task kills the child.
 
         Raises:

@@ -5,9 +5,11 @@ Runs in: supervisor and child. Trusts: nobody; every received byte may be an att
 Refuses: unknown types, over-size payloads, a sender's message from the other side, a message in
 the wrong state or twice. May import: stdlib.
 
-A frame is a 32-bit big-endian payload length, one byte of type, then the payload. The sides
-alternate: the parent sends START once; the child sends PRINT and CALL, waits for one REPLY to each
-CALL, and ends with exactly one DONE or FAILED, after which nothing may follow.
+A frame is a 32-bit big-endian payload length, one byte of type, then the payload. The parent sends
+START once, and one REPLY to each CALL, in any order; a reply carries the number of its call. The
+child sends PRINT and CALL, up to a bound of calls without their replies, and ends with exactly one
+DONE or FAILED, after which nothing may follow. While replies are awaited only FAILED for a limit
+may be the end.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import functools
 import json
+import select
 import socket
 import subprocess
 import sys
@@ -18,6 +19,11 @@ from sandbox.limits import Limits
 
 SURFACE = {"demo": {"functions": ["echo", "fail"], "accounts": ["default", "work"]}}
 CLOCK_MS = 1_700_000_000_000
+
+#: Chooses, of the numbers of unanswered calls, whose reply comes next; None: none of them yet.
+Choose = Callable[[list[int]], int | None]
+#: How long a child must say nothing before it gets the next reply of a chosen order.
+_QUIET_S = 0.003
 
 #: Answers a call, `[integration, account, function, [arguments]]`: whether it is a value, and it.
 Answer = Callable[[list[Any]], tuple[bool, Any]]
@@ -38,6 +44,7 @@ class Ended:
     calls: list[list[Any]] = field(default_factory=list)
     order: list[str] = field(default_factory=list)
     exit_code: int = 0
+    replied: list[int] = field(default_factory=list)
 
     @property
     def value(self) -> Any:
@@ -64,15 +71,20 @@ def run_lua(
     *,
     limits: Limits | None = None,
     answer: Answer = demo,
+    choose: Choose | None = None,
     **header: Any,
 ) -> Ended:
-    """Run one script to its end in a fresh child; `header` replaces fields of START."""
+    """
+    Run one script to its end in a fresh child; `header` replaces fields of START.
+
+    Calls are answered as they come, or in the order of `choose`, told in `replied`.
+    """
     control = _host()
     theirs, ours = socket.socketpair()
     with theirs:
         with ours:
             socket.send_fds(control, [b"r"], [ours.fileno()])
-        ended = _converse(theirs, _start(script, given, limits, header), answer)
+        ended = _converse(theirs, _start(script, given, limits, header), answer, choose)
     ended.exit_code = int(control.recv(16))
     return ended
 
@@ -107,23 +119,47 @@ def _start(
     return wire.pack_start({**told, **header}, source, given.encode())
 
 
-def _converse(theirs: socket.socket, start: bytes, answer: Answer) -> Ended:
+def replay(order: list[int]) -> Choose:
+    """Choose what was recorded, one after another."""
+    left = list(order)
+
+    def choose(waiting: list[int]) -> int | None:
+        return left.pop(0) if left and left[0] in waiting else None
+
+    return choose
+
+
+def _converse(theirs: socket.socket, start: bytes, answer: Answer, choose: Choose | None) -> Ended:
     theirs.sendall(start)
-    decoder, ended = wire.Decoder("child"), Ended()
-    while data := theirs.recv(1 << 20):
+    decoder, ended, waiting = wire.Decoder("child"), Ended(), dict[int, bytes]()
+    while True:
+        if waiting and not select.select([theirs], [], [], _QUIET_S if choose else 0)[0]:
+            seq = choose(sorted(waiting)) if choose else min(waiting)
+            if seq is not None:
+                theirs.sendall(waiting.pop(seq))
+                ended.replied.append(seq)
+                continue
+        data = theirs.recv(1 << 20)
+        if not data:
+            return ended
         for kind, payload in decoder.feed(data):
-            ended.order.append(kind.name)
-            if kind is wire.Type.PRINT:
-                ended.output += payload
-            elif kind is wire.Type.CALL:
-                seq, body = wire.unpack_call(payload)
-                ended.calls.append(json.loads(body))
-                ok, value = answer(ended.calls[-1])
-                text = json.dumps(value, ensure_ascii=False).encode()
-                theirs.sendall(wire.pack_reply(seq, text, ok=ok, clock_ms=CLOCK_MS + 1000 * seq))
-            else:
-                _take_end(ended, kind, payload)
-    return ended
+            _take(ended, kind, payload, answer, waiting)
+
+
+def _take(
+    ended: Ended, kind: wire.Type, payload: bytes, answer: Answer, waiting: dict[int, bytes]
+) -> None:
+    ended.order.append(kind.name)
+    if kind is wire.Type.PRINT:
+        ended.output += payload
+    elif kind is wire.Type.CALL:
+        seq, body = wire.unpack_call(payload)
+        ended.calls.append(json.loads(body))
+        ok, value = answer(ended.calls[-1])
+        text = json.dumps(value, ensure_ascii=False).encode()
+        waiting[seq] = wire.pack_reply(seq, text, ok=ok, clock_ms=CLOCK_MS + 1000 * seq)
+    else:
+        _take_end(ended, kind, payload)
 
 
 def _take_end(ended: Ended, kind: wire.Type, payload: bytes) -> None:

@@ -45,13 +45,17 @@ class Channel:
         """
         return self._receive()
 
-    def call(self, body: bytes) -> tuple[bool, int, bytes]:
-        """Send one call and wait for its reply: whether it is a value, the clock, JSON text."""
+    def send_call(self, body: bytes) -> int:
+        """Send one call and give its number."""
         self.flush()
         self._calls += 1
         self._send(_CALL, _SEQUENCE.pack(self._calls) + body)
-        _, ok, clock_ms, text = wire.unpack_reply(self._receive())
-        return ok, clock_ms, text
+        return self._calls
+
+    def reply(self) -> tuple[int, bool, int, bytes]:
+        """Wait for the next reply: the call's number, whether it is a value, clock, JSON text."""
+        self.flush()
+        return wire.unpack_reply(self._receive())
 
     def write(self, text: bytes) -> None:
         """Take printed text."""

@@ -28,7 +28,7 @@ LUPA_VERSION, LUA_VERSION = "2.8", (5, 4)
 #: In the order in which they need each other.
 PRELUDE = (
     "meter", "base", "order", "strings", "tables", "decode", "encode", "show", "coroutines",
-    "clock", "names", "regex", "surface", "run",
+    "clock", "names", "regex", "flight", "parallel", "surface", "run",
 )  # fmt: skip
 
 EXIT_HUNG_UP = 0
@@ -82,6 +82,8 @@ class Engine:
             b"print": self._print,
             b"flush": self._flush,
             b"call": self._call,
+            b"send": self._send,
+            b"wait": self._wait,
             b"take": self._take,
             b"regex": self._search.begin,
             b"regex_more": lambda _, most: self._search.more(most),
@@ -172,9 +174,16 @@ class Engine:
         self._channel.flush()
 
     def _call(self, body: bytes) -> int:
-        ok, clock_ms, text = self._channel.call(body)
+        self._channel.send_call(body)
+        return self._wait()
+
+    def _send(self, body: bytes) -> int:
+        return self._channel.send_call(body)
+
+    def _wait(self) -> int:
+        seq, ok, clock_ms, text = self._channel.reply()
         self._reply = _CLOCK.pack(clock_ms) + text
-        return len(text) << 1 | ok
+        return seq << 32 | len(text) << 1 | ok
 
     def _take(self) -> bytes:
         reply, self._reply = self._reply, b""

@@ -22,6 +22,10 @@ pytestmark = pytest.mark.jail
 VIOLATION, CRASHED = Reason.PROTOCOL_VIOLATION, Reason.CRASHED
 EXPECTED: dict[str, Reason] = {
     "honest": Reason.OK,
+    "many_calls_and_prints_at_once": Reason.OK,
+    "limit_while_a_reply_is_awaited": Reason.INSTRUCTION_LIMIT,
+    "exits_while_replies_are_awaited": CRASHED,
+    "calls_and_never_reads_a_reply": Reason.CPU_LIMIT,
     "sends_one_byte_at_a_time": Reason.OK,
     "claims_absurd_usage": Reason.OK,
     "exits_without_a_word": CRASHED,
@@ -40,7 +44,7 @@ EXPECTED: dict[str, Reason] = {
     "calls_for_ever": Reason.CALL_LIMIT,
     "failure_with_terminal_escapes": Reason.SCRIPT_ERROR,
 }
-LIMITS = Limits(wall_ms=1_500, cpu_ms=600, calls=20)
+LIMITS = Limits(wall_ms=1_500, cpu_ms=600, calls=100)
 
 
 @pytest.fixture
@@ -51,8 +55,9 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 
 async def answer(call: Call) -> Reply | EndRun:
-    """Answer any call with null."""
-    return Reply(ok=True, body=b"null", clock_ms=0)
+    """Answer any call with null, `demo.large` with more than a socket holds."""
+    body = b'"' + b"x" * 1_000_000 + b'"' if call.function == "large" else b"null"
+    return Reply(ok=True, body=body, clock_ms=0)
 
 
 async def run(sandbox: Sandbox, attack: str, limits: Limits = LIMITS) -> Outcome:

@@ -13,8 +13,11 @@ local LONGEST_MESSAGE = 4096 -- the host cuts to what a frame may carry
 
 -- --- the environment ------------------------------------------------------------------------
 
-local json, regex = P.library("json", P.json), P.library("regex", P.regex)
-local env = { json = json, regex = regex }
+local env = {
+  json = P.library("json", P.json),
+  parallel = P.library("parallel", P.parallel),
+  regex = P.library("regex", P.regex),
+}
 env._G = env
 
 -- The policy names every member; one that has no function here, or a function it does not name,
@@ -93,6 +96,8 @@ local failure_line
 
 local function handler(e)
   failure_line = script_line()
+  local failed = P.failed_error
+  if failed ~= nil and real.rawequal(failed[1], e) then failure_line = P.failed_line or failure_line end
   return e
 end
 
@@ -132,6 +137,8 @@ local function finish(limits, ...)
 end
 
 local function ended(limits, ok, ...)
+  if not ok then fatal((...), true) end
+  P.land()
   if ok then finish(limits, ...) end
   failed((...))
 end

@@ -5,7 +5,7 @@ local P = ...
 local real = P.real
 local type, select, error, rawget = real.type, real.select, real.error, real.rawget
 local unpack, concat, move = P.string.unpack, P.table.concat, P.table.move
-local charge, flush, headroom, hostcall = P.charge, P.flush, P.headroom, P.hostcall
+local charge = P.charge
 local quote, raise, setmetatable = P.quote, P.raise, real.setmetatable
 
 local FEE = 10000
@@ -30,12 +30,10 @@ local ERROR = {
 }
 P.ERROR, P.message_of = ERROR, message_of
 
-local function receive(answer, path)
-  local ok, length = answer & 1 == 1, answer >> 1
-  charge(length // 16)
-  headroom(length + 8)
-  local reply = hostcall("take")
-  P.clock_ms = unpack(">I8", reply)
+local function receive(path, ok, reply)
+  local clock_ms = unpack(">I8", reply)
+  -- One that was kept while its task could not go on may be older than the latest.
+  if clock_ms > P.clock_ms then P.clock_ms = clock_ms end
   local decoded, value = P.decode(reply, 9, P.depth)
   if not decoded then raise(path .. ": the reply cannot be read: " .. value) end
   if ok then return value end
@@ -66,9 +64,7 @@ local function call(path, head, ...)
     P.die("call_limit", spent, peak_kb, calls)
   end
   calls = calls + 1
-  flush()
-  headroom(#text)
-  return receive(hostcall("call", text), path)
+  return receive(path, P.ask(text))
 end
 
 local function function_at(path, integration, account, name, owner)

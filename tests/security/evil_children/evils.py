@@ -54,6 +54,12 @@ def done(result: bytes = b'"ESCAPED"', instructions: int = 0, memory: int = 0) -
     return wire.pack_end(Type.DONE, instructions, memory, result)
 
 
+def failed(reason: str) -> bytes:
+    """Make a FAILED frame."""
+    body = json.dumps({"reason": reason, "message": "", "line": None, "hint": None})
+    return wire.pack_end(Type.FAILED, 0, 0, body.encode())
+
+
 def call(seq: int, body: bytes = b'["demo",null,"echo",[1]]') -> bytes:
     """Make a CALL frame."""
     return wire.pack_call(seq, body)
@@ -124,8 +130,7 @@ def two_results(fd: int) -> None:
 @evil
 def a_result_then_a_failure(fd: int) -> None:
     send(fd, done(b"1"))
-    body = json.dumps({"reason": "script_error", "message": "", "line": None, "hint": None})
-    send(fd, wire.pack_end(Type.FAILED, 0, 0, body.encode()))
+    send(fd, failed("script_error"))
 
 
 @evil
@@ -200,8 +205,31 @@ def replays_an_id(fd: int) -> None:
 
 
 @evil
-def two_calls_at_once(fd: int) -> None:
-    send(fd, call(1) + call(2))
+def replays_an_id_that_is_in_flight(fd: int) -> None:
+    send(fd, call(1) + call(1))
+
+
+@evil
+def many_calls_and_prints_at_once(fd: int) -> None:
+    frame = wire.encode(Type.PRINT, b"x")
+    send(fd, b"".join(call(seq) + frame for seq in range(1, 65)))
+    decoder, replies = wire.Decoder("parent"), 0
+    while replies < 64:
+        replies += len(decoder.feed(os.read(fd, 65536)))
+    send(fd, done(b'"fine"'))
+
+
+@evil
+def more_calls_at_once_than_the_bound(fd: int) -> None:
+    send(fd, b"".join(call(seq) for seq in range(1, 66)))
+
+
+@evil
+def calls_and_never_reads_a_reply(fd: int) -> None:
+    for seq in range(1, 61):
+        send(fd, call(seq, b'["demo",null,"large",[]]'))
+    while True:
+        time.monotonic()
 
 
 @evil
@@ -210,8 +238,23 @@ def result_while_a_reply_is_awaited(fd: int) -> None:
 
 
 @evil
-def prints_while_a_reply_is_awaited(fd: int) -> None:
-    send(fd, call(1) + wire.encode(Type.PRINT, b"x"))
+def result_while_many_replies_are_awaited(fd: int) -> None:
+    send(fd, b"".join(call(seq) for seq in range(1, 65)) + done())
+
+
+@evil
+def failure_while_a_reply_is_awaited(fd: int) -> None:
+    send(fd, call(1) + failed("script_error"))
+
+
+@evil
+def limit_while_a_reply_is_awaited(fd: int) -> None:
+    send(fd, call(1) + failed("instruction_limit"))
+
+
+@evil
+def exits_while_replies_are_awaited(fd: int) -> None:
+    send(fd, call(1) + call(2))
 
 
 @evil
@@ -283,8 +326,7 @@ def result_nested_for_ever(fd: int) -> None:
 
 @evil
 def claims_a_reason_that_is_not_its_own(fd: int) -> None:
-    body = json.dumps({"reason": "cancelled", "message": "x", "line": None, "hint": None})
-    send(fd, wire.pack_end(Type.FAILED, 0, 0, body.encode()))
+    send(fd, failed("cancelled"))
 
 
 @evil
