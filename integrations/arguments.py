@@ -99,10 +99,11 @@ def fit(value: Any, schema: Mapping[str, Any]) -> Any:
     if isinstance(value, list):
         items = _part(schema, "items")
         return [fit(item, items) for item in value]
-    if isinstance(value, float) and value.is_integer() and "integer" in kinds:
+    as_text = schema.get("x-number-as-text", False)
+    if isinstance(value, float) and value.is_integer() and ("integer" in kinds or as_text):
         value = int(value)
     whole = isinstance(value, int) and not isinstance(value, bool)
-    return str(value) if whole and schema.get("x-number-as-text") else value
+    return str(value) if whole and as_text else value
 
 
 def _fit_text(text: str, schema: Mapping[str, Any], kinds: set[str]) -> Any:

@@ -22,9 +22,9 @@ Path = Annotated[str, Field(pattern=r"^/([A-Za-z0-9._~{}/:@!$&'()*+,;=-]|%[0-9A-
 #: Keys joined by dots: where a value stands in a JSON value; `*` is every entry of a list.
 Pointer = Annotated[str, Field(pattern=r"^[A-Za-z0-9_$-]+(\.([A-Za-z0-9_$-]+|\*))*$")]
 Status = Annotated[int, Field(ge=200, le=599)]
-HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 #: Headers that belong to the connection or to us; no pack sets them.
-_OUR_HEADERS = frozenset(
+OUR_HEADERS = frozenset(
     (
         *("host", "content-length", "transfer-encoding", "connection", "content-type"),
         *("accept-encoding", "user-agent", "cookie", "te", "trailer", "upgrade", "expect"),
@@ -147,7 +147,7 @@ class Errors(Strict):
     Where the vendor's error bodies say what is wrong; `hints` adds our advice by status.
 
     `code` and `message` are places to look at, in order. `undecided` are statuses that leave open
-    whether a write was done.
+    whether a write was done, `undecided_codes` codes of the vendor that do.
     """
 
     code: tuple[Pointer, ...] = ()
@@ -155,6 +155,7 @@ class Errors(Strict):
     request_id_headers: tuple[str, ...] = ("x-request-id",)
     hints: dict[Status, str] = Field(default_factory=dict)
     undecided: tuple[Status, ...] = (502, 504)
+    undecided_codes: tuple[str, ...] = ()
 
     @field_validator("code", "message", mode="before")
     @classmethod
@@ -201,7 +202,9 @@ class Source(Strict):
     written in queries, headers and forms. A plain string stands for `{from: <string>}`.
     """
 
-    take: Name | None = Field(default=None, alias="from")
+    take: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")] | None = Field(
+        default=None, alias="from"
+    )
     credential: Name | None = None
     value: Any = None
     add: int = 0
@@ -240,7 +243,7 @@ class Source(Strict):
 
 def check_headers(headers: dict[str, Source]) -> dict[str, Source]:
     """Refuse headers that are not a pack's to set."""
-    if ours := sorted(name for name in headers if name.lower() in _OUR_HEADERS):
+    if ours := sorted(name for name in headers if name.lower() in OUR_HEADERS):
         raise ValueError(f"headers a pack cannot set: {', '.join(ours)}")
     return headers
 

@@ -56,7 +56,8 @@ def refused(asked: Asked, answer: Answer, secrets: Sequence[str], now_s: float) 
         code, words = "redirect_refused", "answered with a redirect, and none is followed"
     hint = errors.hints.get(status)
     text = f"{function.full_name}: {status} {code}: {words}{f' ({hint})' if hint else ''}"
-    undecided = status in errors.undecided and asked.write
+    open_end = status in errors.undecided or code in errors.undecided_codes
+    undecided = open_end and asked.write
     again = status in BUSY or (status >= 500 and function.effect_class is EffectClass.READ)
     return CallFailed(
         code,

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from integrations.stubs.agora import AgoraStub
 from integrations.stubs.convex import ConvexStub
 from integrations.stubs.faults import Faulty
 from integrations.stubs.heygen import HeyGenStub
@@ -26,6 +27,7 @@ from integrations.stubs.stub import Stub
 #: Every stub there is, by the name of its integration.
 STUBS: dict[str, Callable[[], Stub]] = {
     "mux": MuxStub,
+    "agora": AgoraStub,
     "heygen": HeyGenStub,
     "convex": ConvexStub,
 }

@@ -1,0 +1,1 @@
+print(docs.read("agora.acquire_recording_resource"))
