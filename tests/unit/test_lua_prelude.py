@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lupa import lua54
 
 from sandbox.child.runtime import PRELUDE
+from tests.stock_lua import stock_lua
 
 FOLDER = Path(__file__).parents[2] / "sandbox/child/prelude"
 
@@ -20,8 +20,7 @@ def test_every_file_of_the_prelude_is_loaded() -> None:
 @pytest.mark.parametrize("name", PRELUDE)
 def test_no_trusted_function_names_a_global(name: str) -> None:
     """Functions of the prelude use locals only: a global would be one a script could replace."""
-    lua = lua54.LuaRuntime(encoding=None, register_eval=False, register_builtins=False)
-    dump = lua.execute(b"return string.dump(assert(load(..., '=x', 't')))", *[_source(name)])
+    dump = stock_lua("return string.dump(assert(load(..., '=x', 't')))", _source(name))
 
     # A function has _ENV among its upvalues exactly when it names a global; the file itself always.
     assert dump.count(b"_ENV") == 1

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lupa import lua54
 
 from tests.lua_child import CLOCK_MS, run_lua
+from tests.stock_lua import stock_lua
 
 # How a value is shown, on both sides.
 SHOW = """
@@ -39,9 +39,7 @@ def both_sides() -> tuple[list[str], list[str]]:
     lines = "".join(f"  function() return show({one}) end,\n" for one in SAME)
     body = f"{SHOW} local out, tests = {{}}, {{\n{lines} }}\n"
     loop = "for i = 1, #tests do out[i] = select(2, pcall(tests[i])) end "
-    stock = lua54.LuaRuntime(encoding="latin-1").execute(
-        f"{body}{loop} return table.concat(out, '\\1\\1')"
-    )
+    stock = stock_lua(f"{body}{loop} return table.concat(out, '\\1\\1')").decode("latin-1")
     ours = run_lua(f"{body}{loop} for i = 1, #out do print(out[i] .. '\\1\\1') end")
     assert ours.reason == "ok", ours.message
     return stock.split("\1\1"), ours.output.decode("latin-1").split("\1\1\n")[:-1]
