@@ -68,12 +68,13 @@ def test_every_key_of_a_pack_is_documented(model: type[BaseModel]) -> None:
         assert f"`{field.alias or name}" in PAGE
 
 
-def test_every_function_and_account_field_is_listed() -> None:
+@pytest.mark.parametrize("name", ["mux", "heygen", "convex"])
+def test_every_function_and_account_field_is_listed(name: str) -> None:
     """The tables name what the packs have."""
-    mux = Catalog.load().integrations["mux"]
-    assert mux.pack is not None
-    for name in [one.name for one in mux.functions] + list(mux.pack.credentials):
-        assert f"`{name}`" in PAGE
+    found = Catalog.load().integrations[name]
+    assert found.pack is not None
+    for one in [function.name for function in found.functions] + list(found.pack.credentials):
+        assert f"`{one}`" in PAGE
 
 
 def test_every_code_of_ours_is_documented() -> None:
@@ -82,6 +83,8 @@ def test_every_code_of_ours_is_documented() -> None:
     sources = "\n".join(path.read_text() for path in sorted(rooms.glob("*.py")))
     codes = set(re.findall(r'CallFailed\(\s*"(\w+)"', sources))
     codes |= set(re.findall(r'(?:unusable|_held)\("(\w+)"', sources))
+    adapters = "\n".join(path.read_text() for path in sorted(rooms.glob("adapters/*.py")))
+    codes |= set(re.findall(r'failed\(\s*"(\w+)"', adapters))
     codes |= {"unreachable", "timeout", "dropped", "redirect_refused"}
     for code in codes - {"demo_failed"}:
         assert f"`{code}`" in PAGE
