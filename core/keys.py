@@ -47,6 +47,16 @@ def cancel(run_id: str) -> str:
     return f"ms:cancel:{run_id}"
 
 
+def rate(bucket: str) -> str:
+    """Text, short-lived: microsecond at which a bucket of a vendor's account is full again."""
+    return f"ms:rate:{bucket}"
+
+
+def places(account: str) -> str:
+    """Zset, short-lived: lease -> microsecond of its end, of requests at a vendor's account."""
+    return f"ms:places:{account}"
+
+
 def queue(tenant: str) -> str:
     """Name (not key) of a tenant's RQ queue; it is also the tenant's member on the ring."""
     return f"t.{tenant}"

@@ -28,6 +28,6 @@ if each > 0 then
 end
 if most > 0 then
   redis.call('ZADD', places, string.format('%.0f', now + lease_ms * 1000), lease)
-  redis.call('PEXPIRE', places, math.max(lease_ms, redis.call('PTTL', places)) + 1000)
+  redis.call('PEXPIRE', places, math.max(lease_ms + 1000, redis.call('PTTL', places)))
 end
 return 0

@@ -118,3 +118,18 @@ async def test_without_redis_nothing_goes() -> None:
         await throttle.enter(gate("a", places=1))
     await throttle.leave(gate("a", places=1))
     await client.aclose()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+async def test_counts_in_redis_go_away_by_themselves(
+    backend: str, request: pytest.FixtureRequest
+) -> None:
+    """However many requests go, the account's keys last a second longer than the last lease."""
+    async with opened(backend, request) as client:
+        throttle = RedisThrottle(client)
+        for number in range(20):
+            await throttle.enter(gate(str(number % 2), rate=Rate(per_s=1000), places=2, lease_s=5))
+
+        times_left = [await client.pttl(key) for key in await client.keys("ms:*")]
+        assert len(times_left) == 2
+        assert all(0 < left <= 6_000 for left in times_left)

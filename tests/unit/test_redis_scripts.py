@@ -21,7 +21,16 @@ KNOWN = {
     value for name, value in vars(keys).items() if name.isupper() and isinstance(value, str)
 } | {
     make("")
-    for make in (keys.run, keys.tape, keys.events, keys.script, keys.tenant_runs, keys.cancel)
+    for make in (
+        keys.run,
+        keys.tape,
+        keys.events,
+        keys.script,
+        keys.tenant_runs,
+        keys.cancel,
+        keys.rate,
+        keys.places,
+    )
 }
 
 
