@@ -42,6 +42,8 @@ def bind(function: Function, positional: bytes, *, depth: int) -> dict[str, Any]
         for name, schema in function.properties.items()
         if name in given or "default" in schema
     }
+    # Once more, now with what was inside texts.
+    _check_size(function, bound, depth)
     if not function.validator.is_valid(bound):
         raise refusal(function, _problems(function, bound))
     return bound
@@ -152,14 +154,18 @@ def _decode(function: Function, positional: bytes, depth: int) -> list[Any]:
         raise refusal(function, "the arguments are not JSON") from None
     if not isinstance(arguments, list):
         raise refusal(function, "the arguments are not a list")
-    # The list of arguments itself is one level that no script wrote.
+    _check_size(function, arguments, depth)
+    while arguments and arguments[-1] is None:
+        arguments.pop()
+    return arguments
+
+
+def _check_size(function: Function, arguments: Any, depth: int) -> None:
+    # What holds all arguments is one level that no script wrote.
     if deeper_than(arguments, depth + 1):
         raise refusal(function, f"the arguments are nested deeper than {depth} levels")
     if count_values(arguments, MAX_VALUES) > MAX_VALUES:
         raise refusal(function, f"the arguments have more than {MAX_VALUES} values")
-    while arguments and arguments[-1] is None:
-        arguments.pop()
-    return arguments
 
 
 def deeper_than(value: Any, depth: int) -> bool:

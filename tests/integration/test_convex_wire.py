@@ -448,6 +448,23 @@ async def test_bad_arguments_send_nothing(
     assert sent(stubs) == []
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ('{"a":' + "[" * 80 + "]" * 80 + "}", "nested deeper than 64 levels"),
+        ('{"a":[' + "0," * 60_000 + "0]}", "more than 50000 values"),
+    ],
+)
+async def test_json_text_has_the_bounds_of_tables(stubs: Stubs, fields: str, words: str) -> None:
+    """What no table may hold, no text may hold either."""
+    async with vendor_run(stubs) as run:
+        given = {"table": "users", "fields": fields}
+        error = await run.error("convex.create_document", given)
+    assert error["code"] == "invalid_arguments"
+    assert words in error["message"]
+    assert sent(stubs) == []
+
+
 class TestErrors:
     async def test_a_wrong_key_is_explained(self, stubs: Stubs) -> None:
         """Convex's code and words, our hint, and no key."""
