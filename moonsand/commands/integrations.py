@@ -1,0 +1,229 @@
+"""`moonsand integrations`: what can be called, how, and calling it without a script."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from moonsand.commands.run import AccountsFile, PacksDirectory
+from moonsand.exits import Exit, UsageFault
+from moonsand.script_options import AsJson
+from moonsand.terminal import pretty, write_error, write_output
+
+if TYPE_CHECKING:
+    from integrations.catalog import Catalog
+    from integrations.function import Function
+
+app = typer.Typer(no_args_is_help=True, help="Show, check and call integrations.")
+Function_ = Annotated[
+    str, typer.Argument(metavar="FUNCTION", help="As `mux.list_assets`, or of a named account.")
+]
+
+
+@app.command("list")
+def list_integrations(packs: PacksDirectory = None, as_json: AsJson = False) -> int:
+    """List every integration and its functions."""
+    rows: list[dict[str, Any]] = [
+        {
+            "name": one.name,
+            "title": one.title,
+            "summary": one.pack.summary,
+            "functions": [
+                {"name": function.full_name, "effect": function.effect_class.value}
+                for function in one.functions
+            ],
+            "credentials": list(one.pack.credentials),
+        }
+        for one in _catalog(packs).integrations.values()
+        if one.pack is not None
+    ]
+    if as_json:
+        write_output(f"{json.dumps(rows)}\n")
+        return Exit.SUCCEEDED
+    for row in rows:
+        write_output(f"{row['name']}: {row['title']}. {row['summary']}\n")
+        for function in row["functions"]:
+            write_output(f"  {function['name']} ({function['effect']})\n")
+    return Exit.SUCCEEDED
+
+
+@app.command()
+def search(
+    words: Annotated[list[str], typer.Argument(help="What to look for.")],
+    limit: Annotated[int, typer.Option(min=1, max=50, help="Most pages shown.")] = 10,
+    packs: PacksDirectory = None,
+    as_json: AsJson = False,
+) -> int:
+    """Find pages of the documentation by words, best first; 1 if there are none."""
+    found = _catalog(packs).docs.search(" ".join(words), limit)
+    if as_json:
+        write_output(f"{json.dumps(found)}\n")
+    else:
+        for page in found:
+            write_output(f"{page['name']}: {page['summary']}\n")
+    return Exit.SUCCEEDED if found else Exit.FAILED
+
+
+@app.command()
+def docs(
+    page: Annotated[str, typer.Argument(help="Name of a page, as `mux.list_assets`.")] = "index",
+    packs: PacksDirectory = None,
+) -> int:
+    """Print a page of the documentation, as scripts read it."""
+    from integrations.failure import CallFailed
+
+    try:
+        write_output(_catalog(packs).docs.read(page))
+    except CallFailed as unknown:
+        raise UsageFault(unknown.message) from None
+    return Exit.SUCCEEDED
+
+
+@app.command()
+def schema(
+    name: Annotated[str, typer.Argument(help="A function, or an integration for all of its.")],
+    packs: PacksDirectory = None,
+) -> int:
+    """Print the JSON Schema of a function's parameters, with its names and effect."""
+    from integrations.direct_call import split_name
+    from integrations.failure import CallFailed
+
+    catalog = _catalog(packs)
+    try:
+        if name in catalog.integrations:
+            value: Any = [_schema(one) for one in catalog.integrations[name].functions]
+        else:
+            integration, _, function = split_name(name)
+            value = _schema(catalog.function(integration, function))
+    except CallFailed as unknown:
+        raise UsageFault(unknown.message) from None
+    write_output(f"{pretty(value)}\n")
+    return Exit.SUCCEEDED
+
+
+@app.command()
+def call(
+    function: Function_,
+    arguments: Annotated[
+        str | None, typer.Argument(help="A JSON object; `-` reads it from stdin.")
+    ] = None,
+    arg: Annotated[
+        list[str] | None,
+        typer.Option(help="One parameter as NAME=VALUE; the value is JSON or text; repeatable."),
+    ] = None,
+    account: Annotated[str | None, typer.Option(help="Name of an account.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the request; send nothing.")
+    ] = False,
+    accounts: AccountsFile = None,
+    packs: PacksDirectory = None,
+) -> int:
+    """Call one function and print its reply as JSON; 1 if it failed."""
+    from integrations import accounts as vendor_accounts
+    from integrations.direct_call import call_directly, request_of
+    from integrations.failure import CallFailed
+
+    given = _arguments(arguments, arg or [])
+    catalog = _catalog(packs)
+    known = vendor_accounts.Accounts()
+    if accounts is not None:
+        known = vendor_accounts.AccountsFile.load(accounts, catalog).for_tenant(None)
+    try:
+        if dry_run:
+            value = request_of(catalog, known, function, account, given)
+        else:
+            value = asyncio.run(call_directly(catalog, known, function, account, given))
+    except CallFailed as failure:
+        write_error(f"moonsand: {failure.message}")
+        return Exit.FAILED
+    write_output(f"{pretty(value)}\n")
+    return Exit.SUCCEEDED
+
+
+@app.command()
+def lint(
+    target: Annotated[
+        Path | None,
+        typer.Argument(help="A pack or a directory of packs; without it, all that would be used."),
+    ] = None,
+    packs: PacksDirectory = None,
+    as_json: AsJson = False,
+) -> int:
+    """Check packs; 1 if something is wrong."""
+    from integrations.catalog import PACKS
+    from integrations.lint import lint as check
+
+    targets = [target] if target else [PACKS, *([packs] if packs else [])]
+    if missing := [one.name for one in targets if not one.exists()]:
+        raise UsageFault(f"there is no {missing[0]}")
+    results = [check(one) for one in targets]
+    count = sum(number for number, _ in results)
+    findings = [one for _, some in results for one in some]
+    if as_json:
+        document = {"ok": not findings, "packs": count, "findings": [f.to_json() for f in findings]}
+        write_output(f"{json.dumps(document)}\n")
+    else:
+        for one in findings:
+            write_output(f"{one.file}: {one.message}\n")
+        write_error(f"{count} packs, {len(findings)} problems")
+    return Exit.FAILED if findings else Exit.SUCCEEDED
+
+
+@app.command()
+def stubs(
+    out: Annotated[Path | None, typer.Option(help="File to write instead of stdout.")] = None,
+    packs: PacksDirectory = None,
+) -> int:
+    """Print definitions for Lua editors (LuaLS), made of the packs."""
+    from integrations.luals import definitions
+
+    text = definitions(_catalog(packs).integrations.values())
+    if out is None:
+        write_output(text)
+        return Exit.SUCCEEDED
+    try:
+        out.write_text(text, "utf-8")
+    except OSError as error:
+        raise UsageFault(f"cannot write {out}: {error.strerror}") from None
+    return Exit.SUCCEEDED
+
+
+def _catalog(packs: Path | None) -> Catalog:
+    from integrations.catalog import Catalog
+
+    return Catalog.load(operator=packs)
+
+
+def _schema(function: Function) -> dict[str, Any]:
+    return {
+        "name": function.full_name,
+        "names": list(function.names),
+        "effect": function.effect_class.value,
+        "description": function.description,
+        "parameters": dict(function.parameters),
+    }
+
+
+def _arguments(text: str | None, pairs: list[str]) -> dict[str, Any]:
+    if text == "-":
+        text = sys.stdin.read()
+    try:
+        given = json.loads(text) if text and text.strip() else {}
+    except ValueError as error:
+        raise UsageFault(f"the arguments are not JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise UsageFault("the arguments must be a JSON object")
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageFault("--arg takes NAME=VALUE")
+        try:
+            given[name] = json.loads(value)
+        except ValueError:
+            given[name] = value
+    return given
