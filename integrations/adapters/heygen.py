@@ -117,9 +117,9 @@ async def list_voices(arguments: dict[str, Any], send: Send) -> Any:
 
 async def get_video(arguments: dict[str, Any], send: Send) -> Any:
     """Give one video."""
-    parts = RequestParts("GET", "/v3/videos/{video_id}", values=arguments)
-    reply = await send(parts)
-    return {**reply, "data": _named(VIDEOS, _data(reply, send))}
+    reply = await send(RequestParts("GET", "/v3/videos/{video_id}", values=arguments))
+    video = _named(VIDEOS, _data(reply, send))
+    return {**reply, "data": video}
 
 
 async def create_video(arguments: dict[str, Any], send: Send) -> Any:

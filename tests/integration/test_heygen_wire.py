@@ -450,6 +450,25 @@ class TestFaults:
         assert run.last.effect is effect
         assert stubs["heygen"].faults.counts == {POST: 1}
 
+    @pytest.mark.parametrize("status", [200, 201, 202])
+    async def test_any_success_has_made_a_video(self, stubs: Stubs, status: int) -> None:
+        """HeyGen may say created or accepted as well; none of them is a failure."""
+        body = b'{"data":{"video_id":"v1","status":"pending"}}'
+        stubs["heygen"].faults.add(Fault("answer", POST, status=status, body=body))
+        async with vendor_run(stubs) as run:
+            value = await run.value("heygen.create_video", {"video_inputs": [SCENE]})
+        assert value["data"]["video_id"] == "v1"
+
+    async def test_a_video_without_an_id_was_made_all_the_same(self, stubs: Stubs) -> None:
+        """The script gets an error that says so, not a nil to trip over."""
+        stubs["heygen"].faults.add(Fault("answer", POST, status=200, body=b'{"data":{}}'))
+        async with vendor_run(stubs) as run:
+            error = await run.error("heygen.create_video", {"video_inputs": [SCENE]})
+        assert error["message"] == (
+            "heygen.create_video: the reply names no video; the call itself succeeded"
+        )
+        assert run.last.effect is Effect.SUCCEEDED
+
     async def test_a_lost_page_is_read_again(self, stubs: Stubs) -> None:
         """Reading twice does no harm, in the middle of a walk too."""
         home = stubs.heygen.workspaces["default"]
