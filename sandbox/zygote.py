@@ -93,6 +93,7 @@ class Zygote:
         self._spares: deque[Child] = deque()
         self._waiters: deque[asyncio.Future[Child]] = deque()
         self._alive: dict[int, Child] = {}
+        self._unasked = 0
         self.report: dict[str, Any] = {}
 
     @property
@@ -161,9 +162,19 @@ class Zygote:
             self._process = None
 
     def _ask(self, count: int) -> None:
-        if self._control is not None and count:
-            with contextlib.suppress(OSError):  # a dead zygote is noticed by its closed socket
+        self._unasked += count
+        self._send_asked()
+
+    def _send_asked(self) -> None:
+        # A zygote that is busy forking lets the socket fill up. What does not fit is asked for when
+        # it has read on: each message of it is an occasion.
+        while self._control is not None and self._unasked:
+            count = min(self._unasked, 255)
+            try:
                 self._control.send(bytes([count]))
+            except OSError:  # full; a dead zygote is noticed by its closed socket
+                return
+            self._unasked -= count
 
     def _readable(self) -> None:
         while self._control is not None:
@@ -177,6 +188,7 @@ class Zygote:
                 self._lose()
                 return
             self._take(message, fds)
+            self._send_asked()
 
     def _take(self, message: bytes, fds: list[int]) -> None:
         kind = message[:1]
@@ -217,6 +229,7 @@ class Zygote:
         control, self._control = self._control, None
         if control is None:
             return
+        self._unasked = 0
         asyncio.get_running_loop().remove_reader(control.fileno())
         control.close()
         if self._ready is not None and not self._ready.done():
