@@ -194,16 +194,17 @@ class Engine:
         claim = slot.claim
         events = EventWriter(claim.run_id, self._loop.call_later, self._outbox.send)
         try:
-            ending = await self._ending(slot, events)
+            # Written out here, not in the outbox: what breaks on it must not break other runs.
+            delivery = deliver_ending(claim, await self._ending(slot, events))
         except Exception:  # noqa: BLE001 (whatever broke, the run must end)
             structlog.get_logger(__name__).exception("run_broke", run=claim.run_id)
-            ending = Ending(Reason.INTERNAL, error=Fault("an error of ours ended the run"))
+            delivery = deliver_ending(claim, _BROKEN)
         self._outbox.send(events.take())
         if slot.stop is Stop.LEASE_LOST:
             structlog.get_logger(__name__).warning("lease_lost", run=claim.run_id)
             self._delivered(claim, 0)
         else:
-            self._outbox.finish(deliver_ending(claim, ending))
+            self._outbox.finish(delivery)
 
     async def _ending(self, slot: Slot, events: EventWriter) -> Ending:
         claim, spec = slot.claim, slot.claim.spec
@@ -270,6 +271,7 @@ class Engine:
             self._end(run_id.decode(), Stop.REQUESTED)
 
 
+_BROKEN = Ending(Reason.INTERNAL, error=Fault("an error of ours ended the run"))
 _LOST = Ending(
     Reason.WORKER_LOST,
     error=Fault(

@@ -45,12 +45,17 @@ DEPENDENTS = 2
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """The end of one claim. `ending` None: the job ends and the run's record is left alone."""
+    """
+    The end of one claim. `how` and `value` are for RQ's job.
+
+    `written` is what the run's record and tape get, in the bytes that are sent; empty: the job ends
+    and the run is left alone.
+    """
 
     claim: Claim
-    ending: Ending | None
     how: str
     value: bytes
+    written: tuple[Arg, ...] = ()
 
 
 class Outbox:
@@ -134,31 +139,35 @@ class Outbox:
         return again
 
     def _finish_args(self, delivery: Delivery) -> list[Arg]:
-        claim, ending = delivery.claim, delivery.ending
+        claim = delivery.claim
         now_ms = time.time_ns() // 1_000_000
         seconds = max(0.0, now_ms / 1000 - float(claim.started))
         args: list[Arg] = [claim.queue, claim.run_id, claim.execution, self._worker]
         args += [delivery.how, delivery.value, timestamp(now_ms), claim.started, f"{seconds:.6f}"]
-        if ending is None:
-            return [*args, "", "", ""]
-        body = tape_body(ending, claim.attempt)
-        return [*args, ending.state, ending.reason, body, *record_fields(ending)]
+        return [*args, *(delivery.written or ("", "", ""))]
 
 
 def deliver_ending(claim: Claim, ending: Ending) -> Delivery:
-    """Say how a run ended, to its record and to RQ."""
-    return Delivery(claim, ending, *rq_words(claim.run_id, ending.reason, _message(ending)))
+    """
+    Say how a run ended, to its record and to RQ.
+
+    Raises:
+        TypeError: something in the ending has no JSON form.
+    """
+    body = tape_body(ending, claim.attempt)
+    written = (ending.state, ending.reason, body, *record_fields(ending))
+    return Delivery(claim, *rq_words(claim.run_id, ending.reason, _message(ending)), written)
 
 
 def deliver_settled(claim: Claim, reason: Reason) -> Delivery:
     """Give RQ the outcome that the run has had before; nothing was executed."""
     message = "this run ended before and is not executed again"
-    return Delivery(claim, None, *rq_words(claim.run_id, reason, message))
+    return Delivery(claim, *rq_words(claim.run_id, reason, message))
 
 
 def deliver_refusal(claim: Claim, message: str) -> Delivery:
     """Fail a job that is none of ours."""
-    return Delivery(claim, None, "failed", failure_value(message))
+    return Delivery(claim, "failed", failure_value(message))
 
 
 def rq_words(run_id: str, reason: Reason, message: str) -> tuple[str, bytes]:
