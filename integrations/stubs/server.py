@@ -21,6 +21,7 @@ from integrations.stubs.agora import AgoraStub
 from integrations.stubs.convex import ConvexStub
 from integrations.stubs.faults import Faulty
 from integrations.stubs.heygen import HeyGenStub
+from integrations.stubs.mixpeek import MixpeekStub
 from integrations.stubs.mux import MuxStub
 from integrations.stubs.stub import Stub
 
@@ -30,6 +31,7 @@ STUBS: dict[str, Callable[[], Stub]] = {
     "agora": AgoraStub,
     "heygen": HeyGenStub,
     "convex": ConvexStub,
+    "mixpeek": MixpeekStub,
 }
 
 
