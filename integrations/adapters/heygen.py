@@ -25,10 +25,10 @@ _OWN_FIRST = ("private", "public")
 @dataclass(frozen=True, slots=True)
 class Listing:
     """
-    One of HeyGen's lists: `page` is its longest page.
+    One of HeyGen's lists: where it is, how scripts call it, and how long its pages may be.
 
-    `added` names keys that rows get: the first of the keys there that is not null, else the last
-    entry as it stands when `default` has it.
+    `added` names keys that rows get, from the first of those keys that is not null; `default` has
+    texts for keys that scripts join to others, and that must therefore never be nil.
     """
 
     path: str

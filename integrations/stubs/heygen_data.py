@@ -143,24 +143,7 @@ def workspace(name: str) -> Workspace:
             "last_name": None,
             **_BILLING[name],
         },
-        videos=[
-            video(f"{name}-intro", "processing", 3),
-            video(
-                "abc123",
-                "completed",
-                2,
-                completed_at=_EPOCH + 60,
-                duration=12.4,
-                video_url="https://files.heygen.example/abc123.mp4?Expires=1&Signature=stub",
-            ),
-            video(
-                f"{name}-broken",
-                "failed",
-                1,
-                failure_code="script_too_long",
-                failure_message="Script is too long",
-            ),
-        ],
+        videos=_videos(name),
         looks=[
             look("avatar-abc123", "Abigail"),
             look("avatar-id-here", "Bruce", gender="male"),
@@ -176,3 +159,24 @@ def workspace(name: str) -> Workspace:
             template("template-hello", "Welcome"),
         ],
     )
+
+
+def _videos(name: str) -> list[dict[str, Any]]:
+    return [
+        video(f"{name}-intro", "processing", 3),
+        video(
+            "abc123",
+            "completed",
+            2,
+            completed_at=_EPOCH + 60,
+            duration=12.4,
+            video_url="https://files.heygen.example/abc123.mp4?Expires=1&Signature=stub",
+        ),
+        video(
+            f"{name}-broken",
+            "failed",
+            1,
+            failure_code="script_too_long",
+            failure_message="Script is too long",
+        ),
+    ]
