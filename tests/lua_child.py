@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ class Ended:
     order: list[str] = field(default_factory=list)
     exit_code: int = 0
     replied: list[int] = field(default_factory=list)
+    most_in_flight: int = 0
 
     @property
     def value(self) -> Any:
@@ -136,10 +138,14 @@ def _converse(theirs: socket.socket, start: bytes, answer: Answer, choose: Choos
         if waiting and not select.select([theirs], [], [], _QUIET_S if choose else 0)[0]:
             seq = choose(sorted(waiting)) if choose else min(waiting)
             if seq is not None:
-                theirs.sendall(waiting.pop(seq))
+                with suppress(BrokenPipeError):  # it is dead; what it said last is still to read
+                    theirs.sendall(waiting.pop(seq))
                 ended.replied.append(seq)
                 continue
-        data = theirs.recv(1 << 20)
+        try:
+            data = theirs.recv(1 << 20)
+        except ConnectionResetError:  # it left without reading a reply
+            data = b""
         if not data:
             return ended
         for kind, payload in decoder.feed(data):
@@ -158,6 +164,7 @@ def _take(
         ok, value = answer(ended.calls[-1])
         text = json.dumps(value, ensure_ascii=False).encode()
         waiting[seq] = wire.pack_reply(seq, text, ok=ok, clock_ms=CLOCK_MS + 1000 * seq)
+        ended.most_in_flight = max(ended.most_in_flight, len(waiting))
     else:
         _take_end(ended, kind, payload)
 

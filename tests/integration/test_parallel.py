@@ -1,0 +1,153 @@
+"""Calls in flight together: the real jail, the broker and a stub of Mux that takes its time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+
+import orjson
+import pytest
+
+from core.calls import Effect
+from core.clock import now_ms
+from integrations.stubs import Stubs
+from integrations.stubs.faults import Fault
+from ledger.tape import Kind, MemoryTape
+from runs.model import RunRequest, RunResult
+from sandbox.calls import Call, EndRun, FunctionSurface, Reply, StartRequest
+from sandbox.outcome import Reason
+from sandbox.supervisor import Sandbox
+from tenancy.grants import Grants
+from tests.mux_runs import stub_accounts, whole_catalog
+from worker.local import run_local
+
+pytestmark = pytest.mark.jail
+EXAMPLE = Path(__file__).parents[2] / "examples" / "parallel.lua"
+HUNDRED = """
+local numbers = {}
+for i = 1, 100 do numbers[i] = i end
+local found = parallel.map(numbers, function(i)
+  return app.integrations.heygen.get_current_user({})
+end, { concurrency = 20 })
+return #found
+"""
+TRACE = """
+local order = {}
+parallel.map({ 1, 2, 3, 4, 5, 6, 7, 8, 9 }, function(i)
+  for n = 1, i % 3 + 1 do
+    local heard = app.integrations.demo.echo(i * 10 + n)
+    order[#order + 1] = heard
+    print(i, n, os.time())
+  end
+end, { concurrency = 5 })
+return order
+"""
+SURFACE = {"demo": FunctionSurface(["echo"])}
+
+
+async def run_script(
+    stubs: Stubs, script: str, tape: MemoryTape, limits: dict[str, int] | None = None
+) -> RunResult:
+    """Run a script locally, with the stub's accounts, over a tape to look at."""
+    async with Sandbox(1) as sandbox:
+        return await run_local(
+            RunRequest(script=script, limits=limits or {}),
+            sandbox=sandbox,
+            catalog=whole_catalog(),
+            accounts=stub_accounts(stubs),
+            grants=Grants.everything(),
+            tape=tape,
+        )
+
+
+def effects(tape: MemoryTape) -> list[int]:
+    """Give the numbers of the calls in the order of their effects."""
+    return [entry.body["seq"] for entry in tape.entries if entry.kind is Kind.EFFECT]
+
+
+def test_the_example_runs(stubs: Stubs) -> None:
+    """The example of the documents prints what it says."""
+    result = asyncio.run(run_script(stubs, EXAMPLE.read_text(), MemoryTape(now_ms)))
+
+    assert result.reason is Reason.OK, result.error
+    assert result.output.endswith("assets on 8 pages\n1\tnot_found\n")
+
+
+def test_a_hundred_slow_calls_are_in_flight_together(stubs: Stubs) -> None:
+    """100 calls of 50 ms at concurrency 20 are far from taking the 5 s of one after another."""
+    # Mux allows five requests a second, and is not asked for more: HeyGen names no such rate.
+    stubs["heygen"].faults.add(Fault("delay", times=1000, seconds=0.05))
+    tape = MemoryTape(now_ms)
+    result = asyncio.run(run_script(stubs, HUNDRED, tape))
+
+    assert (result.reason, result.result) == (Reason.OK, 100)
+    # 0.4 to 0.5 s here; the bound leaves room for a machine that does other things as well.
+    assert result.usage.wall_ms < 2_000
+    assert [call.seq for call in result.calls] == list(range(1, 101))
+    assert sorted(effects(tape)) == list(range(1, 101))
+
+
+def test_what_is_in_flight_when_a_run_ends_is_written_down(stubs: Stubs) -> None:
+    """Every call that was begun has its effect on the tape: writes that were sent are unknown."""
+    script = """
+        parallel.map({ 1, 2, 3 }, function(i)
+          app.integrations.mux.create_asset({ input = "https://example.com/" .. i .. ".mp4" })
+        end)
+    """
+    stubs.mux_faults.add(Fault("delay", "POST /video/v1/assets", times=9, seconds=5))
+    tape = MemoryTape(now_ms)
+    result = asyncio.run(run_script(stubs, script, tape, {"wall_ms": 400}))
+
+    assert result.reason in {Reason.WALL_LIMIT, Reason.EFFECT_UNKNOWN}
+    assert [(call.seq, call.effect) for call in result.calls] == [
+        (seq, Effect.UNKNOWN) for seq in (1, 2, 3)
+    ]
+    assert sorted(effects(tape)) == [1, 2, 3]
+
+
+class Recorder:
+    """Answers calls after a random while, and keeps the order it gave them."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)  # noqa: S311
+        self.order: list[int] = []
+
+    async def answer(self, call: Call) -> Reply | EndRun:
+        """Take a place in the order, then return in some other order."""
+        await asyncio.sleep(self._random.random() / 100)
+        self.order.append(call.seq)
+        place = len(self.order)
+        await asyncio.sleep(self._random.random() / 100)
+        return reply(call, place)
+
+
+class Replayed:
+    """Answers calls at once, each with the place it had in a recorded order."""
+
+    def __init__(self, order: list[int]) -> None:
+        self._places = {seq: place for place, seq in enumerate(order, 1)}
+
+    async def answer(self, call: Call) -> Reply | EndRun:
+        """Give the call the place it had."""
+        return reply(call, self._places[call.seq])
+
+
+def reply(call: Call, place: int) -> Reply:
+    """Give the argument back."""
+    return Reply(True, orjson.dumps(orjson.loads(call.arguments)[0]), 5000 * place, place)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_run_over_the_same_order_is_the_same(seed: int) -> None:
+    """Whatever the times, the recorded order of effects makes the same run, to the instruction."""
+    recorder = Recorder(seed)
+    request = StartRequest(script=TRACE.encode(), surface=SURFACE)
+    async with Sandbox(1) as sandbox:
+        first = await sandbox.run(request, recorder.answer)
+        again = await sandbox.run(request, Replayed(recorder.order).answer)
+
+    assert first.reason is Reason.OK, first.error
+    assert len(orjson.loads(first.result)) == len(recorder.order) == 18
+    assert (again.result, again.output) == (first.result, first.output)
+    assert again.usage.instructions == first.usage.instructions
