@@ -92,12 +92,27 @@ def _section(pack: Pack, function: FunctionPack, *, level: int) -> str:
     effect = function.effect.value.capitalize()
     notes = f"\n{function.notes}\n" if function.notes else ""
     also = f"Also called: {', '.join(f'`{a}`' for a in function.aliases)}.\n\n"
+    notes += _paging(function)
     return (
         f"{marks} {name}\n\n{effect}. {function.description}\n{notes}\n"
         f"{also if level > 1 else ''}"
         f"{marks}# Parameters\n\n{_table(function)}\n"
         f"{marks}# Example\n\n```lua\n{function.example.lua.rstrip()}\n```\n"
     )
+
+
+def _paging(function: FunctionPack) -> str:
+    pages = function.pagination
+    if pages is None:
+        return ""
+    where = f"`{pages.items}`" if pages.items else "the reply"
+    if pages.next is not None:
+        how = f"pass `{pages.parameter}` = `{pages.next}` of the reply, until there is none"
+    elif pages.style == "page":
+        how = f"count `{pages.parameter}` up, until a page is short"
+    else:
+        how = f"add the number of entries to `{pages.parameter}`, until there are no more"
+    return f"\nThe list is in {where}; to go on, {how}.\n"
 
 
 def _table(function: FunctionPack) -> str:
