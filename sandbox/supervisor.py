@@ -29,7 +29,8 @@ class Sandbox:
     Runs scripts, each in a fresh jailed child.
 
     Owned by one event loop; any number of runs may be in flight in it. `spares` children are kept
-    warm. A zygote that died is replaced at the next run.
+    warm. A zygote that died is replaced at the next run; so is one of whose children one has died
+    of a signal such as SIGSEGV, because the next would have the same addresses.
     """
 
     def __init__(self, spares: int = 2, *, zygote_module: str = "sandbox.zygote_main") -> None:
@@ -38,6 +39,7 @@ class Sandbox:
         self._spares = spares
         self._module = zygote_module
         self._zygote: Zygote | None = None
+        self._retired: list[Zygote] = []
         self._starting = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -72,13 +74,17 @@ class Sandbox:
             SandboxUnavailable: a required step of the jail is missing; nothing can run.
         """
         async with self._starting:
-            if self._zygote is not None and self._zygote.running:
+            if self._fit:
                 return
-            if self._zygote is not None:
-                await self._zygote.close()
             zygote = Zygote(self._spares, self._module)
             await zygote.start()
-            self._zygote = zygote
+            before, self._zygote = self._zygote, zygote
+            if before is not None:
+                before.retire()
+                self._retired.append(before)
+            for over in [one for one in self._retired if one.over]:
+                self._retired.remove(over)
+                await over.close()
 
     async def run(
         self,
@@ -97,7 +103,7 @@ class Sandbox:
         Raises:
             SandboxUnavailable: no child can be had; nothing was run.
         """
-        if self._zygote is None or not self._zygote.running:
+        if not self._fit:
             await self.start()
         assert self._zygote is not None  # noqa: S101 (start() set it or raised)
         child = await self._zygote.lease()
@@ -114,9 +120,13 @@ class Sandbox:
     async def close(self) -> None:
         """Kill the zygote and every child."""
         async with self._starting:
-            if self._zygote is not None:
-                await self._zygote.close()
-                self._zygote = None
+            for zygote in (*self._retired, *filter(None, [self._zygote])):
+                await zygote.close()
+            self._retired, self._zygote = [], None
+
+    @property
+    def _fit(self) -> bool:
+        return self._zygote is not None and self._zygote.running and not self._zygote.suspect
 
 
 async def _watch(cancel: asyncio.Event, conduct: Conduct) -> None:

@@ -28,7 +28,10 @@ _BOOT = (
     "import importlib; importlib.import_module(sys.argv[3]).main(int(sys.argv[1]))"
 )
 _START_S = 20.0
+#: Somebody who crashes child after child cannot have a zygote started more often than this.
+_YOUNG_S = 1.0
 _LEASE_S = 10.0
+_ORDINARY = {signal.SIGKILL, signal.SIGPROF, signal.SIGXCPU}
 
 
 class SandboxUnavailable(Exception):
@@ -42,6 +45,15 @@ class Exit:
     status: int | None
     cpu_us: int = 0
     resident_kib: int = 0
+
+    @property
+    def crashed(self) -> bool:
+        """Tell whether a signal ended it that neither we nor its limits send."""
+        return (
+            self.status is not None
+            and os.WIFSIGNALED(self.status)
+            and os.WTERMSIG(self.status) not in _ORDINARY
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -94,6 +106,10 @@ class Zygote:
         self._waiters: deque[asyncio.Future[Child]] = deque()
         self._alive: dict[int, Child] = {}
         self._unasked = 0
+        self._began = 0.0
+        self._retired = False
+        #: A child died of a signal that an exploit leaves behind. Its siblings share its addresses.
+        self.suspect = False
         self.report: dict[str, Any] = {}
 
     @property
@@ -114,6 +130,7 @@ class Zygote:
             SandboxUnavailable: a required step failed; the text names it.
         """
         loop = asyncio.get_running_loop()
+        self._began = loop.time()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         self._process = _spawn(theirs, self._module)
@@ -151,6 +168,16 @@ class Zygote:
                 raise SandboxUnavailable(f"no child came within {_LEASE_S:.0f} s") from None
         child.leased = True
         return child
+
+    def retire(self) -> None:
+        """Lease no more; end by itself when the last run in hand has ended. `close` it later."""
+        self._retired = True
+        self._end_when_idle()
+
+    @property
+    def over(self) -> bool:
+        """Tell whether it was retired and has ended."""
+        return self._retired and self._control is None
 
     async def close(self) -> None:
         """Kill the zygote and every child, and wait until they are gone."""
@@ -220,10 +247,21 @@ class Zygote:
         if child is None:
             return
         child.exited.set_result(how)
+        if how.crashed and asyncio.get_running_loop().time() - self._began > _YOUNG_S:
+            self.suspect = True
+        if self._retired:
+            self._end_when_idle()
+            return
         if not child.leased and child in self._spares:
             self._spares.remove(child)
             child.close()
             self._ask(1)
+
+    def _end_when_idle(self) -> None:
+        if not any(child.leased for child in self._alive.values()):
+            self._lose()
+            if self._process is not None:
+                self._process.kill()
 
     def _lose(self) -> None:
         control, self._control = self._control, None

@@ -15,6 +15,7 @@ from sandbox.calls import Call, EndRun, Reply, StartRequest
 from sandbox.limits import Limits
 from sandbox.outcome import Outcome, Reason
 from sandbox.supervisor import Sandbox
+from tests.deadline import Deadline
 from tests.security.evil_children.evils import EVILS
 
 pytestmark = pytest.mark.jail
@@ -147,6 +148,18 @@ async def test_our_own_fault_in_answering_is_raised(sandbox: Sandbox) -> None:
     assert (await run(sandbox, "honest")).reason is Reason.OK
 
 
+async def test_two_replies_in_one_place_are_our_fault(sandbox: Sandbox) -> None:
+    """An order that contradicts itself is raised: no script gets replies in a guessed order."""
+
+    async def same_place(call: Call) -> Reply:
+        return Reply(ok=True, body=b"null", clock_ms=0, order=1)
+
+    request = StartRequest(script=b"many_calls_and_prints_at_once", limits=LIMITS)
+    with pytest.raises(ValueError, match="two replies of order 1"):
+        await sandbox.run(request, same_place)
+    assert (await run(sandbox, "honest")).reason is Reason.OK
+
+
 async def test_the_answering_side_can_end_the_run(sandbox: Sandbox) -> None:
     """An `EndRun` instead of a reply kills the child with the reason it gives."""
 
@@ -170,6 +183,31 @@ async def test_a_killed_zygote_is_replaced(sandbox: Sandbox) -> None:
     async with asyncio.timeout(5):
         assert (await running).reason is Reason.CRASHED
     assert (await run(sandbox, "honest")).reason is Reason.OK
+
+
+async def test_a_crash_changes_the_addresses(sandbox: Sandbox, deadline: Deadline) -> None:
+    """After a child died of SIGSEGV the next run has another zygote, and runs in hand go on."""
+    request = StartRequest(script=b"never_answers", limits=Limits(wall_ms=4_000))
+    going_on = asyncio.create_task(sandbox.run(request, answer))
+    before = sandbox.zygote_pid
+    await asyncio.wait([going_on], timeout=1.1)  # a zygote younger than a second is kept
+
+    assert (await run(sandbox, "segfaults")).reason is CRASHED
+    assert (await run(sandbox, "honest")).reason is Reason.OK
+    assert sandbox.zygote_pid != before
+    assert (await going_on).reason is Reason.WALL_LIMIT
+
+    async def ended() -> bool:
+        return _ended(before)
+
+    await deadline.reached(ended, "the end of the old zygote")
+
+
+def _ended(pid: int) -> bool:
+    try:
+        return "Z" in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return True
 
 
 def _descriptors() -> int:
