@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -13,13 +16,13 @@ from core.calls import Effect
 from core.clock import now_ms
 from integrations.stubs import Stubs
 from integrations.stubs.faults import Fault
-from ledger.tape import Kind, MemoryTape
+from ledger.tape import Entry, Kind, MemoryTape, TapeError
 from runs.model import RunRequest, RunResult
 from sandbox.calls import Call, EndRun, FunctionSurface, Reply, StartRequest
 from sandbox.outcome import Reason
 from sandbox.supervisor import Sandbox
 from tenancy.grants import Grants
-from tests.mux_runs import stub_accounts, whole_catalog
+from tests.mux_runs import mux_run, stub_accounts, whole_catalog
 from worker.local import run_local
 
 pytestmark = pytest.mark.jail
@@ -151,3 +154,78 @@ async def test_a_run_over_the_same_order_is_the_same(seed: int) -> None:
     assert len(orjson.loads(first.result)) == len(recorder.order) == 18
     assert (again.result, again.output) == (first.result, first.output)
     assert again.usage.instructions == first.usage.instructions
+
+
+class FailingTape(MemoryTape):
+    """A tape that cannot be written after so many entries."""
+
+    def __init__(self, entries: int) -> None:
+        super().__init__(now_ms)
+        self._left = entries
+
+    async def append(self, kind: Kind, body: Mapping[str, Any]) -> Entry:
+        """Write, or refuse."""
+        await asyncio.sleep(0)
+        self._left -= 1
+        if self._left < 0:
+            raise TapeError("the tape is away")
+        return await super().append(kind, body)
+
+
+DOCS = """
+parallel.map({ 1, 2, 3, 4, 5, 6, 7, 8 }, function()
+  while true do docs.list() end
+end)
+"""
+
+
+@pytest.mark.parametrize("entries", [2, 3, 9, 10, 17, 18, 25])
+def test_a_lost_tape_ends_the_run_with_calls_in_flight(stubs: Stubs, entries: int) -> None:
+    """Wherever the tape is lost, the run ends at once as our fault, and nothing is left over."""
+    tape = FailingTape(entries)
+    with suppress(TapeError):  # `finished` cannot be written either
+        asyncio.run(asyncio.wait_for(run_script(stubs, DOCS, tape), timeout=20))
+
+    kinds = [entry.kind for entry in tape.entries]
+    assert len(kinds) == entries
+    assert Kind.FINISHED not in kinds
+
+
+def test_an_unknown_effect_ends_the_run_with_calls_in_flight(stubs: Stubs) -> None:
+    """One write whose fate nobody knows ends the run; the others get their effects all the same."""
+    script = """
+        local mux = app.integrations.mux
+        parallel.map({ 1, 2, 3 }, function(i)
+          if i == 2 then return mux.create_asset({ input = "https://a.example/v.mp4" }) end
+          return mux.list_assets({ limit = i })
+        end)
+        print("not reached")
+    """
+    stubs.mux_faults.add(Fault("drop", "POST /video/v1/assets"))
+    stubs.mux_faults.add(Fault("delay", "GET /video/v1/assets", times=9, seconds=5))
+    tape = MemoryTape(now_ms)
+    result = asyncio.run(run_script(stubs, script, tape))
+
+    assert (result.reason, result.output) == (Reason.EFFECT_UNKNOWN, "")
+    assert [(call.seq, call.effect) for call in result.calls] == [
+        (1, Effect.FAILED),
+        (2, Effect.UNKNOWN),
+        (3, Effect.FAILED),
+    ]
+    assert effects(tape)[0] == 2
+
+
+async def test_a_reply_carries_the_place_of_its_effect(stubs: Stubs) -> None:
+    """Calls answered together say in which order their effects stand on the tape."""
+    async with mux_run(stubs) as run:
+        answers = await asyncio.gather(
+            *(run.answer("docs.list") for _ in range(5)),
+            *(run.answer("mux.list_assets", {"limit": n}) for n in range(1, 6)),
+        )
+        places = {
+            seq: answer.order for seq, answer in enumerate(answers, 1) if isinstance(answer, Reply)
+        }
+        assert [record.seq for record in run.broker.calls] == list(range(1, 11))
+
+    assert sorted(places, key=lambda seq: places[seq] or 0) == effects(run.tape)
+    assert sorted(place or 0 for place in places.values()) == list(range(1, 11))

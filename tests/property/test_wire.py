@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sandbox import wire
 from sandbox.calls import Call
 from sandbox.limits import Limits
-from sandbox.session import Claim, Over, Printed, Session
+from sandbox.session import MAX_OUTSTANDING, Claim, Over, Printed, Session
 from sandbox.wire import Decoder, Type, WireError
 
 CHILD_TYPES = [Type.PRINT, Type.CALL, Type.DONE, Type.FAILED]
@@ -95,3 +95,32 @@ def test_oversize_is_refused_before_its_payload_arrives() -> None:
 
     with pytest.raises(WireError, match=r"^PRINT of 11 bytes; at most 10 allowed$"):
         decoder.feed(wire.HEADER.pack(11, Type.PRINT))
+
+
+def test_a_reply_to_no_call_is_our_mistake() -> None:
+    """Only a call that was made, and once, can be answered."""
+    session = Session(Limits())
+    session.receive(wire.pack_call(1, b'["demo",null,"echo",[]]'))
+    session.answered(1)
+
+    for seq in (1, 2):
+        with pytest.raises(KeyError):
+            session.answered(seq)
+
+
+@given(st.lists(st.booleans(), max_size=200))
+def test_never_more_calls_in_flight_than_the_bound(asks: list[bool]) -> None:
+    """Whatever a child does, at most the bound is unanswered, and it ends in no result then."""
+    session, made, waiting = Session(Limits(calls=1000)), 0, list[int]()
+    for ask in asks + [True] * (MAX_OUTSTANDING + 1):
+        if not ask and waiting:
+            session.answered(waiting.pop())
+        elif len(waiting) < MAX_OUTSTANDING:
+            made += 1
+            session.receive(wire.pack_call(made, b'["demo",null,"echo",[]]'))
+            waiting.append(made)
+    assert len(waiting) == MAX_OUTSTANDING
+    with pytest.raises(WireError, match=r"^CALL while 64 replies were awaited$"):
+        session.receive(wire.pack_call(made + 1, b'["demo",null,"echo",[]]'))
+    with pytest.raises(WireError, match=r"^DONE \(ok\) while 64 replies were awaited$"):
+        session.receive(wire.pack_end(Type.DONE, 0, 0, b"1"))
