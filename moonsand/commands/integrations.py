@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from moonsand.commands.import_openapi import import_openapi
 from moonsand.commands.run import AccountsFile, PacksDirectory
 from moonsand.exits import Exit, UsageFault
 from moonsand.script_options import AsJson
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from integrations.function import Function
 
 app = typer.Typer(no_args_is_help=True, help="Show, check and call integrations.")
+app.command("import")(import_openapi)
 Function_ = Annotated[
     str, typer.Argument(metavar="FUNCTION", help="As `mux.list_assets`, or of a named account.")
 ]
