@@ -85,7 +85,7 @@ def test_a_hundred_slow_calls_are_in_flight_together(stubs: Stubs) -> None:
     result = asyncio.run(run_script(stubs, HUNDRED, tape))
 
     assert (result.reason, result.result) == (Reason.OK, 100)
-    # 0.4 to 0.5 s here; the bound leaves room for a machine that does other things as well.
+    # 0.35 to 0.57 s here; the bound leaves room for a machine that does other things as well.
     assert result.usage.wall_ms < 2_000
     assert [call.seq for call in result.calls] == list(range(1, 101))
     assert sorted(effects(tape)) == list(range(1, 101))
