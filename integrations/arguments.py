@@ -32,21 +32,54 @@ def bind(function: Function, positional: bytes, *, depth: int) -> dict[str, Any]
     Raises:
         CallFailed: `invalid_arguments`; the message names every accepted parameter.
     """
-    given = _by_name(function, _decode(function, positional, depth))
-    for old, new in function.parameter_aliases.items():
-        if old in given:
-            given[new] = given.pop(old)
-    _refuse_unknown(function, given)
-    bound = {
-        name: fit(given[name] if name in given else schema["default"], schema)
-        for name, schema in function.properties.items()
-        if name in given or "default" in schema
-    }
+    arguments = _decode(function, positional, depth)
+    try:
+        given = by_name(function, arguments)
+    except DoesNotFit as misfit:
+        raise refusal(function, str(misfit)) from None
+    if unknown := unknown_names(function, given):
+        shown = ", ".join(printable(name, 64) for name in unknown[:MAX_PROBLEMS])
+        near = did_you_mean(unknown[0], function.properties)
+        near = near.replace(" Did", ", did").rstrip("?")
+        raise refusal(function, f"unknown parameter {shown}{near}")
+    bound = complete(function, given)
     # Once more, now with what was inside texts.
     _check_size(function, bound, depth)
     if not function.validator.is_valid(bound):
         raise refusal(function, _problems(function, bound))
     return bound
+
+
+class DoesNotFit(Exception):
+    """Positional arguments that cannot be named; the message says why."""
+
+
+def by_name(function: Function, arguments: list[Any]) -> dict[str, Any]:
+    """
+    Give positional arguments by the names of parameters, which may be unknown ones.
+
+    Raises:
+        DoesNotFit: they are neither one table of named parameters nor plain values in order.
+    """
+    given = _named(function, arguments)
+    for old, new in function.parameter_aliases.items():
+        if old in given:
+            given[new] = given.pop(old)
+    return given
+
+
+def unknown_names(function: Function, given: Mapping[str, Any]) -> list[str]:
+    """Give the names that are no parameters."""
+    return [name for name in given if name not in function.properties]
+
+
+def complete(function: Function, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Give known parameters in their order and form, with defaults filled in; not yet checked."""
+    return {
+        name: fit(given[name] if name in given else schema["default"], schema)
+        for name, schema in function.properties.items()
+        if name in given or "default" in schema
+    }
 
 
 def _problems(function: Function, bound: dict[str, Any]) -> str:
@@ -197,27 +230,18 @@ def count_values(value: Any, most: int) -> int:
     return count
 
 
-def _by_name(function: Function, arguments: list[Any]) -> dict[str, Any]:
+def _named(function: Function, arguments: list[Any]) -> dict[str, Any]:
     if not arguments:
         return {}
     first = arguments[0]
     if isinstance(first, dict | list):
         if len(arguments) > 1:
-            raise refusal(function, "give one table of named parameters, or plain values in order")
+            raise DoesNotFit("give one table of named parameters, or plain values in order")
         if isinstance(first, list) and first:
-            raise refusal(function, "the table must have named parameters, not a list of values")
+            raise DoesNotFit("the table must have named parameters, not a list of values")
         return dict(first)
     names = list(function.properties)
     if len(arguments) > len(names):
-        raise refusal(function, f"{len(arguments)} values given, at most {len(names)} taken")
+        raise DoesNotFit(f"{len(arguments)} values given, at most {len(names)} taken")
     pairs = zip(names, arguments, strict=False)
     return {name: value for name, value in pairs if value is not None}
-
-
-def _refuse_unknown(function: Function, given: Mapping[str, Any]) -> None:
-    unknown = [name for name in given if name not in function.properties]
-    if not unknown:
-        return
-    near = did_you_mean(unknown[0], function.properties)
-    shown = ", ".join(printable(name, 64) for name in unknown[:MAX_PROBLEMS])
-    raise refusal(function, f"unknown parameter {shown}{near.replace(' Did', ', did').rstrip('?')}")
