@@ -40,7 +40,6 @@ EXPECTED: dict[str, Reason] = {
     "reads_address_zero": CRASHED,
     "segfaults_after_its_result": CRASHED,
     "burns_cpu": Reason.CPU_LIMIT,
-    "closes_early_and_lives_on": Reason.CPU_LIMIT,
     "floods_tiny_prints": Reason.OUTPUT_LIMIT,
     "floods_big_prints": Reason.OUTPUT_LIMIT,
     "calls_for_ever": Reason.CALL_LIMIT,
