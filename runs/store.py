@@ -230,14 +230,8 @@ class RunStore:
             )
 
     async def _older_than(self, tenant: str, cursor: str | None) -> list[str]:
-        index = keys.tenant_runs(tenant)
-        start = 0
-        if cursor is not None:
-            rank = await self._redis.zrevrank(index, cursor)
-            if rank is None:
-                return []
-            start = cast("int", rank) + 1
-        ids: Any = await self._redis.zrange(index, start, start + _SCAN - 1, desc=True)
+        args: list[Arg] = [tenant, cursor or "", _SCAN]
+        ids: Any = await load("older").run_async(self._redis, args)
         return [one.decode() for one in ids]
 
     async def _summaries(self, tenant: str, ids: list[str]) -> list[RunRecord]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -136,6 +137,31 @@ async def test_pages_go_from_the_newest_to_the_oldest(client: redis.asyncio.Redi
     assert sorted(listed) == sorted(ids)
     assert [record.created_ms for record in first] >= [record.created_ms for record in second]
     assert end is None
+
+
+async def test_no_run_is_on_two_pages_while_others_are_accepted(
+    client: redis.asyncio.Redis,
+) -> None:
+    """A list that is read while runs come in shows each run that was there exactly once."""
+    store = RunStore(client)
+    ids = {(await store.submit("acme", REQUEST, key_id="k")).id for _ in range(40)}
+
+    async def accept() -> None:
+        for _ in range(80):
+            await store.submit("acme", REQUEST, key_id="k")
+
+    async def read() -> list[str]:
+        page, cursor = await store.page("acme", limit=1)
+        listed = [page[0].id]
+        while cursor is not None:
+            page, cursor = await store.page("acme", limit=1, cursor=cursor)
+            listed += [record.id for record in page]
+        return listed
+
+    *lists, _ = await asyncio.gather(*(read() for _ in range(4)), accept())
+
+    assert all(len(listed) == len(set(listed)) for listed in lists)
+    assert all(ids <= set(listed) for listed in lists)
 
 
 async def test_a_page_of_one_state_holds_no_other(client: redis.asyncio.Redis) -> None:
