@@ -93,7 +93,10 @@ class VendorCall:
         try:
             value = await adapter(self.arguments, send)
             orjson.dumps(value)
-        except CallFailed:
+        except CallFailed as failure:
+            # Refused between two of its requests: what the earlier ones did stays done.
+            if self.sender.wrote and failure.effect is Effect.FAILED:
+                failure.effect = Effect.SUCCEEDED
             raise
         except Exception as error:  # noqa: BLE001 (whatever a vendor's odd reply did to it)
             # Its words could hold the reply or arguments; its kind and place are enough.
