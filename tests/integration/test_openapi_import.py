@@ -10,6 +10,7 @@ import pytest
 from integrations.accounts import Credentials
 from integrations.openapi import ImportRefused, import_document
 from integrations.request import build
+from tests.command import moonsand
 from tests.openapi_runs import DOCUMENTS, imported, loaded, served
 
 pytestmark = pytest.mark.anyio
@@ -125,3 +126,29 @@ async def test_bodies_and_queries_are_written_as_the_document_says(tmp_path: Pat
         'https://api.vendor.example/api/v1/find?filter[age]=3&ids=1,2&x=4&where={"a":true}'
     )
     assert request.headers["Accept"] == "text/csv"
+
+
+def test_the_command_writes_a_pack_that_lints(tmp_path: Path) -> None:
+    """From a file to a directory that loads, and no file is replaced unasked."""
+    document, out = str(DOCUMENTS / "petstore-2.0.yaml"), str(tmp_path / "packs")
+    line = ["integrations", "import", document, "--name", "pets", "--host", "pets.example"]
+    first = moonsand(*line, "--out", out)
+    assert first.returncode == 0, first.stderr
+    assert "6 functions; an account needs api_key" in first.stdout
+    again = moonsand(*line, "--out", out)
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+    lint = moonsand("integrations", "lint", out)
+    assert lint.returncode == 0, lint.stdout
+
+
+async def test_files_and_forms_are_written_in_parts(tmp_path: Path) -> None:
+    """A file goes out with its name and bytes; what is no base64 goes nowhere."""
+    async with served((DOCUMENTS / "petstore-2.0.yaml").read_bytes(), tmp_path) as service:
+        given = {"pet_id": "7", "file": {"filename": "a.bin", "base64": "AP8="}}
+        await service.value("upload_photo", given)
+        given["file"] = {"filename": "a.bin", "base64": "not base64"}
+        error = await service.error("upload_photo", given)
+        assert error["code"] == "invalid_arguments"
+        assert "no external call was made" in error["message"]
+        assert service.stub.answered == ["POST /v2/pets/{pet-ID}/photo"]
