@@ -82,6 +82,11 @@ class Child:
         with contextlib.suppress(ProcessLookupError, OSError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
+    def end(self, how: Exit) -> None:
+        """Note how it ended. A run that was cancelled while it waited for that takes no answer."""
+        if not self.exited.done():
+            self.exited.set_result(how)
+
     def close(self) -> None:
         """Give its descriptors back."""
         self.socket.close()
@@ -246,7 +251,7 @@ class Zygote:
         child = self._alive.pop(pid, None)
         if child is None:
             return
-        child.exited.set_result(how)
+        child.end(how)
         if how.crashed and asyncio.get_running_loop().time() - self._began > _YOUNG_S:
             self.suspect = True
         if self._retired:
@@ -278,7 +283,7 @@ class Zygote:
         self._waiters.clear()
         for child in list(self._alive.values()):
             child.kill()
-            child.exited.set_result(Exit(None))
+            child.end(Exit(None))
         self._alive.clear()
         while self._spares:
             self._spares.popleft().close()

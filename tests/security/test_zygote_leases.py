@@ -1,0 +1,75 @@
+"""Leases of children: more at once than can be asked for, and runs that do not wait for theirs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from sandbox.calls import Call, Reply, StartRequest
+from sandbox.limits import Limits
+from sandbox.outcome import Outcome, Reason
+from sandbox.supervisor import Sandbox
+from tests.deadline import Deadline
+
+pytestmark = pytest.mark.jail
+
+RUNS, SPARES = 600, 3
+
+
+async def answer(call: Call) -> Reply:
+    """Answer any call with null."""
+    return Reply(ok=True, body=b"null", clock_ms=0)
+
+
+async def test_no_lease_is_lost_while_the_zygote_is_busy() -> None:
+    """Every run gets a child and its own result, and the warm children are there again after."""
+    async with Sandbox(SPARES) as box:
+
+        async def run(number: int) -> Outcome:
+            return await box.run(StartRequest(script=b"return %d" % number), answer)
+
+        async with asyncio.timeout(40):
+            outcomes = await asyncio.gather(*map(run, range(RUNS)))
+
+        assert Counter(outcome.reason for outcome in outcomes) == {Reason.OK: RUNS}
+        assert [json.loads(outcome.result) for outcome in outcomes] == list(range(RUNS))
+        assert await Deadline().reached(
+            lambda: _children(box.zygote_pid, SPARES), "the warm children"
+        )
+
+
+async def test_runs_cancelled_while_their_child_dies_disturb_no_other() -> None:
+    """What a cancelled run no longer waits for breaks nothing, and the others learn of a death."""
+    broken: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: broken.append(what))
+    module = "tests.security.evil_children.zygote"
+    async with Sandbox(SPARES, zygote_module=module) as box:
+        limits = Limits(wall_ms=20_000, cpu_ms=20_000)
+        gone, alive = (
+            asyncio.create_task(box.run(StartRequest(script=attack, limits=limits), answer))
+            for attack in (b"closes_early_and_lives_on", b"never_answers")
+        )
+        await asyncio.wait([gone], timeout=0.5)
+        os.kill(box.zygote_pid, signal.SIGSTOP)  # so that it dies before it can tell of the child
+        gone.cancel()
+        await asyncio.wait([gone], timeout=5)
+        os.kill(box.zygote_pid, signal.SIGKILL)
+
+        async with asyncio.timeout(5):
+            assert (await alive).reason is Reason.CRASHED
+    assert gone.cancelled()
+    assert broken == []
+
+
+async def _children(zygote_pid: int, wanted: int) -> bool:
+    return _count(zygote_pid) == wanted
+
+
+def _count(pid: int) -> int:
+    return len(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
