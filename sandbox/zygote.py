@@ -147,7 +147,7 @@ class Zygote:
         except TimeoutError:
             await self.close()
             raise SandboxUnavailable(f"the zygote did not start within {_START_S:.0f} s") from None
-        except SandboxUnavailable:
+        except BaseException:
             await self.close()
             raise
         self._ask(self._wanted)
@@ -245,7 +245,12 @@ class Zygote:
             if not waiter.done():
                 waiter.set_result(child)
                 return
-        self._spares.append(child)
+        if len(self._spares) < self._wanted:
+            self._spares.append(child)
+            return
+        # It was asked for by a run that no longer waits.
+        child.kill()
+        child.close()
 
     def _take_exit(self, pid: int, how: Exit) -> None:
         child = self._alive.pop(pid, None)

@@ -67,6 +67,29 @@ async def test_runs_cancelled_while_their_child_dies_disturb_no_other() -> None:
     assert broken == []
 
 
+async def test_leases_that_nobody_waits_for_any_more_leave_nothing() -> None:
+    """Runs cancelled before they got a child leave neither a zygote nor warm children behind."""
+    request = StartRequest(script=b"return 1")
+    async with Sandbox(SPARES) as box:
+        before = _count(os.getpid())
+        for _ in range(5):
+            many = [asyncio.create_task(box.run(request, answer)) for _ in range(20)]
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            for one in many:
+                one.cancel()
+            await asyncio.wait(many, timeout=10)
+        assert await Deadline().reached(
+            lambda: _children(box.zygote_pid, SPARES), "no more than the warm children"
+        )
+
+        starting = asyncio.create_task(Sandbox(SPARES).start())
+        await Deadline().reached(lambda: _children(os.getpid(), before + 1), "a second zygote")
+        starting.cancel()
+        await asyncio.wait([starting], timeout=10)
+        assert _count(os.getpid()) == before
+
+
 async def _children(zygote_pid: int, wanted: int) -> bool:
     return _count(zygote_pid) == wanted
 
