@@ -22,7 +22,7 @@ PRINTED = {
     "file_filters": "1000000\n",
     "metadata_filters": "1\n",
     "reconcile": "true\n",
-    "lifecycle": ("true\n1\nconn_mux\n1\nvideos\n1\nACTIVE\njob_sync_main\nARCHIVED\n"),
+    "lifecycle": ("true\ntrue\nACTIVE\n1\nlifecycle\n1\nPENDING\ntrue\nARCHIVED\n"),
     "docs_read": "# Mixpeek — Lua API Reference\n...",
 }
 
