@@ -16,6 +16,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable
+from urllib.parse import quote
 
 from core.calls import CallRecord, Effect, EffectClass
 from core.clock import Clock
@@ -222,13 +223,16 @@ class RunBroker:
     ) -> Sender:
         owner = f"{self.tenant or ''}/{pack.name}/{credentials.account}"
         digest = hashlib.sha256(call.arguments).hexdigest()
-        # What is made of a secret is one too: the part of a header after its scheme.
-        made = [one.reveal() for one in auth_headers(pack, credentials).values()]
+        # What is made of a secret is one too: the part of a header after its scheme, and how it
+        # is written in an address.
+        plain = credentials.secrets()
+        made = [one.reveal().rpartition(" ")[2] for one in auth_headers(pack, credentials).values()]
+        made += [quote(one, safe="") for one in plain]
         return Sender(
             function=function,
             spec=spec,
             pack=pack,
-            secrets=[*credentials.secrets(), *(one.rpartition(" ")[2] for one in made)],
+            secrets=list(dict.fromkeys([*plain, *made])),
             http=self.broker.http,
             clock=self.broker.clock,
             throttle=self.broker.throttle,

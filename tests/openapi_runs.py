@@ -19,6 +19,7 @@ from integrations.broker import Broker, RunBroker
 from integrations.catalog import Catalog
 from integrations.openapi import Imported, import_document
 from integrations.openapi.reading import read_document
+from integrations.pack import Pack
 from integrations.stubs.openapi import OpenApiStub
 from integrations.stubs.server import _listen, _Quiet
 from integrations.vendor_http import VendorHttp
@@ -39,6 +40,12 @@ class Service:
     stub: OpenApiStub
     run: RunBroker
     seq: int = 0
+
+    @property
+    def pack(self) -> Pack:
+        pack = self.catalog.integrations[self.imported.name].pack
+        assert pack is not None
+        return pack
 
     async def reply(self, function: str, arguments: dict[str, Any]) -> Reply:
         self.seq += 1

@@ -152,3 +152,13 @@ async def test_files_and_forms_are_written_in_parts(tmp_path: Path) -> None:
         assert error["code"] == "invalid_arguments"
         assert "no external call was made" in error["message"]
         assert service.stub.answered == ["POST /v2/pets/{pet-ID}/photo"]
+
+
+async def test_a_key_in_the_query_is_not_shown(tmp_path: Path) -> None:
+    """What shows a request shows no credential, also where it stands in the address."""
+    raw = (DOCUMENTS / "weird-3.1.yaml").read_bytes()
+    async with served(raw, tmp_path) as service:
+        account = service.run.accounts.get("vendor", "default")
+        request = build(service.catalog.function("vendor", "note"), service.pack, {}, account)
+        assert "stub-key-000001" in request.url
+        assert "stub-key-000001" not in repr(request)
