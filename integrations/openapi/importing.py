@@ -71,9 +71,13 @@ def import_document(
     document = read_document(raw)
     origin, base_path = _address(host, document)
     refs = Refs(document.root)
-    operations = _selected(Reader(document, refs, base_path), only)
-    plan = plan_auth(document, refs, [one for _, one in operations], auth)
-    pack, notes = _pack(name, origin, document, refs, operations, plan)
+    try:
+        operations = _selected(Reader(document, refs, base_path), only)
+        plan = plan_auth(document, refs, [one for _, one in operations], auth)
+        pack, notes = _pack(name, origin, document, refs, operations, plan)
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        # Lists where objects belong, and the like: there are more ways than checks.
+        raise ImportRefused(f"the document is malformed ({type(error).__name__})") from error
     _check(pack)
     text = yaml_text(pack)
     if len(text.encode()) > MAX_PACK_BYTES:

@@ -79,6 +79,7 @@ async def test_collisions_get_names_of_their_own(tmp_path: Path) -> None:
          "external reference"),
         ("openapi: 3.0.0\npaths: {/a: {get: {parameters: [{$ref: '#/nowhere'}]}}}", "nowhere"),
         ("openapi: 3.0.0\npaths: {/a: {$ref: 'other.yaml#/a'}}", "external reference"),
+        ("openapi: 3.0.0\npaths: {/a: {get: {parameters: 5}}}", "malformed"),
     ],
 )  # fmt: skip
 async def test_what_cannot_be_imported_is_refused_in_words(document: str, says: str) -> None:
