@@ -15,6 +15,7 @@ SWEEP_LOCK = "ms:sweep"
 KEYS = "ms:keys"  # hash: sha-256 of an API key -> JSON record
 READY = "ms:ready"  # text, short-lived: the last readiness check wrote it
 TENANTS = "ms:tenants"  # hash: tenant -> JSON record
+VAULTS = "ms:vaults"  # set: tenants that have a data key
 
 
 def run(run_id: str) -> str:
@@ -60,3 +61,18 @@ def places(account: str) -> str:
 def queue(tenant: str) -> str:
     """Name (not key) of a tenant's RQ queue; it is also the tenant's member on the ring."""
     return f"t.{tenant}"
+
+
+def vault_key(tenant: str) -> str:
+    """Text: the tenant's data key, wrapped with a master key; without it nothing opens."""
+    return f"ms:vault:{tenant}:key"
+
+
+def vault_index(tenant: str) -> str:
+    """Text, sealed: which accounts the tenant has, at which versions."""
+    return f"ms:vault:{tenant}:index"
+
+
+def vault_accounts(tenant: str) -> str:
+    """Hash: `integration.account` -> its credentials, sealed."""
+    return f"ms:vault:{tenant}:accounts"

@@ -62,6 +62,14 @@ class Settings(BaseModel):
         default=None,
         description="Directory of the operator's own packs, beside the built-in ones.",
     )
+    vault_keys: str | None = Field(
+        default=None,
+        repr=False,
+        description="Master keys of the credential vault, `id:base64`, the wrapping one first.",
+    )
+    vault_keys_file: Path | None = Field(
+        default=None, description="File with the master keys, one a line; instead of the variable."
+    )
     queue_max: int = Field(
         default=10_000,
         ge=1,

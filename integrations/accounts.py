@@ -24,16 +24,15 @@ from pathlib import Path
 from typing import Any, Self
 
 from core.errors import Invalid, NotFound
-from integrations.base_url import checked_base_url, is_loopback_url
+from integrations.account_fields import FieldWrong, canonical, check_account_name, wrapped
+from integrations.base_url import is_loopback_url
 from integrations.catalog import Catalog
 from integrations.failure import did_you_mean, printable
 from integrations.function import Integration
-from integrations.pack import LUA_KEYWORDS, CredentialField, Pack
-from integrations.pack_wire import BasicAuth, Host
+from integrations.pack_wire import Host
 from integrations.secret import Secret
 
 DEVELOPMENT = "development"
-_ACCOUNT = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _TENANT = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 MAX_FILE_BYTES = 1 << 20
 
@@ -201,58 +200,28 @@ class _Reader:
                 raise self.wrong((*where, name), f"not an integration with accounts.{near}")
             for account, fields in self.table(section, (*where, name)).items():
                 place = (*where, name, account)
-                self._check_account_name(integration, account, place)
-                values = self._values(integration.pack, self.table(fields, place), place)
+                values = self._values(integration, account, self.table(fields, place), place)
                 found.append(Credentials(name, account, values, by_operator=True))
         return Accounts(found)
 
-    def _check_account_name(
-        self, integration: Integration, account: str, where: tuple[str, ...]
-    ) -> None:
-        if not _ACCOUNT.fullmatch(account) or account in LUA_KEYWORDS:
-            raise self.wrong(
-                where, "an account name is lower-case letters, digits and _, and no Lua keyword"
-            )
-        if account in integration.by_name:
-            raise self.wrong(where, "an account must not be called like a function")
-
     def _values(
-        self, pack: Pack, given: dict[str, Any], where: tuple[str, ...]
+        self, integration: Integration, account: str, given: dict[str, Any], where: tuple[str, ...]
     ) -> dict[str, str | Secret]:
-        owner = {alias: name for name, one in pack.credentials.items() for alias in one.aliases}
-        values: dict[str, str | Secret] = {}
-        for key, value in given.items():
-            name = owner.get(key, key)
-            field = pack.credentials.get(name)
-            place = (*where, key)
-            if field is None:
-                known = ", ".join(pack.credentials)
-                near = did_you_mean(key, [*pack.credentials, *owner])
-                raise self.wrong(place, f"unknown field.{near} Known fields: {known}")
-            if name in values:
-                raise self.wrong(place, f"`{name}` is given twice")
-            values[name] = self._value(pack, name, field, value, place)
-        for name, field in pack.credentials.items():
-            if name not in values and field.required:
-                raise self.wrong((*where, name), "is missing")
-            if name not in values and field.default is not None:
-                values[name] = field.default
-        return values
-
-    def _value(
-        self, pack: Pack, name: str, field: CredentialField, value: Any, where: tuple[str, ...]
-    ) -> str | Secret:
-        text = self._text(value, where)
-        if not text or any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
-            raise self.wrong(where, "must not be empty nor have control characters")
-        if name == pack.host.field:
-            try:
-                return checked_base_url(text)
-            except ValueError as error:
-                raise self.wrong(where, str(error)) from None
-        if isinstance(pack.auth, BasicAuth) and name == pack.auth.username and ":" in text:
-            raise self.wrong(where, "must not have a colon")
-        return Secret(text) if field.secret else text
+        assert integration.pack is not None  # noqa: S101 (checked by the caller)
+        pack = integration.pack
+        try:
+            check_account_name(integration, account)
+            known = {*pack.credentials}
+            known |= {alias for field in pack.credentials.values() for alias in field.aliases}
+            # A variable is only read for a field that exists.
+            texts = {
+                key: self._text(value, (*where, key)) if key in known else "unknown"
+                for key, value in given.items()
+            }
+            return wrapped(pack, canonical(pack, texts))
+        except FieldWrong as wrong:
+            place = where if wrong.field is None else (*where, wrong.field)
+            raise self.wrong(place, str(wrong)) from None
 
     def _text(self, value: Any, where: tuple[str, ...]) -> str:
         if isinstance(value, dict):

@@ -18,7 +18,7 @@ import typer
 from typer.exceptions import TyperException
 
 from core.errors import Refused, ServiceError
-from moonsand.commands import integrations, keys, local, remote, run, service
+from moonsand.commands import credentials, integrations, keys, local, remote, run, service
 from moonsand.exits import Exit, UsageFault
 from moonsand.terminal import write_error
 
@@ -45,6 +45,7 @@ for command in (
 ):
     app.command(command.__name__)(command)
 app.add_typer(keys.app, name="keys")
+app.add_typer(credentials.app, name="credentials")
 app.add_typer(integrations.app, name="integrations")
 
 

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from redis.exceptions import RedisError
 
+from core.errors import ServiceError
 from core.redis_client import connect_async
 from core.tasks import end_tasks
+from integrations.accounts import Accounts
 from ledger.redis_tape import RedisTape
 from runs.endings import Ending
 from runs.redis_scripts import Arg, load
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from integrations.broker import Broker
     from sandbox.supervisor import Sandbox
     from worker.plan import WorkerPlan
+    from worker.vaulted_accounts import VaultedAccounts
 
 _START_S = 60.0
 _LAST_WORDS_S = 10.0
@@ -50,7 +53,7 @@ class Parts:
 
     sandbox: Sandbox
     broker: Broker
-    accounts: AccountsFile
+    accounts: AccountsFile | VaultedAccounts
     close: Callable[[], Coroutine[Any, Any, None]]
 
 
@@ -209,11 +212,20 @@ class Engine:
     async def _ending(self, slot: Slot, events: EventWriter) -> Ending:
         claim, spec = slot.claim, slot.claim.spec
         assert spec is not None  # noqa: S101 (CLAIM gives one with every run)
+        try:
+            found = self._parts.accounts.for_tenant(spec.tenant)
+            accounts = found if isinstance(found, Accounts) else await found
+        except ServiceError as missing:
+            structlog.get_logger(__name__).error(
+                "no_accounts", run=claim.run_id, tenant=spec.tenant, error=missing.detail
+            )
+            fault = Fault("the credential vault of this tenant cannot be used; nothing was run")
+            return Ending(Reason.INTERNAL, error=fault)
         ending = await execute(
             spec,
             sandbox=self._parts.sandbox,
             broker=self._parts.broker,
-            accounts=self._parts.accounts.for_tenant(spec.tenant),
+            accounts=accounts,
             tape=RedisTape(self._redis, claim.run_id, claim.next_seq),
             watch=events,
             cancel=slot.cancel,

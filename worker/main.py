@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from core.clock import now_ms
-from core.errors import Unavailable
+from core.errors import ServiceError, Unavailable
 from core.logs import configure_logs
 from core.redis_client import check_server, connect, connect_async
 from integrations.accounts import AccountsFile
@@ -26,10 +26,13 @@ from integrations.catalog import Catalog
 from integrations.vendor_http import VendorHttp
 from runs.redis_throttle import RedisThrottle
 from sandbox.supervisor import Sandbox, SandboxUnavailable
+from tenancy.master_keys import MasterKeys
+from tenancy.vault import Vault
 from worker.engine import Engine, Parts
 from worker.plan import WorkerPlan, default_cap
 from worker.slot_worker import SlotWorker, enqueue_dependents
 from worker.slots import Room
+from worker.vaulted_accounts import VaultedAccounts
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -105,12 +108,25 @@ async def _make_parts(settings: Settings, redis_url: str, slots: int) -> Parts:
         await redis.aclose()
 
     try:
+        vault = Vault(redis, MasterKeys.of_settings(settings))
+        await _check_vault(vault, settings.environment)
         await sandbox.start()
     except BaseException:
         await redis.aclose()
         raise
     broker = Broker(catalog, http, now_ms, RedisThrottle(redis))
-    return Parts(sandbox, broker, accounts or AccountsFile({}), close)
+    vaulted = VaultedAccounts(vault, accounts or AccountsFile({}), catalog)
+    return Parts(sandbox, broker, vaulted, close)
+
+
+async def _check_vault(vault: Vault, environment: str) -> None:
+    try:
+        await vault.check()
+    except ServiceError as problem:
+        if environment == "production":
+            raise
+        # Runs of tenants whose vault does not open end as `internal`.
+        structlog.get_logger(__name__).warning("vault_unusable", finding=problem.detail)
 
 
 def _name() -> str:

@@ -63,13 +63,13 @@ def _with_keys(use: Callable[[KeyStore], Awaitable[T]]) -> T:
         from core.redis_client import connect_async
         from tenancy.keys import KeyStore
 
-        async with connect_async(_redis_url()) as redis:
+        async with connect_async(redis_url()) as redis:
             return await use(KeyStore(redis))
 
     return asyncio.run(open_and_use())
 
 
-def _redis_url() -> str:
+def redis_url() -> str:
     """Give REDIS_URL, else the Redis of the local service."""
     from core.errors import Unavailable
     from core.settings import load_settings

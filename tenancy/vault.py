@@ -1,0 +1,325 @@
+"""
+The credential vault: accounts of tenants in Redis, sealed.
+
+Runs in: worker, CLI. Trusts: its master keys; of Redis only that it keeps bytes.
+Refuses: to work without a master key; what was changed, moved, or put back from an earlier time.
+May import: stdlib, redis, core, tenancy.
+
+Each tenant has a data key (wrapped with a master key), a sealed index (which accounts there are,
+at which version) and one sealed entry an account. All writes of a tenant are one transaction that
+fails when its key or index changed meanwhile, and is tried again. A version is the index's
+generation at the write: it only grows, also over deletions, so that no version is used twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from redis.exceptions import RedisError, WatchError
+
+from core import keys
+from core.errors import Conflict, Invalid, NotFound, Unavailable
+from tenancy.envelope import DataKey, VaultDamaged, seal, unseal
+from tenancy.master_keys import MasterKeys
+from tenancy.tenants import check_tenant
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+MAX_ACCOUNTS = 256
+MAX_FIELDS = 32
+MAX_VALUE_BYTES = 8_192
+_TRIES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What may be shown of one account: never a value. `set_ms` is Unix milliseconds."""
+
+    integration: str
+    account: str
+    version: int
+    fields: tuple[str, ...]
+    set_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """One account with its values; `version` is what stands in the index."""
+
+    integration: str
+    account: str
+    version: int
+    values: Mapping[str, str] = field(repr=False)
+
+
+@dataclass(slots=True)
+class _Index:
+    generation: int
+    accounts: dict[str, dict[str, Any]]
+
+    def kept(self) -> list[Kept]:
+        return [_kept(name, one) for name, one in sorted(self.accounts.items())]
+
+
+class Vault:
+    """All accounts of all tenants. Owns nothing; the connection is its maker's."""
+
+    def __init__(self, redis: Redis, masters: MasterKeys | None) -> None:
+        self._redis = redis
+        self._masters_or_none = masters
+
+    async def set(
+        self, tenant: str, integration: str, account: str, values: Mapping[str, str]
+    ) -> Kept:
+        """
+        Keep an account, instead of the one of this name if there is one.
+
+        Raises:
+            Invalid: no tenant name, no value, or too many or too long ones.
+            Unavailable: the vault is off, or Redis did not confirm.
+            VaultDamaged: what the tenant has does not open; nothing was written.
+        """
+        check_tenant(tenant)
+        _check_size(values)
+        name = f"{integration}.{account}"
+
+        def change(key: DataKey, index: _Index, pipe: Any) -> Kept:
+            if name not in index.accounts and len(index.accounts) >= MAX_ACCOUNTS:
+                raise Conflict(f"the tenant has {MAX_ACCOUNTS} accounts; no more are taken")
+            version = index.generation
+            stamp = time.time_ns() // 1_000_000
+            index.accounts[name] = {"version": version, "fields": [*values], "set_ms": stamp}
+            sealed = seal(key.key, dict(values), _place(tenant, integration, account, version))
+            pipe.hset(keys.vault_accounts(tenant), name, sealed)
+            return _kept(name, index.accounts[name])
+
+        return cast("Kept", await self._change(tenant, change, create=True))
+
+    async def delete(self, tenant: str, integration: str, account: str) -> None:
+        """
+        Forget an account.
+
+        Raises:
+            NotFound: the tenant has no such account in the vault.
+            Unavailable, VaultDamaged: as `set`.
+        """
+        name = f"{integration}.{account}"
+
+        def change(_key: DataKey, index: _Index, pipe: Any) -> None:
+            if index.accounts.pop(name, None) is None:
+                raise _no_account(tenant)
+            pipe.hdel(keys.vault_accounts(tenant), name)
+
+        await self._change(tenant, change, create=False)
+
+    async def accounts(self, tenant: str) -> list[Kept]:
+        """
+        Give what may be shown of a tenant's accounts; no account is opened for it.
+
+        Raises:
+            Unavailable, VaultDamaged: as `set`.
+        """
+        async with _redis_or_unavailable():
+            record, sealed = await self.state(tenant)
+        if record is None and sealed is None:
+            return []
+        _, index = self._open(tenant, record, sealed)
+        return index.kept()
+
+    async def erase(self, tenant: str) -> bool:
+        """
+        Destroy a tenant's data key, and with it every account; needs no master key.
+
+        Gives False when the tenant had none.
+
+        Raises:
+            Unavailable: Redis did not confirm.
+        """
+        check_tenant(tenant)
+        async with _redis_or_unavailable():
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.delete(keys.vault_key(tenant))
+            pipe.delete(keys.vault_index(tenant), keys.vault_accounts(tenant))
+            pipe.srem(keys.VAULTS, tenant)
+            gone, *_ = await pipe.execute()
+        return bool(gone)
+
+    async def rotate(self) -> tuple[int, int]:
+        """
+        Wrap every data key with the current master key; accounts stay as they are.
+
+        Gives how many data keys were wrapped anew, and how many there are. Broken off, it can be
+        run again.
+
+        Raises:
+            NoSuchMasterKey: one is wrapped with a key that is not given.
+            Unavailable, VaultDamaged: as `set`.
+        """
+        masters = self._masters
+        changed, tenants = 0, await self.tenants()
+        for tenant in tenants:
+            async with _redis_or_unavailable():
+                changed += await self._rewrap(tenant, masters)
+        return changed, len(tenants)
+
+    async def tenants(self) -> list[str]:
+        """Give the tenants that have a data key."""
+        async with _redis_or_unavailable():
+            found = await cast("Awaitable[set[bytes]]", self._redis.smembers(keys.VAULTS))
+        return sorted(one.decode() for one in found)
+
+    async def check(self) -> None:
+        """
+        See that every data key opens here.
+
+        Raises:
+            Unavailable: there are some and no master key is given, or not the right one.
+            VaultDamaged: one does not open.
+        """
+        for tenant in await self.tenants():
+            async with _redis_or_unavailable():
+                record, _ = await self.state(tenant)
+            if record is not None:
+                DataKey.unwrap(tenant, record, self._masters)
+
+    async def state(self, tenant: str) -> tuple[bytes | None, bytes | None]:
+        """Give a tenant's wrapped data key and sealed index as they stand in Redis."""
+        found: Any = await self._redis.mget(keys.vault_key(tenant), keys.vault_index(tenant))
+        return found[0], found[1]
+
+    async def open_all(self, tenant: str) -> tuple[tuple[bytes, bytes], str, int, list[Opened]]:
+        """
+        Open every account of a tenant that has some.
+
+        Gives its state as `state` does, the data key's id, the index's generation, the accounts.
+
+        Raises:
+            Unavailable, VaultDamaged: as `set`. Either all are given or none.
+        """
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.mget(keys.vault_key(tenant), keys.vault_index(tenant))
+        pipe.hgetall(keys.vault_accounts(tenant))
+        (record, sealed_index), entries = await pipe.execute()
+        key, index = self._open(tenant, record, sealed_index)
+        opened = []
+        for kept in index.kept():
+            sealed = entries.get(f"{kept.integration}.{kept.account}".encode())
+            if sealed is None:
+                raise VaultDamaged("an account that the vault's index names is missing")
+            place = _place(tenant, kept.integration, kept.account, kept.version)
+            values = unseal(key.key, sealed, place)
+            opened.append(Opened(kept.integration, kept.account, kept.version, values))
+        return (record, sealed_index), key.id, index.generation, opened
+
+    # --- parts ---------------------------------------------------------------------------------
+
+    @property
+    def _masters(self) -> MasterKeys:
+        if self._masters_or_none is None:
+            raise Unavailable(
+                "the credential vault is off: no master key is given",
+                hint="set MOONSAND_VAULT_KEYS_FILE; `moonsand credentials keygen` makes a key",
+            )
+        return self._masters_or_none
+
+    def _open(
+        self, tenant: str, record: bytes | None, sealed: bytes | None
+    ) -> tuple[DataKey, _Index]:
+        masters = self._masters
+        if record is None or sealed is None:
+            raise VaultDamaged("a part of a tenant's vault is missing")
+        key = DataKey.unwrap(tenant, record, masters)
+        return key, _Index(**unseal(key.key, sealed, ("index", tenant, key.id)))
+
+    async def _change(
+        self,
+        tenant: str,
+        change: Callable[[DataKey, _Index, Any], Kept | None],
+        *,
+        create: bool,
+    ) -> Kept | None:
+        masters = self._masters
+        async with _redis_or_unavailable():
+            for _ in range(_TRIES):
+                async with self._transaction() as pipe:
+                    await pipe.watch(keys.vault_key(tenant), keys.vault_index(tenant))
+                    record, sealed = await self.state(tenant)
+                    if record is None and sealed is None:
+                        if not create:
+                            raise _no_account(tenant)
+                        key, index = DataKey.new(tenant, masters), _Index(0, {})
+                    else:
+                        key, index = self._open(tenant, record, sealed)
+                    pipe.multi()
+                    index.generation += 1
+                    made = change(key, index, pipe)
+                    if record is None:
+                        pipe.set(keys.vault_key(tenant), key.wrap(masters))
+                        pipe.sadd(keys.VAULTS, tenant)
+                    body = {"generation": index.generation, "accounts": index.accounts}
+                    pipe.set(
+                        keys.vault_index(tenant), seal(key.key, body, ("index", tenant, key.id))
+                    )
+                    try:
+                        await pipe.execute()
+                    except WatchError:
+                        continue
+                    return made
+        raise Unavailable("others changed this tenant's accounts all the time", hint="try again")
+
+    def _transaction(self) -> Any:
+        return self._redis.pipeline(transaction=True)
+
+    async def _rewrap(self, tenant: str, masters: MasterKeys) -> bool:
+        for _ in range(_TRIES):
+            async with self._transaction() as pipe:
+                await pipe.watch(keys.vault_key(tenant))
+                record, _index = await self.state(tenant)
+                if record is None:
+                    return False  # erased meanwhile
+                key = DataKey.unwrap(tenant, record, masters)
+                if key.master == masters.current:
+                    return False
+                pipe.multi()
+                pipe.set(keys.vault_key(tenant), key.wrap(masters))
+                try:
+                    await pipe.execute()
+                except WatchError:
+                    continue
+                return True
+        raise Unavailable("a tenant's data key changed all the time", hint="try again")
+
+
+def _place(tenant: str, integration: str, account: str, version: int) -> tuple[str | int, ...]:
+    return ("account", tenant, integration, account, version)
+
+
+def _kept(name: str, one: Mapping[str, Any]) -> Kept:
+    integration, _, account = name.partition(".")
+    return Kept(integration, account, one["version"], tuple(one["fields"]), one["set_ms"])
+
+
+def _no_account(tenant: str) -> NotFound:
+    return NotFound(f"tenant {tenant} has no such account in the vault")
+
+
+def _check_size(values: Mapping[str, str]) -> None:
+    if not 1 <= len(values) <= MAX_FIELDS:
+        raise Invalid(f"an account has 1 to {MAX_FIELDS} fields")
+    for name, value in values.items():
+        size = len(value.encode("utf-8", "surrogatepass"))
+        if size > MAX_VALUE_BYTES:
+            raise Invalid(f"{name} has {size} bytes; at most {MAX_VALUE_BYTES} are allowed")
+
+
+@asynccontextmanager
+async def _redis_or_unavailable() -> AsyncIterator[None]:
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as error:
+        raise Unavailable("the vault cannot be reached; try again") from error
