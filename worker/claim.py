@@ -112,6 +112,10 @@ class Claimer:
         popped: Any = self._redis.bzpopmin(ring, timeout_s)
         return popped[1].decode() if popped else None
 
+    def give_back(self, ring: str, queue: str) -> None:
+        """Put a tenant that was taken off the ring back on it, to be served next."""
+        self._redis.zadd(ring, {queue: 0}, nx=True)
+
 
 def _read(row: Sequence[Any]) -> Claim:
     verdict, queue, run_id, execution, started = (part.decode() for part in row[:5])

@@ -110,8 +110,12 @@ class SlotWorker(BaseWorker):
             # Runs in hand may leave jobs behind a cap; only an empty ring and room is the end.
             return not self._room.wait_until_empty(_WAIT_S) or bool(self._queued())
         queue = self._claimer.wait(keys.RING, _WAIT_S)
-        if queue is not None:
-            self._claim(queue)
+        if queue is None:
+            return True
+        if self._stop_requested:  # told to stop while it waited: this turn is somebody else's
+            self._claimer.give_back(keys.RING, queue)
+            return False
+        self._claim(queue)
         return True
 
     def _queued(self) -> int:
