@@ -13,9 +13,8 @@ from __future__ import annotations
 import codecs
 import json
 from dataclasses import dataclass
-from typing import Any, NoReturn
 
-from sandbox import wire
+from sandbox import child_json, wire
 from sandbox.calls import Call
 from sandbox.limits import Limits
 from sandbox.outcome import CLAIMABLE, Fault, Reason
@@ -30,6 +29,10 @@ _AT_ANY_TIME = {
     Reason.OUTPUT_LIMIT,
     Reason.CALL_LIMIT,
 }
+
+#: Levels around a value: [.., .., .., [value]] in a call, a list of several results, an object.
+_CALL_LEVELS, _RESULT_LEVELS, _FAILED_LEVELS = 2, 1, 1
+_MOST_LINES = 1 << 31
 
 _ESCAPED = {
     code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"
@@ -121,7 +124,7 @@ class Session:
             return self._printed(payload)
         if kind is wire.Type.CALL:
             return self._called(payload)
-        claim = _done(payload) if kind is wire.Type.DONE else _failed(payload)
+        claim = _done(payload, self._limits.depth) if kind is wire.Type.DONE else _failed(payload)
         if self._outstanding and claim.reason not in _AT_ANY_TIME:
             waits = len(self._outstanding)
             raise wire.WireError(f"{kind.name} ({claim.reason}) while {waits} replies were awaited")
@@ -147,7 +150,7 @@ class Session:
             raise wire.WireError(f"CALL while {MAX_OUTSTANDING} replies were awaited")
         self.calls = seq
         self._outstanding.add(seq)
-        match strict_json(body):
+        match child_json.parse(body, self._limits.depth + _CALL_LEVELS):
             case [str(integration), None | str() as account, str(function), list(arguments)] if (
                 max(len(integration), len(account or ""), len(function)) <= wire.MAX_NAME
             ):
@@ -156,42 +159,29 @@ class Session:
         raise wire.WireError("CALL is not [integration, account, function, [arguments]]")
 
 
-def _done(payload: bytes) -> Claim:
+def _done(payload: bytes, depth: int) -> Claim:
     instructions, memory_bytes, body = wire.unpack_end(payload)
-    strict_json(body)
+    child_json.parse(body, depth + _RESULT_LEVELS)
     return Claim(Reason.OK, instructions, memory_bytes, result=body)
 
 
 def _failed(payload: bytes) -> Claim:
     instructions, memory_bytes, body = wire.unpack_end(payload)
-    match strict_json(body):
+    match child_json.parse(body, _FAILED_LEVELS):
         case {
             "reason": str(reason),
             "message": str(message),
             "line": None | int() as line,
             "hint": None | str() as hint,
-        } if reason in CLAIMABLE:
+        } if reason in CLAIMABLE and _is_line(line):
             fault = Fault(_clean(message), line, None if hint is None else _clean(hint))
             return Claim(Reason(reason), instructions, memory_bytes, fault=fault)
     raise wire.WireError("FAILED without a reason that a child may give")
 
 
+def _is_line(line: int | None) -> bool:
+    return line is None or (type(line) is int and 0 < line < _MOST_LINES)
+
+
 def _clean(text: str) -> str:
     return text.encode()[: wire.MAX_MESSAGE].decode(errors="ignore").translate(_ESCAPED)
-
-
-def strict_json(text: bytes) -> Any:
-    """
-    Parse JSON from the child.
-
-    Raises:
-        WireError: not UTF-8, not JSON (NaN and infinities are not), or nested too deep.
-    """
-    try:
-        return json.loads(text.decode(), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as problem:
-        raise wire.WireError(f"malformed JSON: {type(problem).__name__}") from None
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)

@@ -371,3 +371,69 @@ def burns_cpu(fd: int) -> None:
 def sends_one_byte_at_a_time(fd: int) -> None:
     for byte in done(b'"fine"'):
         os.write(fd, struct.pack("B", byte))
+
+
+def failed_raw(message: str = '"x"', line: str = "null") -> bytes:
+    """Make a FAILED frame of raw JSON parts."""
+    body = f'{{"reason":"script_error","message":{message},"line":{line},"hint":null}}'
+    return wire.pack_end(Type.FAILED, 0, 0, body.encode())
+
+
+@evil
+def call_with_half_a_character(fd: int) -> None:
+    send(fd, call(1, b'["demo",null,"echo",["\\ud800"]]'))
+
+
+@evil
+def call_name_with_half_a_character(fd: int) -> None:
+    send(fd, call(1, b'["de\\ud800mo",null,"echo",[]]'))
+
+
+@evil
+def call_with_a_number_without_end(fd: int) -> None:
+    send(fd, call(1, b'["demo",null,"echo",[1e999]]'))
+
+
+@evil
+def call_nested_beyond_its_limit(fd: int) -> None:
+    send(fd, call(1, b'["demo",null,"echo",[' + b"[" * 65 + b"]" * 65 + b"]]"))
+
+
+@evil
+def result_with_half_a_character(fd: int) -> None:
+    send(fd, done(b'"\\udfff"'))
+
+
+@evil
+def result_with_a_number_without_end(fd: int) -> None:
+    send(fd, done(b"[-1e999]"))
+
+
+@evil
+def result_with_an_integer_beyond_64_bits(fd: int) -> None:
+    send(fd, done(b"9223372036854775808"))
+
+
+@evil
+def result_nested_beyond_its_limit(fd: int) -> None:
+    send(fd, done(b"[" * 66 + b"]" * 66))
+
+
+@evil
+def failure_with_half_a_character(fd: int) -> None:
+    send(fd, failed_raw(message='"\\ud800"'))
+
+
+@evil
+def failure_at_a_line_beyond_64_bits(fd: int) -> None:
+    send(fd, failed_raw(line="9" * 400))
+
+
+@evil
+def failure_at_line_true(fd: int) -> None:
+    send(fd, failed_raw(line="true"))
+
+
+@evil
+def failure_at_line_zero(fd: int) -> None:
+    send(fd, failed_raw(line="0"))
