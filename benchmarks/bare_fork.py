@@ -12,8 +12,8 @@ import os
 import resource
 import sys
 
+import sandbox.child.main as child
 from sandbox import jail
-from sandbox.child import main as child
 
 
 def _cpu_s() -> float:

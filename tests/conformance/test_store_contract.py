@@ -158,7 +158,7 @@ async def test_no_run_is_on_two_pages_while_others_are_accepted(
             listed += [record.id for record in page]
         return listed
 
-    *lists, _ = await asyncio.gather(*(read() for _ in range(4)), accept())
+    lists, _ = await asyncio.gather(asyncio.gather(*(read() for _ in range(4))), accept())
 
     assert all(len(listed) == len(set(listed)) for listed in lists)
     assert all(ids <= set(listed) for listed in lists)

@@ -25,8 +25,8 @@ values = st.recursive(
 )
 
 
-@given(values, st.booleans())
-def test_values_come_through(value: Any, ascii_only: bool) -> None:
+@given(value=values, ascii_only=st.booleans())
+def test_values_come_through(value: Any, *, ascii_only: bool) -> None:
     """Any JSON value within 64 bits is parsed as it was written, escaped or not."""
     assert parse(json.dumps(value, ensure_ascii=ascii_only).encode(), 64) == value
 
