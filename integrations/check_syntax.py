@@ -9,9 +9,10 @@ quadratic time, is cut off at the first error.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import tree_sitter_lua
 from tree_sitter import Language, LogType, Parser, Tree
@@ -40,7 +41,7 @@ class Node:
     kind: str
     field: str | None
     first: int
-    children: list[Node] = field(default_factory=list)
+    children: list[Node] = dataclasses.field(default_factory=list)
 
     def get(self, name: str) -> Node | None:
         """Give the first child of a field."""

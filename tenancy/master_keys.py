@@ -68,9 +68,7 @@ class MasterKeys:
                 raise Invalid(f"vault key {number}: the id {key_id} is given twice")
             found[key_id] = key
         if not found:
-            raise Invalid(
-                "no vault key is given", hint="`moonsand credentials keygen` makes one"
-            )
+            raise Invalid("no vault key is given", hint="`moonsand credentials keygen` makes one")
         return cls(found)
 
     @classmethod
