@@ -102,6 +102,10 @@ class FieldError(BaseModel):
     header: str | None = Field(default=None, description="Name of the request header.")
     detail: str
     nearest: str | None = Field(default=None, description="The known name nearest to the given.")
+    line: int | None = Field(default=None, description="Line of the script, from 1.")
+    column: int | None = Field(default=None, description="Character of that line, from 1.")
+    code: str | None = Field(default=None, description="Of what a check of the script found.")
+    hint: str | None = Field(default=None, description="What to do about it.")
 
 
 class Problem(BaseModel):
@@ -123,6 +127,8 @@ class InvalidFields(Invalid):
     def __init__(self, errors: Sequence[FieldError], *, hint: str | None = None) -> None:
         first = errors[0]
         where = first.pointer or first.parameter or first.header
+        if first.line is not None:
+            where = f"{where} line {first.line}"
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         super().__init__(f"{where}: {first.detail}{more}", pointer=first.pointer, hint=hint)
         self.errors = list(errors)

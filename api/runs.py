@@ -71,7 +71,9 @@ router = APIRouter(prefix="/v1/runs", tags=["runs"], dependencies=[Depends(only_
 async def submit_run(request: Request, key: Writer) -> Response:
     """Accept a run, and wait for its end when `wait_s` or `Prefer: wait=N` says so."""
     services = services_of(request)
-    checked, wait_s = await read_submission(request)
+    checked, wait_s, check = await read_submission(request)
+    if check:
+        await services.checks.check(key.tenant, checked.script)
     preferred = _preferred_wait_s(request)
     record = await services.store.submit_checked(key.tenant, checked, key_id=key.id)
     if wait_s is None:

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from fastapi import Request
 from redis.asyncio import Redis
 
+from api.checks import Checks
 from core.errors import QuotaExceeded, Unavailable
 from core.redis_client import connect_async
 from core.settings import Settings
+from integrations.catalog import Catalog
 from runs.store import RunStore, Terms
 from runs.wakeups import Wakeups
 from tenancy.keys import KeyStore
@@ -31,6 +33,7 @@ class Services:
     keys: KeyStore
     store: RunStore
     wakeups: Wakeups
+    checks: Checks
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     streams: Counter[str] = field(default_factory=Counter)
 
@@ -64,6 +67,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
 
     Raises:
         Unavailable: no Redis was named.
+        PackInvalid: a pack of the operator's own cannot be used.
         RedisError: it does not answer.
     """
     if settings.redis_url is None:
@@ -76,8 +80,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         queue_max=settings.queue_max,
     )
     try:
-        async with Wakeups(redis) as wakeups:
-            yield Services(settings, redis, KeyStore(redis), RunStore(redis, terms), wakeups)
+        with Checks(Catalog.load(operator=settings.packs_dir)) as checks:
+            async with Wakeups(redis) as wakeups:
+                keys, store = KeyStore(redis), RunStore(redis, terms)
+                yield Services(settings, redis, keys, store, wakeups, checks)
     finally:
         await redis.aclose()
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
@@ -73,14 +73,24 @@ class Submission(BaseModel):
         le=MAX_WAIT_S,
         description="Seconds to wait for the result before answering 202.",
     )
+    check: bool = Field(
+        default=False,
+        description="Check the script first, without running it, and refuse it if anything in it "
+        "is found wrong; `errors` then tells what and in which line.",
+    )
 
 
-async def read_submission(request: Request) -> tuple[Checked, float | None]:
+class Taken(NamedTuple):
+    """A submission that was read: `wait_s` is None when the body says nothing of it."""
+
+    checked: Checked
+    wait_s: float | None
+    check: bool
+
+
+async def read_submission(request: Request) -> Taken:
     """
     Read and check the body of a request.
-
-    Returns:
-        What to run, checked, and the seconds to wait for its end (None: the body says nothing).
 
     Raises:
         Refused: as `read_body` and `take_submission` do.
@@ -92,7 +102,7 @@ async def read_submission(request: Request) -> tuple[Checked, float | None]:
     return take_submission(body)
 
 
-def take_submission(body: bytes) -> tuple[Checked, float | None]:
+def take_submission(body: bytes) -> Taken:
     """
     Parse and check a body.
 
@@ -114,7 +124,7 @@ def take_submission(body: bytes) -> tuple[Checked, float | None]:
     wait_s = given.wait_s if "wait_s" in given.model_fields_set else None
     # Not `model_dump`, which would copy the whole input.
     request = RunRequest(**{name: getattr(given, name) for name in RunRequest.model_fields})
-    return check_request(request), wait_s
+    return Taken(check_request(request), wait_s, given.check)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

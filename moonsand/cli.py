@@ -18,7 +18,7 @@ import typer
 from typer.exceptions import TyperException
 
 from core.errors import Refused, ServiceError
-from moonsand.commands import credentials, integrations, keys, local, remote, run, service
+from moonsand.commands import check, credentials, integrations, keys, local, remote, run, service
 from moonsand.exits import Exit, UsageFault
 from moonsand.terminal import write_error
 
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 for command in (
     run.run,
+    check.check,
     service.serve,
     service.api,
     service.worker,

@@ -86,19 +86,29 @@ class Client(_Options):
         self.close()
 
     def submit(
-        self, script: str, *, wait_s: float = 0, **options: Unpack[SubmitOptions]
+        self,
+        script: str,
+        *,
+        wait_s: float = 0,
+        check: bool = False,
+        **options: Unpack[SubmitOptions],
     ) -> RunRecord:
         """
         Submit a script; wait up to `wait_s` (0 to 30) seconds for its end.
 
+        With `check`, it is first checked without running it.
+
         Raises:
+            CheckFailed: the check found something; `findings` tells what.
             Refused: the API does not take it. Unavailable: the API cannot be reached.
         """
-        return self.submit_request(RunRequest(script=script, **options), wait_s)
+        return self.submit_request(RunRequest(script=script, **options), wait_s, check=check)
 
-    def submit_request(self, request: RunRequest, wait_s: float = 0) -> RunRecord:
+    def submit_request(
+        self, request: RunRequest, wait_s: float = 0, *, check: bool = False
+    ) -> RunRecord:
         """Submit a request that was built elsewhere, as `submit` does."""
-        return self._ask(exchange.submit(request, wait_s))
+        return self._ask(exchange.submit(request, wait_s, check=check))
 
     def get(self, run_id: str) -> RunRecord:
         """Give one run as it is now."""
@@ -188,14 +198,21 @@ class AsyncClient(_Options):
         await self.aclose()
 
     async def submit(
-        self, script: str, *, wait_s: float = 0, **options: Unpack[SubmitOptions]
+        self,
+        script: str,
+        *,
+        wait_s: float = 0,
+        check: bool = False,
+        **options: Unpack[SubmitOptions],
     ) -> RunRecord:
         """Submit a script, as `Client.submit` does."""
-        return await self.submit_request(RunRequest(script=script, **options), wait_s)
+        return await self.submit_request(RunRequest(script=script, **options), wait_s, check=check)
 
-    async def submit_request(self, request: RunRequest, wait_s: float = 0) -> RunRecord:
+    async def submit_request(
+        self, request: RunRequest, wait_s: float = 0, *, check: bool = False
+    ) -> RunRecord:
         """Submit a request that was built elsewhere, as `Client.submit_request` does."""
-        return await self._ask(exchange.submit(request, wait_s))
+        return await self._ask(exchange.submit(request, wait_s, check=check))
 
     async def get(self, run_id: str) -> RunRecord:
         """Give one run as it is now."""

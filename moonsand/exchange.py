@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -44,6 +44,25 @@ class Ask(Generic[T]):
     timeout_s: float = 30.0
 
 
+class CheckFailed(Invalid):
+    """
+    The script was checked and something in it is wrong; nothing was accepted.
+
+    Each of `findings` is a finding as `moonsand check --json` gives it.
+    """
+
+    def __init__(
+        self, detail: str, findings: Sequence[Mapping[str, Any]], *, hint: str | None = None
+    ) -> None:
+        super().__init__(detail, pointer="/script", hint=hint)
+        keys = ("line", "column", "code")
+        self.findings = [
+            {key: one.get(key) for key in keys}
+            | {"message": str(one.get("detail", "")), "hint": one.get("hint")}
+            for one in findings
+        ]
+
+
 class NothingMore(Exception):
     """A stream of events was asked for more than there will ever be."""
 
@@ -80,12 +99,18 @@ class Page:
     next_cursor: str | None
 
 
-def submit(request: RunRequest, wait_s: float) -> Ask[RunRecord]:
-    """Ask for a run; the answer comes when it ended or `wait_s` (0 to 30) passed."""
+def submit(request: RunRequest, wait_s: float, *, check: bool = False) -> Ask[RunRecord]:
+    """
+    Ask for a run; the answer comes when it ended or `wait_s` (0 to 30) passed.
+
+    With `check`, a script in which something is found wrong is refused: `CheckFailed`.
+    """
     body = request.model_dump(exclude_none=True)
     body["input"] = request.input
     if wait_s:
         body["wait_s"] = wait_s
+    if check:
+        body["check"] = True
     read = RunRecord.model_validate
     return Ask("POST", "/v1/runs", read, json=body, timeout_s=30.0 + wait_s)
 
@@ -151,6 +176,8 @@ def problem_of(response: httpx2.Response) -> ServiceError:
     detail = str(problem.get("detail") or f"the server answered {response.status_code}")
     if code == Invalid.code:
         errors = problem.get("errors") or [{}]
+        if any("line" in one for one in errors):
+            return CheckFailed(detail, errors, hint=hint)
         return Invalid(detail, pointer=errors[0].get("pointer"), hint=hint)
     if code == QuotaExceeded.code:
         return QuotaExceeded(detail, retry_after_s=_retry_after_s(response), hint=hint)

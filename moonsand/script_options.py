@@ -119,7 +119,7 @@ def build_request(
     Raises:
         UsageFault: no code, an unreadable or too large file, malformed JSON, a bad limit.
     """
-    script, name = _read_script(source)
+    script, name = read_script(source)
     return RunRequest(
         script=script,
         input=_read_input(source.input),
@@ -130,7 +130,13 @@ def build_request(
     )
 
 
-def _read_script(source: Source) -> tuple[str, str]:
+def read_script(source: Source) -> tuple[str, str]:
+    """
+    Read a script; give it and its name.
+
+    Raises:
+        UsageFault: no code, or a file that is unreadable, too large or not UTF-8.
+    """
     if source.code is not None:
         if source.file is not None:
             raise UsageFault("give a file or -e CODE, not both")

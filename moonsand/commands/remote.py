@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,13 +13,14 @@ import typer
 
 from moonsand import connection
 from moonsand import script_options as options
+from moonsand.commands.check import write_finding
 from moonsand.exits import Exit, of_result
 from moonsand.terminal import safe, write_end, write_error, write_output
 from runs.model import RunRecord, RunRequest, RunResult, State
 
 if TYPE_CHECKING:
     from moonsand.client import AsyncClient
-    from moonsand.exchange import Event
+    from moonsand.exchange import CheckFailed, Event
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, `run_...`.")]
 
@@ -27,6 +29,9 @@ def submit(
     file: options.File = None,
     code: options.Code = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check it first; submit nothing that is wrong.")
+    ] = False,
     input: options.Input = None,
     as_json: options.AsJson = False,
     grant: options.Grant = None,
@@ -44,22 +49,38 @@ def submit(
     Submit a script to a service; print the run's id, or with --wait follow it to its end.
 
     Exit code with --wait: 0 succeeded, 1 the script failed, 2 nothing was run, 3 our fault.
+    With --check, it is 1 also when the check found something.
     """
+    from moonsand.exchange import CheckFailed
+
     request = options.build_request(
         options.Source(file, code, input),
         options.LimitOptions(instructions, memory_mb, cpu_ms, wall_s, output_kb, calls),
         grants=grant,
         seed=seed,
     )
-    return asyncio.run(
-        _submit(request, connection.open_client(url, key), wait=wait, as_json=as_json)
-    )
+    how = _How(wait, check, as_json)
+    try:
+        return asyncio.run(_submit(request, connection.open_client(url, key), how))
+    except CheckFailed as failed:
+        _show_findings(failed, request.name, as_json=as_json)
+        return Exit.FAILED
 
 
-async def _submit(request: RunRequest, client: AsyncClient, *, wait: bool, as_json: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class _How:
+    """What to do about a submission, as the command line says."""
+
+    wait: bool
+    check: bool
+    as_json: bool
+
+
+async def _submit(request: RunRequest, client: AsyncClient, how: _How) -> int:
+    as_json = how.as_json
     async with client:
-        record = await client.submit_request(request)
-        if not wait:
+        record = await client.submit_request(request, check=how.check)
+        if not how.wait:
             write_output(f"{record.model_dump_json() if as_json else record.id}\n")
             return Exit.SUCCEEDED
         try:
@@ -70,6 +91,16 @@ async def _submit(request: RunRequest, client: AsyncClient, *, wait: bool, as_js
             write_error(f"it goes on; `moonsand logs -f {record.id}` follows it")
             raise
     return _show_end(record, as_json=as_json)
+
+
+def _show_findings(failed: CheckFailed, name: str, *, as_json: bool) -> None:
+    if as_json:
+        write_output(f"{json.dumps({'ok': False, 'findings': failed.findings})}\n")
+        return
+    for one in failed.findings:
+        place = f"{name}:{one['line']}:{one['column']}"
+        write_finding(place, one["code"], one["message"], one["hint"])
+    write_error("nothing was submitted")
 
 
 def logs(
