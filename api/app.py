@@ -12,14 +12,21 @@ from api import events, health, pages, problems, runs, schema
 from api.middleware import RequestContext
 from api.services import open_services
 from core.settings import Settings
+from integrations.catalog import Catalog
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Make the application; it connects to Redis when it starts, not before."""
+    """
+    Make the application; it connects to Redis when it starts, not before.
+
+    Raises:
+        PackInvalid: a pack of the operator's own cannot be used.
+    """
+    catalog = Catalog.load(operator=settings.packs_dir)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_services(settings) as services:
+        async with open_services(settings, catalog) as services:
             app.state.services = services
             yield
 

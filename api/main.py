@@ -33,6 +33,7 @@ def run_api(settings: Settings, *, listener: socket.socket | None = None) -> int
 
     Raises:
         Unavailable: Redis is away or unfit, or the address cannot be listened on.
+        PackInvalid: a pack of the operator's own cannot be used.
     """
     configure_logs(settings.log_level)
     if settings.redis_url is None:

@@ -61,13 +61,12 @@ class Services:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
+async def open_services(settings: Settings, catalog: Catalog) -> AsyncIterator[Services]:
     """
     Open all that the API needs. Whether this Redis is fit is checked by who starts the process.
 
     Raises:
         Unavailable: no Redis was named.
-        PackInvalid: a pack of the operator's own cannot be used.
         RedisError: it does not answer.
     """
     if settings.redis_url is None:
@@ -80,7 +79,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         queue_max=settings.queue_max,
     )
     try:
-        with Checks(Catalog.load(operator=settings.packs_dir)) as checks:
+        with Checks(catalog) as checks:
             async with Wakeups(redis) as wakeups:
                 keys, store = KeyStore(redis), RunStore(redis, terms)
                 yield Services(settings, redis, keys, store, wakeups, checks)
