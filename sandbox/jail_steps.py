@@ -33,6 +33,8 @@ UNPRIVILEGED_ID = 65534
 _ADDRESS_SPACE_MARGIN_BYTES = 256 * MIB
 #: Descriptors that the zygote may have open: its own, and a socket pair for a child at a time.
 ZYGOTE_DESCRIPTORS = 64
+#: Of these the kernel lets a user have so many under way in messages, all its zygotes together.
+_DESCRIPTORS_UNDER_WAY = 1024
 _STACK_BYTES = 8 * MIB
 _CPU_SECONDS = SPECS["cpu_ms"].maximum // 1000 + 1
 
@@ -209,7 +211,7 @@ def _lower_inherited_limits(_: Plan) -> str:
     )
     _lower(resource.RLIMIT_AS, address_space_bytes)
     _lower(resource.RLIMIT_STACK, _STACK_BYTES)
-    _lower(resource.RLIMIT_NOFILE, ZYGOTE_DESCRIPTORS)
+    _lower(resource.RLIMIT_NOFILE, _DESCRIPTORS_UNDER_WAY)
     for nothing in (
         resource.RLIMIT_CORE,
         resource.RLIMIT_FSIZE,

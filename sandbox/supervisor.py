@@ -19,7 +19,7 @@ from typing import Self
 from sandbox.calls import Call, OnCall, OnOutput, StartRequest
 from sandbox.conduct import Conduct
 from sandbox.outcome import Outcome
-from sandbox.zygote import SandboxUnavailable, Zygote
+from sandbox.zygote import Child, SandboxUnavailable, Zygote
 
 __all__ = ["Call", "Outcome", "Sandbox", "SandboxUnavailable", "StartRequest"]
 
@@ -73,6 +73,8 @@ class Sandbox:
         Raises:
             SandboxUnavailable: a required step of the jail is missing; nothing can run.
         """
+        if self._fit:
+            return
         async with self._starting:
             if self._fit:
                 return
@@ -103,10 +105,7 @@ class Sandbox:
         Raises:
             SandboxUnavailable: no child can be had; nothing was run.
         """
-        if not self._fit:
-            await self.start()
-        assert self._zygote is not None  # noqa: S101 (start() set it or raised)
-        child = await self._zygote.lease()
+        child = await self._lease()
         conduct = Conduct(child, request, on_call, on_output)
         watch = asyncio.create_task(_watch(cancel, conduct)) if cancel is not None else None
         try:
@@ -123,6 +122,19 @@ class Sandbox:
             for zygote in (*self._retired, *filter(None, [self._zygote])):
                 await zygote.close()
             self._retired, self._zygote = [], None
+
+    async def _lease(self) -> Child:
+        for again in (True, False):
+            await self.start()
+            zygote = self._zygote
+            assert zygote is not None  # noqa: S101 (start() set it or raised)
+            try:
+                return await zygote.lease()
+            except SandboxUnavailable:
+                # Nothing ran: a zygote that died meanwhile is no reason to fail a run.
+                if not again or zygote.running:
+                    raise
+        raise SandboxUnavailable("no zygote lives long enough to fork")
 
     @property
     def _fit(self) -> bool:

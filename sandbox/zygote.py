@@ -236,6 +236,16 @@ class Zygote:
             self._ready.set_exception(SandboxUnavailable(f"{told['step']}: {told['why']}"))
 
     def _take_child(self, pid: int, fds: list[int]) -> None:
+        if len(fds) != 2:
+            # This process may open no more descriptors. The child's socket has no other end now:
+            # it reads that nobody is there, and leaves.
+            for fd in fds:
+                os.close(fd)
+            for waiter in self._waiters:
+                if not waiter.done():
+                    waiter.set_exception(SandboxUnavailable("too many open descriptors"))
+            self._waiters.clear()
+            return
         end = socket.socket(fileno=fds[0])
         end.setblocking(False)
         child = Child(pid, end, fds[1], asyncio.get_running_loop().create_future())

@@ -12,17 +12,32 @@ fork. To the supervisor: the messages of `zygote_messages`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import json
 import os
 import select
 import signal
 import socket
-from typing import NoReturn, Protocol
+import time
+from collections.abc import Callable
+from typing import NoReturn, Protocol, TypeVar
 
 from sandbox import jail
 from sandbox.child import main as lua_child
 from sandbox.zygote_messages import CHILD_MESSAGE, EXIT_MESSAGE
+
+T = TypeVar("T")
+
+_NO_ROOM = {
+    errno.EAGAIN,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOBUFS,
+    errno.ENOMEM,
+    errno.ETOOMANYREFS,
+}
+_PAUSE_S = 0.002
 
 
 class ChildHalf(Protocol):
@@ -92,19 +107,37 @@ def _fork_some(control: socket.socket, plan: jail.Plan, child: ChildHalf) -> Non
 
 
 def _fork_one(control: socket.socket, plan: jail.Plan, child: ChildHalf) -> None:
-    ours, theirs = socket.socketpair()
-    pid = os.fork()
+    ours, theirs = _when_possible(control, socket.socketpair)
+    pid = _when_possible(control, os.fork)
     if pid == 0:
         _be_child(theirs, plan, child)
     theirs.close()
     pidfd = os.pidfd_open(pid)
+    message, fds = [CHILD_MESSAGE.pack(b"C", pid)], [ours.fileno(), pidfd]
     try:
-        socket.send_fds(control, [CHILD_MESSAGE.pack(b"C", pid)], [ours.fileno(), pidfd])
+        _when_possible(control, lambda: socket.send_fds(control, message, fds))
     except OSError:
         os._exit(0)
     finally:
         ours.close()
         os.close(pidfd)
+
+
+def _when_possible(control: socket.socket, act: Callable[[], T]) -> T:
+    """
+    Do something for which the host may have no room at the moment.
+
+    Descriptors under way in messages are counted for all processes of a user, so a supervisor that
+    is busy elsewhere can be in the way too. Dying of it would end every run in hand.
+    """
+    while True:
+        try:
+            return act()
+        except OSError as refused:
+            if refused.errno not in _NO_ROOM:
+                raise
+        _report_exits(control)  # reaping makes room
+        time.sleep(_PAUSE_S)
 
 
 def _be_child(theirs: socket.socket, plan: jail.Plan, child: ChildHalf) -> NoReturn:

@@ -15,6 +15,7 @@ from sandbox.calls import Call, Reply, StartRequest
 from sandbox.limits import Limits
 from sandbox.outcome import Outcome, Reason
 from sandbox.supervisor import Sandbox
+from sandbox.zygote import Child, SandboxUnavailable, Zygote
 from tests.deadline import Deadline
 
 pytestmark = pytest.mark.jail
@@ -42,6 +43,40 @@ async def test_no_lease_is_lost_while_the_zygote_is_busy() -> None:
         assert await Deadline().reached(
             lambda: _children(box.zygote_pid, SPARES), "the warm children"
         )
+
+
+async def test_a_run_that_waits_for_a_child_outlives_the_zygote() -> None:
+    """When the zygote dies, runs that have a child end as crashed; those that wait get another."""
+    async with Sandbox(1) as box:
+        os.kill(box.zygote_pid, signal.SIGSTOP)  # so that the others wait
+        runs = [
+            asyncio.create_task(box.run(StartRequest(script=b"return 1"), answer)) for _ in range(5)
+        ]
+        await asyncio.wait(runs, timeout=0.2)
+        os.kill(box.zygote_pid, signal.SIGKILL)
+
+        async with asyncio.timeout(20):
+            reasons = Counter([(await run).reason for run in runs])
+
+    assert reasons[Reason.OK] >= 4
+    assert set(reasons) <= {Reason.OK, Reason.CRASHED}
+
+
+def test_a_child_whose_descriptors_did_not_fit_is_let_go() -> None:
+    """A process out of descriptors tells the runs that wait, and keeps none of the child's."""
+
+    async def take() -> BaseException | None:
+        zygote = Zygote(1)
+        waiter: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
+        zygote._waiters.append(waiter)
+        read, write = os.pipe()
+        os.close(read)
+        zygote._take_child(1, [write])
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(write)
+        return waiter.exception()
+
+    assert isinstance(asyncio.run(take()), SandboxUnavailable)
 
 
 async def test_runs_cancelled_while_their_child_dies_disturb_no_other() -> None:
