@@ -7,11 +7,16 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import redis
 import redis.asyncio
+from hypothesis import settings
 
 from core.redis_client import connect, connect_async
 from core.redis_server import PrivateRedis
 from integrations.stubs import Stubs, running_stubs
 from tests.deadline import Deadline
+
+# How long an example takes is no invariant: machines are busy. All else stays as the profile is.
+settings.register_profile("untimed", settings.default, deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture
