@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import redis
+from rq.job import Job
 
 from core import keys
 from runs.model import RunRecord, RunRequest, State
@@ -48,6 +49,12 @@ async def ended(store: RunStore, run_id: str, seconds: float = 15) -> RunRecord:
     """Wait until a run has ended."""
     terminal = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
     return await in_state(store, run_id, *terminal, seconds=seconds)
+
+
+def failure_text(job: Job) -> str | None:
+    """Give what RQ kept of a job's failure."""
+    result = job.latest_result()
+    return result.exc_string if result else None
 
 
 def tape(client: redis.Redis, run_id: str) -> list[str]:

@@ -38,12 +38,6 @@ from tests.worker_processes import running_worker
 
 
 @pytest.fixture
-def store(redis_async: redis.asyncio.Redis) -> RunStore:
-    """The accepting side."""
-    return RunStore(redis_async)
-
-
-@pytest.fixture
 def vendor(tmp_path: Path) -> Iterator[SilentVendor]:
     """A vendor that never answers."""
     with SilentVendor(tmp_path, TENANT) as silent:

@@ -41,12 +41,6 @@ A_RUNS_END = "\r\noutput\r\n"
 
 
 @pytest.fixture
-def store(redis_async: redis.asyncio.Redis) -> RunStore:
-    """The accepting side, on a connection that does not break."""
-    return RunStore(redis_async)
-
-
-@pytest.fixture
 def flaky(redis_url: str) -> Iterator[FlakyRedis]:
     """The same Redis, behind a wire that breaks."""
     with FlakyRedis(redis_url.removeprefix("unix://")) as wire:

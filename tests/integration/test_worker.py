@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
 
-import pytest
 import redis
 import redis.asyncio
 from rq.job import Job
@@ -30,25 +28,6 @@ from tests.integration.run_watching import (
     tape,
 )
 from tests.worker_processes import WorkerProcess, running_worker
-
-
-@pytest.fixture
-def worker(redis_url: str) -> Iterator[WorkerProcess]:
-    """One worker with four slots."""
-    with running_worker(redis_url) as process:
-        yield process
-
-
-@pytest.fixture
-def store(redis_async: redis.asyncio.Redis) -> RunStore:
-    """The accepting side."""
-    return RunStore(redis_async)
-
-
-def failure_text(job: Job) -> str | None:
-    """Give what RQ kept of a job's failure."""
-    result = job.latest_result()
-    return result.exc_string if result else None
 
 
 async def test_a_run_is_executed_and_leaves_no_trace_but_its_record(

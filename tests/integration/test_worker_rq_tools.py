@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import redis
 import redis.asyncio
 from rq import Queue
@@ -25,29 +23,11 @@ from tests.integration.run_watching import (
     QUEUE,
     TENANT,
     ended,
+    failure_text,
     in_state,
     submit,
 )
-from tests.worker_processes import WorkerProcess, running_worker
-
-
-@pytest.fixture
-def worker(redis_url: str) -> Iterator[WorkerProcess]:
-    """One worker with four slots."""
-    with running_worker(redis_url) as process:
-        yield process
-
-
-@pytest.fixture
-def store(redis_async: redis.asyncio.Redis) -> RunStore:
-    """The accepting side."""
-    return RunStore(redis_async)
-
-
-def failure_text(job: Job) -> str | None:
-    """Give what RQ kept of a job's failure."""
-    result = job.latest_result()
-    return result.exc_string if result else None
+from tests.worker_processes import WorkerProcess
 
 
 async def test_rqs_own_stop_commands_end_a_run(
