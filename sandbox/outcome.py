@@ -115,8 +115,3 @@ class Outcome:
     output: str = ""
     error: Fault | None = None
     answered_us: int = 0
-
-    @property
-    def succeeded(self) -> bool:
-        """Tell whether the script ended as it meant to."""
-        return self.reason is Reason.OK

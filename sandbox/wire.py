@@ -159,15 +159,6 @@ def end_size(result_bytes: int) -> int:
     return _COUNTS.size + result_bytes
 
 
-def unpack_start(payload: bytes) -> tuple[dict[str, Any], bytes, bytes]:
-    """Take START apart: header, script, input. Only the child reads it, from its parent."""
-    (length,) = _LENGTH.unpack_from(payload)
-    at = _LENGTH.size + length
-    header: dict[str, Any] = json.loads(payload[_LENGTH.size : at])
-    middle = at + header["script_bytes"]
-    return header, payload[at:middle], payload[middle:]
-
-
 def pack_reply(seq: int, body: bytes, *, ok: bool, clock_ms: int) -> bytes:
     """Make REPLY to call `seq`; `body` is JSON text."""
     return encode(Type.REPLY, _REPLY.pack(seq, ok, clock_ms), body)

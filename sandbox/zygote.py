@@ -44,7 +44,6 @@ class Exit:
 
     status: int | None
     cpu_us: int = 0
-    resident_kib: int = 0
 
     @property
     def crashed(self) -> bool:
@@ -227,8 +226,8 @@ class Zygote:
         if kind == b"C":
             self._take_child(CHILD_MESSAGE.unpack(message)[1], fds)
         elif kind == b"X":
-            _, pid, status, cpu_us, resident_kib = EXIT_MESSAGE.unpack(message)
-            self._take_exit(pid, Exit(status, cpu_us, resident_kib))
+            _, pid, status, cpu_us = EXIT_MESSAGE.unpack(message)
+            self._take_exit(pid, Exit(status, cpu_us))
         elif kind == b"R" and self._ready is not None and not self._ready.done():
             self._ready.set_result(json.loads(message[1:]))
         elif kind == b"E" and self._ready is not None and not self._ready.done():

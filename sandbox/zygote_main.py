@@ -161,6 +161,6 @@ def _report_exits(control: socket.socket) -> None:
             return
         cpu_us = int((usage.ru_utime + usage.ru_stime) * 1_000_000)
         try:
-            control.send(EXIT_MESSAGE.pack(b"X", pid, status, cpu_us, usage.ru_maxrss))
+            control.send(EXIT_MESSAGE.pack(b"X", pid, status, cpu_us))
         except OSError:
             os._exit(0)

@@ -39,9 +39,14 @@ def serve(fd: int) -> NoReturn:
     frames: list[tuple[Type, bytes]] = []
     while not frames:
         frames = decoder.feed(os.read(fd, 65536))
-    _, script, _ = wire.unpack_start(frames[0][1])
-    EVILS[script.decode()](fd)
+    EVILS[_script(frames[0][1])](fd)
     os._exit(0)
+
+
+def _script(start: bytes) -> str:
+    (length,) = struct.unpack_from("!I", start)
+    header = json.loads(start[4 : 4 + length])
+    return start[4 + length :][: header["script_bytes"]].decode()
 
 
 def send(fd: int, data: bytes) -> None:
