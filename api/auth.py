@@ -9,6 +9,7 @@ May import: stdlib, fastapi, core, tenancy, api.services.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import structlog
@@ -17,7 +18,8 @@ from fastapi.security import HTTPBearer
 
 from api.services import services_of
 from core.errors import Unauthenticated
-from tenancy.keys import KeyRecord, Scope
+from tenancy.keys import KeyRecord
+from tenancy.scopes import Scope
 
 # Only describes the scheme in the OpenAPI document; `caller` reads the header itself.
 _scheme = HTTPBearer(auto_error=False, scheme_name="api_key", description="`ms_live_...`")
@@ -38,20 +40,21 @@ async def caller(request: Request, _documented: Annotated[object, Security(_sche
     return key
 
 
-async def reader(key: Annotated[KeyRecord, Depends(caller)]) -> KeyRecord:
-    """Let in a key that may read runs."""
-    key.require(Scope.READ)
-    return key
+def holder_of(scope: Scope) -> Callable[[KeyRecord], Awaitable[KeyRecord]]:
+    """Make the dependency that lets in a key with `scope` and gives its record."""
+
+    async def holder(key: Annotated[KeyRecord, Depends(caller)]) -> KeyRecord:
+        key.require(scope)
+        return key
+
+    return holder
 
 
-async def writer(key: Annotated[KeyRecord, Depends(caller)]) -> KeyRecord:
-    """Let in a key that may start and cancel runs."""
-    key.require(Scope.WRITE)
-    return key
-
-
-Reader = Annotated[KeyRecord, Depends(reader)]
-Writer = Annotated[KeyRecord, Depends(writer)]
+Reader = Annotated[KeyRecord, Depends(holder_of(Scope.READ))]
+Writer = Annotated[KeyRecord, Depends(holder_of(Scope.WRITE))]
+CredentialsReader = Annotated[KeyRecord, Depends(holder_of(Scope.CREDENTIALS_READ))]
+CredentialsWriter = Annotated[KeyRecord, Depends(holder_of(Scope.CREDENTIALS_WRITE))]
+GrantsAdmin = Annotated[KeyRecord, Depends(holder_of(Scope.GRANTS_ADMIN))]
 
 
 def _bearer_token(request: Request) -> str:

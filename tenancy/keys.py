@@ -15,16 +15,16 @@ import secrets
 import zlib
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 from redis.exceptions import RedisError
 
 from core import keys
 from core.clock import Clock, now_ms
 from core.errors import Forbidden, Invalid, NotFound, Unauthenticated, Unavailable
 from core.ids import new_id
+from tenancy.scopes import DEFAULT_SCOPES, Scope
 from tenancy.tenants import check_tenant
 
 if TYPE_CHECKING:
@@ -38,13 +38,6 @@ _SHAPE = re.compile(rf"({_PREFIX}[0-9A-Za-z]{{{_SECRET_DIGITS}}})_([0-9A-Za-z]{{
 MAX_NAME_CHARS = 80
 
 
-class Scope(StrEnum):
-    """What a key may do."""
-
-    READ = "runs:read"
-    WRITE = "runs:write"
-
-
 class KeyRecord(BaseModel):
     """What is kept of a key. `created_ms` is Unix milliseconds."""
 
@@ -53,10 +46,18 @@ class KeyRecord(BaseModel):
     id: str
     tenant: str
     name: str
-    scopes: tuple[Scope, ...] = (Scope.READ, Scope.WRITE)
+    scopes: tuple[Scope, ...] = DEFAULT_SCOPES
     last4: str
     created_ms: int
     digest: str
+
+    @field_validator("scopes", mode="before")
+    @classmethod
+    def _only_known(cls, given: Any) -> Any:
+        # A later version may have given a scope that this one does not know: it opens nothing
+        # here, and the others still do.
+        known = {scope.value for scope in Scope}
+        return [one for one in given if one in known] if isinstance(given, list) else given
 
     def require(self, scope: Scope) -> None:
         """
@@ -68,7 +69,7 @@ class KeyRecord(BaseModel):
         if scope not in self.scopes:
             raise Forbidden(
                 f"this API key lacks the scope {scope}; it has {', '.join(self.scopes) or 'none'}",
-                hint="make a key with that scope: moonsand keys create",
+                hint=f"make a key with that scope: moonsand keys create --scope {scope}",
             )
 
 
@@ -80,7 +81,7 @@ class KeyStore:
         self._clock = clock
 
     async def create(
-        self, tenant: str, name: str, *, scopes: Iterable[Scope] = tuple(Scope)
+        self, tenant: str, name: str, *, scopes: Iterable[Scope] = DEFAULT_SCOPES
     ) -> tuple[str, KeyRecord]:
         """
         Make a key; the text is given here and never again.
@@ -98,7 +99,7 @@ class KeyStore:
             id=new_id("key", now_ms=now),
             tenant=tenant,
             name=name,
-            scopes=tuple(scopes),
+            scopes=tuple(dict.fromkeys(scopes)),
             last4=plain[-4:],
             created_ms=now,
             digest=digest_of(plain),

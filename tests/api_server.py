@@ -13,7 +13,8 @@ import httpx2
 from api.main import Server
 from core.redis_client import connect_async
 from core.settings import Settings
-from tenancy.keys import KeyStore, Scope
+from tenancy.keys import KeyStore
+from tenancy.scopes import DEFAULT_SCOPES, Scope
 from tests.deadline import Deadline
 
 
@@ -45,7 +46,7 @@ class ApiServer:
         self._thread.join(20)
         assert not self._thread.is_alive()
 
-    def new_key(self, tenant: str, scopes: tuple[Scope, ...] = tuple(Scope)) -> str:
+    def new_key(self, tenant: str, scopes: tuple[Scope, ...] = DEFAULT_SCOPES) -> str:
         """Make an API key of `tenant`."""
 
         async def create() -> str:

@@ -11,6 +11,7 @@ import typer
 
 from moonsand.exits import Exit
 from moonsand.terminal import safe, write_error, write_output
+from tenancy.scopes import DEFAULT_SCOPES, Scope
 
 if TYPE_CHECKING:
     from tenancy.keys import KeyRecord, KeyStore
@@ -26,11 +27,17 @@ Tenant = Annotated[str, typer.Option(help="Whose keys.")]
 def create(
     tenant: Tenant = "development",
     name: Annotated[str, typer.Option(help="What the key is for.")] = "moonsand keys create",
+    scope: Annotated[
+        list[Scope] | None,
+        typer.Option(help="What the key may do; repeatable (default: runs:read, runs:write)."),
+    ] = None,
 ) -> int:
     """Create a key and print it; it is shown this once."""
-    plain, record = _with_keys(lambda store: store.create(tenant, name))
+    scopes = scope or DEFAULT_SCOPES
+    plain, record = _with_keys(lambda store: store.create(tenant, name, scopes=scopes))
     write_output(f"{plain}\n")
-    write_error(f"{record.id} of tenant {record.tenant}; this text is not shown again")
+    may = ", ".join(record.scopes)
+    write_error(f"{record.id} of tenant {record.tenant}, {may}; this text is not shown again")
     return Exit.SUCCEEDED
 
 
@@ -55,7 +62,7 @@ def revoke(
 
 def _row(record: KeyRecord) -> str:
     when = datetime.fromtimestamp(record.created_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    return f"{record.id}  {when}  ...{record.last4}  {safe(record.name)}"
+    return f"{record.id}  {when}  ...{record.last4}  {safe(record.name)}  {','.join(record.scopes)}"
 
 
 def _with_keys(use: Callable[[KeyStore], Awaitable[T]]) -> T:

@@ -10,7 +10,8 @@ from redis.asyncio import Redis
 from core import keys
 from core.errors import Invalid, NotFound, Unauthenticated, Unavailable
 from core.redis_client import connect_async
-from tenancy.keys import KeyStore, Scope, digest_of, new_plain_key
+from tenancy.keys import KeyStore, digest_of, new_plain_key
+from tenancy.scopes import DEFAULT_SCOPES, Scope
 
 pytestmark = pytest.mark.anyio
 
@@ -25,6 +26,16 @@ async def test_a_key_opens_its_tenant_until_it_is_revoked(redis_async: Redis) ->
     assert await store.revoke("acme", record.id) == record
     with pytest.raises(Unauthenticated):
         await store.authenticate(plain)
+
+
+async def test_a_key_has_the_scopes_it_was_given(redis_async: Redis) -> None:
+    """Only reading and writing runs come by themselves; all others are given by name, once."""
+    store = KeyStore(redis_async)
+    plain, _ = await store.create("acme", "plain")
+    assert (await store.authenticate(plain)).scopes == DEFAULT_SCOPES
+    scopes = (Scope.GRANTS_ADMIN, Scope.FORCE, Scope.FORCE)
+    plain, _ = await store.create("acme", "admin", scopes=scopes)
+    assert (await store.authenticate(plain)).scopes == scopes[:2]
 
 
 async def test_redis_never_holds_the_key(redis_async: Redis) -> None:

@@ -14,7 +14,7 @@ import redis
 
 from core import keys
 from core.redis_server import PrivateRedis
-from tenancy.keys import Scope
+from tenancy.scopes import Scope
 from tests.api_server import ApiServer
 from tests.deadline import Deadline
 

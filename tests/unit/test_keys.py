@@ -8,7 +8,8 @@ import pytest
 
 from core.errors import Forbidden, Invalid
 from core.ids import is_id, new_id
-from tenancy.keys import KeyRecord, Scope, digest_of, is_well_formed, new_plain_key
+from tenancy.keys import KeyRecord, digest_of, is_well_formed, new_plain_key
+from tenancy.scopes import DEFAULT_SCOPES, Scope
 from tenancy.tenants import check_tenant
 
 
@@ -60,6 +61,17 @@ def test_a_scope_that_is_missing_is_named() -> None:
     with pytest.raises(Forbidden) as refused:
         record.require(Scope.WRITE)
     assert str(refused.value) == "this API key lacks the scope runs:write; it has runs:read"
+
+
+def test_scopes_of_old_and_of_later_keys() -> None:
+    """A record without scopes has what every key had; a scope that nobody knows opens nothing."""
+    stored = {"id": "key_1", "tenant": "acme", "name": "x", "last4": "", "created_ms": 0}
+    old = KeyRecord.model_validate({**stored, "digest": ""})
+    assert old.scopes == DEFAULT_SCOPES == (Scope.READ, Scope.WRITE)
+    later = KeyRecord.model_validate(
+        {**stored, "digest": "", "scopes": ["runs:read", "moon:land", "runs:forc", None]}
+    )
+    assert later.scopes == (Scope.READ,)
 
 
 def test_tenant_names() -> None:
