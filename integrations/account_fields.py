@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from integrations.base_url import checked_base_url
+from integrations.base_url import checked_base_url, tenant_base_url
 from integrations.failure import did_you_mean
 from integrations.function import Integration
 from integrations.pack import LUA_KEYWORDS, Pack
@@ -41,9 +41,11 @@ def check_account_name(integration: Integration, account: str) -> None:
         raise FieldWrong(None, "an account must not be called like a function")
 
 
-def canonical(pack: Pack, given: Mapping[str, str]) -> dict[str, str]:
+def canonical(pack: Pack, given: Mapping[str, str], *, by_tenant: bool = False) -> dict[str, str]:
     """
     Check the given fields and give them under the pack's own names, without its defaults.
+
+    `by_tenant` holds the vendor's address to the pack's pattern, and refuses one without a pattern.
 
     Raises:
         FieldWrong: an unknown field, one given twice or missing, or a value that cannot be sent.
@@ -58,7 +60,7 @@ def canonical(pack: Pack, given: Mapping[str, str]) -> dict[str, str]:
             raise FieldWrong(key, f"unknown field.{near} Known fields: {known}")
         if name in values:
             raise FieldWrong(key, f"`{name}` is given twice")
-        values[name] = _checked(pack, key, name, value)
+        values[name] = _checked(pack, key, name, value, by_tenant=by_tenant)
     for name, field in pack.credentials.items():
         if name not in values and field.required:
             raise FieldWrong(name, "is missing")
@@ -79,11 +81,13 @@ def wrapped(pack: Pack, values: Mapping[str, str]) -> dict[str, str | Secret]:
     }
 
 
-def _checked(pack: Pack, key: str, name: str, value: str) -> str:
+def _checked(pack: Pack, key: str, name: str, value: str, *, by_tenant: bool) -> str:
     if not value or any(ord(letter) < 32 or ord(letter) == 127 for letter in value):
         raise FieldWrong(key, "must not be empty nor have control characters")
     if name == pack.host.field:
         try:
+            if by_tenant:
+                return tenant_base_url(value, pack.host.pattern)
             return checked_base_url(value)
         except ValueError as error:
             raise FieldWrong(key, str(error)) from None

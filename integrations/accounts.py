@@ -42,8 +42,8 @@ class Credentials:
     """
     The credentials of one account. Secret values are `Secret`; nothing here shows them.
 
-    `by_operator` tells that they come from the operator's accounts file: then the vendor's address
-    may be another than the pack's pattern allows, and may be on this machine itself.
+    `by_operator` tells that the operator wrote them: then the vendor's address may be another than
+    the pack's pattern allows, and may be on this machine itself.
     """
 
     integration: str

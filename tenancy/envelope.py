@@ -4,8 +4,9 @@ Sealing with AES-256-GCM: what is sealed opens at its own place only.
 Runs in: worker, CLI. Trusts: the keys it is given. Refuses: to open what was changed, cut, moved
 to another place, or sealed with another key. May import: stdlib, cryptography, core, tenancy.
 
-The place (tenant, integration, account, version) is the associated data, as a JSON list, so that
-no two places have the same bytes. Plaintext is padded: its length tells nothing of a secret's.
+The place (tenant, integration, account, version, writer) is the associated data, as a JSON list,
+so that no two places have the same bytes. Plaintext is padded: its length tells nothing of a
+secret's.
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ Each tenant has a data key (wrapped with a master key), a sealed index (which ac
 at which version) and one sealed entry an account. All writes of a tenant are one transaction that
 fails when its key or index changed meanwhile, and is tried again. A version is the index's
 generation at the write: it only grows, also over deletions, so that no version is used twice.
+Who wrote an account stands in the sealed index and in what the entry is sealed for: an account
+of a tenant cannot be passed off as the operator's, whose addresses may be private.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from redis.exceptions import RedisError, WatchError
@@ -26,6 +27,7 @@ from core.errors import Conflict, Invalid, NotFound, Unavailable
 from tenancy.envelope import DataKey, VaultDamaged, seal, unseal
 from tenancy.master_keys import MasterKeys
 from tenancy.tenants import check_tenant
+from tenancy.vault_records import Index, Kept, Opened, Writer, kept_of, place_of
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -36,36 +38,6 @@ MAX_VALUE_BYTES = 8_192
 _TRIES = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What may be shown of one account: never a value. `set_ms` is Unix milliseconds."""
-
-    integration: str
-    account: str
-    version: int
-    fields: tuple[str, ...]
-    set_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """One account with its values; `version` is what stands in the index."""
-
-    integration: str
-    account: str
-    version: int
-    values: Mapping[str, str] = field(repr=False)
-
-
-@dataclass(slots=True)
-class _Index:
-    generation: int
-    accounts: dict[str, dict[str, Any]]
-
-    def kept(self) -> list[Kept]:
-        return [_kept(name, one) for name, one in sorted(self.accounts.items())]
-
-
 class Vault:
     """All accounts of all tenants. Owns nothing; the connection is its maker's."""
 
@@ -74,13 +46,19 @@ class Vault:
         self._masters_or_none = masters
 
     async def set(
-        self, tenant: str, integration: str, account: str, values: Mapping[str, str]
+        self,
+        tenant: str,
+        integration: str,
+        account: str,
+        values: Mapping[str, str],
+        by: Writer = Writer.OPERATOR,
     ) -> Kept:
         """
         Keep an account, instead of the one of this name if there is one.
 
         Raises:
             Invalid: no tenant name, no value, or too many or too long ones.
+            Conflict: the tenant has all that it may have, or would replace the operator's.
             Unavailable: the vault is off, or Redis did not confirm.
             VaultDamaged: what the tenant has does not open; nothing was written.
         """
@@ -88,29 +66,38 @@ class Vault:
         _check_size(values)
         name = f"{integration}.{account}"
 
-        def change(key: DataKey, index: _Index, pipe: Any) -> Kept:
+        def change(key: DataKey, index: Index, pipe: Any) -> Kept:
+            _leave_the_operators(index, name, by)
             if name not in index.accounts and len(index.accounts) >= MAX_ACCOUNTS:
                 raise Conflict(f"the tenant has {MAX_ACCOUNTS} accounts; no more are taken")
-            version = index.generation
             stamp = time.time_ns() // 1_000_000
-            index.accounts[name] = {"version": version, "fields": [*values], "set_ms": stamp}
-            sealed = seal(key.key, dict(values), _place(tenant, integration, account, version))
-            pipe.hset(keys.vault_accounts(tenant), name, sealed)
-            return _kept(name, index.accounts[name])
+            one = {"version": index.generation, "fields": [*values], "set_ms": stamp, "by": by}
+            index.accounts[name] = one
+            kept = kept_of(name, one)
+            pipe.hset(
+                keys.vault_accounts(tenant),
+                name,
+                seal(key.key, dict(values), place_of(tenant, kept)),
+            )
+            return kept
 
         return cast("Kept", await self._change(tenant, change, create=True))
 
-    async def delete(self, tenant: str, integration: str, account: str) -> None:
+    async def delete(
+        self, tenant: str, integration: str, account: str, by: Writer = Writer.OPERATOR
+    ) -> None:
         """
         Forget an account.
 
         Raises:
             NotFound: the tenant has no such account in the vault.
+            Conflict: a tenant would delete the operator's.
             Unavailable, VaultDamaged: as `set`.
         """
         name = f"{integration}.{account}"
 
-        def change(_key: DataKey, index: _Index, pipe: Any) -> None:
+        def change(_key: DataKey, index: Index, pipe: Any) -> None:
+            _leave_the_operators(index, name, by)
             if index.accounts.pop(name, None) is None:
                 raise _no_account(tenant)
             pipe.hdel(keys.vault_accounts(tenant), name)
@@ -167,6 +154,43 @@ class Vault:
                 changed += await self._rewrap(tenant, masters)
         return changed, len(tenants)
 
+    async def rekey(self, tenant: str) -> int:
+        """
+        Give a tenant a new data key, and seal all its accounts with it; they keep their versions.
+
+        What was copied from Redis before opens only with the key that is gone. Gives how many
+        accounts were sealed anew.
+
+        Raises:
+            NotFound: the tenant has no data key.
+            Unavailable, VaultDamaged: as `set`; nothing was changed.
+        """
+        masters = self._masters
+        check_tenant(tenant)
+        async with _redis_or_unavailable():
+            for _ in range(_TRIES):
+                async with self._transaction() as pipe:
+                    await pipe.watch(keys.vault_key(tenant), keys.vault_index(tenant))
+                    if await self.state(tenant) == (None, None):
+                        raise NotFound(f"tenant {tenant} has no accounts in the vault")
+                    _, _, index, opened = await self._open_all(tenant)
+                    key = DataKey.new(tenant, masters)
+                    index.generation += 1
+                    pipe.multi()
+                    pipe.delete(keys.vault_accounts(tenant))
+                    for one in opened:
+                        sealed = seal(key.key, dict(one.values), place_of(tenant, one))
+                        name = f"{one.integration}.{one.account}"
+                        pipe.hset(keys.vault_accounts(tenant), name, sealed)
+                    pipe.set(keys.vault_key(tenant), key.wrap(masters))
+                    pipe.set(keys.vault_index(tenant), index.sealed(key))
+                    try:
+                        await pipe.execute()
+                    except WatchError:
+                        continue
+                    return len(opened)
+        raise Unavailable("others changed this tenant's accounts all the time", hint="try again")
+
     async def tenants(self) -> list[str]:
         """Give the tenants that have a data key."""
         async with _redis_or_unavailable():
@@ -201,6 +225,14 @@ class Vault:
         Raises:
             Unavailable, VaultDamaged: as `set`. Either all are given or none.
         """
+        state, key, index, opened = await self._open_all(tenant)
+        return state, key.id, index.generation, opened
+
+    # --- parts ---------------------------------------------------------------------------------
+
+    async def _open_all(
+        self, tenant: str
+    ) -> tuple[tuple[bytes, bytes], DataKey, Index, list[Opened]]:
         pipe = self._redis.pipeline(transaction=True)
         pipe.mget(keys.vault_key(tenant), keys.vault_index(tenant))
         pipe.hgetall(keys.vault_accounts(tenant))
@@ -211,12 +243,10 @@ class Vault:
             sealed = entries.get(f"{kept.integration}.{kept.account}".encode())
             if sealed is None:
                 raise VaultDamaged("an account that the vault's index names is missing")
-            place = _place(tenant, kept.integration, kept.account, kept.version)
-            values = unseal(key.key, sealed, place)
-            opened.append(Opened(kept.integration, kept.account, kept.version, values))
-        return (record, sealed_index), key.id, index.generation, opened
-
-    # --- parts ---------------------------------------------------------------------------------
+            values = unseal(key.key, sealed, place_of(tenant, kept))
+            one = Opened(kept.integration, kept.account, kept.version, kept.set_by, values)
+            opened.append(one)
+        return (record, sealed_index), key, index, opened
 
     @property
     def _masters(self) -> MasterKeys:
@@ -229,17 +259,17 @@ class Vault:
 
     def _open(
         self, tenant: str, record: bytes | None, sealed: bytes | None
-    ) -> tuple[DataKey, _Index]:
+    ) -> tuple[DataKey, Index]:
         masters = self._masters
         if record is None or sealed is None:
             raise VaultDamaged("a part of a tenant's vault is missing")
         key = DataKey.unwrap(tenant, record, masters)
-        return key, _Index(**unseal(key.key, sealed, ("index", tenant, key.id)))
+        return key, Index(**unseal(key.key, sealed, ("index", tenant, key.id)))
 
     async def _change(
         self,
         tenant: str,
-        change: Callable[[DataKey, _Index, Any], Kept | None],
+        change: Callable[[DataKey, Index, Any], Kept | None],
         *,
         create: bool,
     ) -> Kept | None:
@@ -252,7 +282,7 @@ class Vault:
                     if record is None and sealed is None:
                         if not create:
                             raise _no_account(tenant)
-                        key, index = DataKey.new(tenant, masters), _Index(0, {})
+                        key, index = DataKey.new(tenant, masters), Index(0, {})
                     else:
                         key, index = self._open(tenant, record, sealed)
                     pipe.multi()
@@ -261,10 +291,7 @@ class Vault:
                     if record is None:
                         pipe.set(keys.vault_key(tenant), key.wrap(masters))
                         pipe.sadd(keys.VAULTS, tenant)
-                    body = {"generation": index.generation, "accounts": index.accounts}
-                    pipe.set(
-                        keys.vault_index(tenant), seal(key.key, body, ("index", tenant, key.id))
-                    )
+                    pipe.set(keys.vault_index(tenant), index.sealed(key))
                     try:
                         await pipe.execute()
                     except WatchError:
@@ -295,13 +322,13 @@ class Vault:
         raise Unavailable("a tenant's data key changed all the time", hint="try again")
 
 
-def _place(tenant: str, integration: str, account: str, version: int) -> tuple[str | int, ...]:
-    return ("account", tenant, integration, account, version)
-
-
-def _kept(name: str, one: Mapping[str, Any]) -> Kept:
-    integration, _, account = name.partition(".")
-    return Kept(integration, account, one["version"], tuple(one["fields"]), one["set_ms"])
+def _leave_the_operators(index: Index, name: str, by: Writer) -> None:
+    there = index.accounts.get(name)
+    if by is Writer.TENANT and there is not None and there["by"] == Writer.OPERATOR:
+        raise Conflict(
+            "the operator keeps this account; a tenant can neither replace nor delete it",
+            hint="choose another account name, or ask the operator",
+        )
 
 
 def _no_account(tenant: str) -> NotFound:

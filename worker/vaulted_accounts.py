@@ -5,9 +5,11 @@ Runs in: worker. Trusts: the accounts file; the vault as far as it opens.
 Refuses: a vault that does not open, cannot be asked, or went back in time: no account is given
 then, not even of the file. May import: integrations, tenancy, core, redis.
 
-An account of the vault stands in place of one of the file with the same name. What was opened is
-kept for a minute, and used only while the tenant's sealed state in Redis is what it was opened
-from: a change counts from the next run on.
+An account of the vault stands in place of one of the file with the same name, unless the tenant
+itself wrote it: the operator's word counts. A tenant's address is checked again here, whatever was
+checked when it was written, and leads to public hosts only. What was opened is kept for a minute,
+and used only while the tenant's sealed state in Redis is what it was opened from: a change counts
+from the next run on.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from core.errors import Unavailable
 from integrations.account_fields import FieldWrong, canonical, check_account_name, wrapped
 from integrations.accounts import Accounts, AccountsFile, Credentials
 from tenancy.envelope import VaultDamaged
-from tenancy.vault import Opened, Vault
+from tenancy.vault import Vault
+from tenancy.vault_records import Opened, Writer
 
 if TYPE_CHECKING:
     from integrations.catalog import Catalog
@@ -110,6 +113,8 @@ class VaultedAccounts:
                 found[integration, name] = file.get(integration, name)
         for one in opened:
             place = (one.integration, one.account)
+            if one.set_by is Writer.TENANT and place in found:
+                continue
             found.pop(place, None)  # what does not fit must not let the file's account through
             credentials = self._credentials(one)
             if credentials is not None:
@@ -120,9 +125,11 @@ class VaultedAccounts:
         integration = self._catalog.integrations.get(one.integration)
         if integration is None or integration.pack is None:
             return None
+        by_tenant = one.set_by is not Writer.OPERATOR
         try:
             check_account_name(integration, one.account)
-            values = wrapped(integration.pack, canonical(integration.pack, one.values))
+            given = canonical(integration.pack, one.values, by_tenant=by_tenant)
+            values = wrapped(integration.pack, given)
         except FieldWrong as wrong:
             structlog.get_logger(__name__).warning(
                 "account_unusable",
@@ -132,5 +139,4 @@ class VaultedAccounts:
                 problem=str(wrong),
             )
             return None
-        # Only operators reach the vault: their address may be one of this machine.
-        return Credentials(one.integration, one.account, values, by_operator=True)
+        return Credentials(one.integration, one.account, values, by_operator=not by_tenant)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from integrations.catalog import Catalog
     from integrations.pack import Pack
     from runs.store import RunStore
-    from tenancy.vault import Kept, Vault
+    from tenancy.vault import Vault
+    from tenancy.vault_records import Kept
 
 T = TypeVar("T")
 
