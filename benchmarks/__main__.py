@@ -1,28 +1,61 @@
-"""Every benchmark, one table: `make bench`, or `python -m benchmarks [sandbox|service]`."""
+"""Every benchmark, one table: `make bench`, or `python -m benchmarks [PART...]`."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 
 from benchmarks import figures
 from benchmarks.figures import Row
 
 
-async def _run(wanted: list[str]) -> list[Row]:
-    rows: list[Row] = []
-    if not wanted or "sandbox" in wanted:
-        from benchmarks import sandbox  # noqa: PLC0415 (each part needs only its own peer)
+def _sandbox() -> list[Row]:
+    from benchmarks import sandbox  # noqa: PLC0415 (each part needs only its own peer)
 
-        rows += await sandbox.latency()
-        rows += await sandbox.saturation()
-    if not wanted or "service" in wanted:
-        from benchmarks import service  # noqa: PLC0415
+    async def both() -> list[Row]:
+        return await sandbox.latency() + await sandbox.saturation()
 
-        rows += await service.http_latency()
-        rows += await service.throughput()
-    return rows
+    return asyncio.run(both())
+
+
+def _service() -> list[Row]:
+    from benchmarks import service  # noqa: PLC0415
+
+    async def both() -> list[Row]:
+        return await service.http_latency() + await service.throughput()
+
+    return asyncio.run(both())
+
+
+def _calls() -> list[Row]:
+    import uvloop  # noqa: PLC0415
+
+    from benchmarks import calls  # noqa: PLC0415
+
+    return uvloop.run(calls.overhead())  # as a worker's engine does
+
+
+def _search() -> list[Row]:
+    from benchmarks import search  # noqa: PLC0415
+
+    return search.latency()
+
+
+PARTS: dict[str, Callable[[], list[Row]]] = {
+    "sandbox": _sandbox,
+    "service": _service,
+    "calls": _calls,
+    "search": _search,
+}
+
+
+def _main(wanted: list[str]) -> None:
+    unknown = [one for one in wanted if one not in PARTS]
+    if unknown:
+        sys.exit(f"there is no part {unknown[0]}; the parts are {', '.join(PARTS)}")
+    figures.show([row for name in wanted or PARTS for row in PARTS[name]()])
 
 
 if __name__ == "__main__":
-    figures.show(asyncio.run(_run(sys.argv[1:])))
+    _main(sys.argv[1:])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,9 @@ def spread(values: Sequence[float], unit: str, digits: int = 2) -> str:
 
 def show(rows: Sequence[Row]) -> None:
     """Print the table, wide enough to be pasted."""
-    table = Table(title="Moonsand benchmarks: medians of interleaved rounds [lowest..highest]")
+    table = Table(
+        title=Text("Moonsand benchmarks: medians of interleaved rounds [lowest..highest]")
+    )
     for name in ("figure", "ours", "peer, same run", "ratio ours/peer", "target"):
         table.add_column(name, overflow="fold")
     for row in rows:

@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from heapq import nsmallest
 
 _WORD = re.compile(r"[a-z0-9]+")
 _K1 = 1.2
@@ -31,22 +32,26 @@ class Ranking:
 
     def __init__(self, texts: Mapping[str, str]) -> None:
         self._postings: dict[str, list[tuple[str, int]]] = defaultdict(list)
-        self._lengths: dict[str, int] = {}
+        lengths: dict[str, int] = {}
         for key, text in texts.items():
             counts = Counter(words_of(text))
-            self._lengths[key] = counts.total()
+            lengths[key] = counts.total()
             for word, count in counts.items():
                 self._postings[word].append((key, count))
-        self._average = sum(self._lengths.values()) / max(1, len(self._lengths))
+        average = max(1.0, sum(lengths.values()) / max(1, len(lengths)))
+        # How much the length of a text takes off what a word in it is worth.
+        self._norms = {
+            key: _K1 * (1 - _B + _B * length / average) for key, length in lengths.items()
+        }
 
     def search(self, query: str, limit: int) -> list[tuple[str, float]]:
         """Give up to `limit` keys with their scores, best first; ties in order of the key."""
         scores: dict[str, float] = defaultdict(float)
+        norms, total = self._norms, len(self._norms)
         for word in dict.fromkeys(words_of(query)[:MAX_QUERY_WORDS]):
             postings = self._postings.get(word, [])
-            total = len(self._lengths)
             rarity = math.log(1 + (total - len(postings) + 0.5) / (len(postings) + 0.5))
+            worth = rarity * (_K1 + 1)
             for key, count in postings:
-                norm = _K1 * (1 - _B + _B * self._lengths[key] / self._average)
-                scores[key] += rarity * count * (_K1 + 1) / (count + norm)
-        return sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))[:limit]
+                scores[key] += worth * count / (count + norms[key])
+        return nsmallest(limit, scores.items(), key=lambda pair: (-pair[1], pair[0]))
