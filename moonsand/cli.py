@@ -18,6 +18,7 @@ import typer
 from typer.exceptions import TyperException
 
 from core.errors import Refused, ServiceError
+from moonsand.colons import spelled_out
 from moonsand.commands import check, credentials, integrations, keys, local, remote, run, service
 from moonsand.exits import Exit, UsageFault
 from moonsand.terminal import write_error
@@ -56,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # what it cannot show, as a code
     try:
-        code = app(list(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
+        given = sys.argv[1:] if arguments is None else arguments
+        code = app(spelled_out(given), standalone_mode=False)
     except UsageFault as fault:
         code = _complain(str(fault), Exit.USAGE)
     except TyperException as error:  # an unknown option, a value out of range, a missing argument

@@ -15,7 +15,8 @@ class RunSpec:
     `script` is Lua source and `input` JSON text, both UTF-8. `seed` is 0 to 2^63-1, `clock_ms`
     Unix milliseconds: the time at which the script's clock starts. `grants` are grant texts, None
     for all that the tenant has. `tenant` is None for a run on this machine without a service.
-    `attempt` counts from 1.
+    `attempt` counts from 1. `listed` gives the return values as a list even if there is one or
+    none.
     """
 
     run_id: str
@@ -28,3 +29,4 @@ class RunSpec:
     clock_ms: int
     grants: list[str] | None
     attempt: int = 1
+    listed: bool = False

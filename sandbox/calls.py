@@ -81,7 +81,7 @@ class StartRequest:
 
     `script` is Lua source, `input` JSON text, `seed` 0 to 2^63-1, `clock_ms` Unix milliseconds.
     `surface` maps an integration's name to what is granted of it. `name` is the chunk's name
-    in error messages.
+    in error messages. `listed` gives the return values as a list even if there is one or none.
     """
 
     script: bytes
@@ -91,3 +91,4 @@ class StartRequest:
     clock_ms: int = 0
     surface: Mapping[str, FunctionSurface] = field(default_factory=dict)
     name: str = "script"
+    listed: bool = False

@@ -224,6 +224,7 @@ class Conduct:
         }
         header = {
             "name": asked.name,
+            "listed": asked.listed,
             "limits": asked.limits.to_json(),
             "seed": asked.seed,
             "clock_ms": asked.clock_ms,

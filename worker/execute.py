@@ -103,6 +103,7 @@ async def execute(  # noqa: PLR0913 (a composition: one parameter per part)
         clock_ms=spec.clock_ms,
         surface=run.surface(),
         name=spec.name,
+        listed=spec.listed,
     )
     on_output = watch.output if watch is not None else None
     try:

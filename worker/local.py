@@ -41,11 +41,13 @@ async def run_local(  # noqa: PLR0913 (a composition: one parameter per part)
     cancel: asyncio.Event | None = None,
     clock: Clock = now_ms,
     tape: MemoryTape | None = None,
+    listed: bool = False,
 ) -> RunResult:
     """
     Run a script to its end; whatever the script did wrong is in the result.
 
-    `tape` is where the run's tape is kept, for who wants to read it afterwards.
+    `tape` is where the run's tape is kept, for who wants to read it afterwards; `listed` gives
+    the return values as a list even if there is one or none.
 
     Raises:
         Invalid: the request is malformed.
@@ -64,6 +66,7 @@ async def run_local(  # noqa: PLR0913 (a composition: one parameter per part)
         seed=checked.seed,
         clock_ms=clock(),
         grants=grants.to_json(),
+        listed=listed,
     )
     tape = MemoryTape(clock) if tape is None else tape
     await tape.append(Kind.ACCEPTED, _accepted(spec))

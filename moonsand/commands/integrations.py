@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from moonsand.commands.import_openapi import import_openapi
+from moonsand.commands.lua import lua
 from moonsand.commands.run import AccountsFile, PacksDirectory
 from moonsand.exits import Exit, UsageFault
+from moonsand.local_accounts import accounts_of
 from moonsand.script_options import AsJson
 from moonsand.terminal import pretty, write_error, write_output
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Show, check and call integrations.")
 app.command("import")(import_openapi)
+app.command("lua")(lua)
 Function_ = Annotated[
     str, typer.Argument(metavar="FUNCTION", help="As `mux.list_assets`, or of a named account.")
 ]
@@ -126,15 +129,12 @@ def call(
     packs: PacksDirectory = None,
 ) -> int:
     """Call one function and print its reply as JSON; 1 if it failed."""
-    from integrations import accounts as vendor_accounts
     from integrations.direct_call import call_directly, request_of
     from integrations.failure import CallFailed
 
     given = _arguments(arguments, arg or [])
     catalog = _catalog(packs)
-    known = vendor_accounts.Accounts()
-    if accounts is not None:
-        known = vendor_accounts.AccountsFile.load(accounts, catalog).for_tenant(None)
+    known = accounts_of(accounts, catalog)
     try:
         if dry_run:
             value = request_of(catalog, known, function, account, given)

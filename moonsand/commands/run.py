@@ -14,6 +14,7 @@ from core.errors import Refused
 from core.ids import new_id
 from moonsand import script_options as options
 from moonsand.exits import Exit, of_result
+from moonsand.local_accounts import accounts_of
 from moonsand.signals import stop_signal
 from moonsand.terminal import write_end, write_output
 from runs.model import RunError, RunRequest, RunResult, State
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 
 AccountsFile = Annotated[
     Path | None,
-    typer.Option(help="TOML file of vendor accounts (`moonsand stubs` writes one to try)."),
+    typer.Option(
+        "--accounts",
+        envvar="MOONSAND_ACCOUNTS",
+        help="TOML file of vendor accounts (`moonsand stubs` writes one to try).",
+    ),
 ]
 PacksDirectory = Annotated[
     Path | None,
@@ -60,7 +65,7 @@ def run(
         seed=seed,
     )
     watch = Watch(live=not as_json)
-    result = asyncio.run(_run(request, (accounts, packs), watch))
+    result = asyncio.run(run_here(request, (accounts, packs), watch))
     if watch.reader_left:
         raise watch.reader_left
     if as_json:
@@ -97,12 +102,22 @@ class Watch:
         """Take notice of a call; the result lists them all."""
 
 
-async def _run(request: RunRequest, files: Files, watch: Watch) -> RunResult:
+async def run_here(
+    request: RunRequest, files: Files, watch: Watch, *, listed: bool = False
+) -> RunResult:
+    """
+    Run a script here; even a host that cannot, or a bug of ours, is a result.
+
+    `listed` gives the return values as a list even if there is one or none.
+
+    Raises:
+        Refused: something that was asked for cannot be given; nothing was run.
+    """
     from sandbox.supervisor import SandboxUnavailable
 
     watch.stop = stop_signal()
     try:
-        return await _run_jailed(request, files, watch, watch.stop)
+        return await _run_jailed(request, files, watch, watch.stop, listed=listed)
     except SandboxUnavailable as error:
         hint = "`moonsand doctor` says what is missing"
         return _not_run(Reason.SANDBOX_UNAVAILABLE, RunError(message=str(error), hint=hint))
@@ -114,9 +129,8 @@ async def _run(request: RunRequest, files: Files, watch: Watch) -> RunResult:
 
 
 async def _run_jailed(
-    request: RunRequest, files: Files, watch: Watch, stop: asyncio.Event
+    request: RunRequest, files: Files, watch: Watch, stop: asyncio.Event, *, listed: bool
 ) -> RunResult:
-    from integrations.accounts import Accounts, AccountsFile
     from integrations.catalog import Catalog
     from sandbox.supervisor import Sandbox
     from tenancy.grants import Grants
@@ -125,7 +139,7 @@ async def _run_jailed(
     accounts, packs = files
     catalog = Catalog.load(operator=packs)
     grants = Grants.everything() if request.grants is None else Grants.parse(request.grants)
-    known = AccountsFile.load(accounts, catalog).for_tenant(None) if accounts else Accounts()
+    known = accounts_of(accounts, catalog)
     async with Sandbox(spares=1) as sandbox:
         return await run_local(
             request,
@@ -135,6 +149,7 @@ async def _run_jailed(
             grants=grants,
             watch=watch,
             cancel=stop,
+            listed=listed,
         )
 
 

@@ -163,3 +163,17 @@ def test_methods_set_after_setmetatable_are_seen_by_the_next_object() -> None:
         return { tostring(a.name), b.name }
     """
     assert run_lua(script).value == ["later", "later"]
+
+
+@pytest.mark.parametrize(
+    ("script", "text"),
+    [
+        ("return", "[]"),
+        ("return nil", "[null]"),
+        ("return {1, 2}", "[[1,2]]"),
+        ("return 1, nil", "[1,null]"),
+    ],
+)
+def test_return_values_can_be_asked_for_as_a_list(script: str, text: str) -> None:
+    """With `listed` none, one and several values are told apart."""
+    assert run_lua(script, listed=True).text == text

@@ -115,11 +115,11 @@ end
 
 -- --- the end --------------------------------------------------------------------------------
 
-local function finish(limits, ...)
+local function finish(limits, listed, ...)
   local n = select("#", ...)
   local value = ...
   local depth = limits.depth
-  if n > 1 then
+  if n > 1 or listed then
     value, depth = P.json.array({ ... }), depth + 1
     for i = 1, n do
       if value[i] == nil then value[i] = P.NULL end
@@ -136,10 +136,10 @@ local function finish(limits, ...)
   hostcall("done", text, P.settle())
 end
 
-local function ended(limits, ok, ...)
+local function ended(limits, listed, ok, ...)
   if not ok then fatal((...), true) end
   P.land()
-  if ok then finish(limits, ...) end
+  if ok then finish(limits, listed, ...) end
   failed((...))
 end
 
@@ -180,5 +180,5 @@ function P.main(start)
     local message, line = split(problem)
     fail("syntax_error", message, line)
   end
-  ended(limits, xpcall(chunk, handler))
+  ended(limits, header.listed, xpcall(chunk, handler))
 end
