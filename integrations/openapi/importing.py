@@ -16,6 +16,7 @@ from integrations.openapi.auth import AuthPlan, plan_auth
 from integrations.openapi.functions import write_function
 from integrations.openapi.model import Operation
 from integrations.openapi.names import unique
+from integrations.openapi.omitted import omitted
 from integrations.openapi.operations import Reader, function_text, server_url
 from integrations.openapi.problem import ImportRefused
 from integrations.openapi.reading import Document, read_document
@@ -75,6 +76,7 @@ def import_document(
         operations = _selected(Reader(document, refs, base_path), only)
         plan = plan_auth(document, refs, [one for _, one in operations], auth)
         pack, notes = _pack(name, origin, document, refs, operations, plan)
+        notes += omitted(document, refs, operations)
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         # Lists where objects belong, and the like: there are more ways than checks.
         raise ImportRefused(f"the document is malformed ({type(error).__name__})") from error

@@ -77,6 +77,7 @@ class Operation:
     security: tuple[tuple[str, ...], ...]
     effect: str
     deprecated: bool = False
+    calls_back: bool = False
 
     @property
     def place(self) -> str:

@@ -66,6 +66,7 @@ class Reader:
             security=self._security(given),
             effect=_effect(method, given),
             deprecated=given.get("deprecated") is True,
+            calls_back=bool(given.get("callbacks")),
         )
 
     def _takes(

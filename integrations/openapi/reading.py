@@ -34,6 +34,10 @@ class Document:
     dialect: Dialect
 
 
+class _NotYaml(ImportRefused):
+    """It is no YAML, where other refusals say that it is too much of it."""
+
+
 def read_document(raw: bytes) -> Document:
     """
     Read a document from its bytes.
@@ -66,7 +70,7 @@ def _json(text: str) -> Any:
         # A flow mapping of YAML begins like JSON.
         try:
             return _yaml(text)
-        except ImportRefused:
+        except _NotYaml:
             place = f"line {error.lineno}, column {error.colno}"
             raise ImportRefused(f"the document is neither JSON nor YAML ({place})") from None
 
@@ -79,7 +83,7 @@ def _yaml(text: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}" if mark else ""
         said = getattr(error, "problem", None) or "malformed"
-        raise ImportRefused(f"the document is not YAML{place}: {said}") from None
+        raise _NotYaml(f"the document is not YAML{place}: {said}") from None
     except (ValueError, TypeError, RecursionError):
         raise ImportRefused("the document has a YAML value that is no JSON value") from None
 

@@ -66,7 +66,8 @@ async def test_collisions_get_names_of_their_own(tmp_path: Path) -> None:
         ("openapi: 4.0.0\npaths: {}", "4.0.0"),
         ("[1]", "not an object"),
         ("a: &a [*a]", "deeper"),
-        ("[" * 100_000, "neither JSON nor YAML"),
+        ("[" * 100_000, "deeper"),
+        ("[1,", "neither JSON nor YAML"),
         ("a: " + "[" * 100_000, "deeper"),
         ("a0: &a0 [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
             f"a{n + 1}: &a{n + 1} [{','.join([f'*a{n}'] * 10)}]\n" for n in range(9)
