@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 FaultKind = Literal[
     "answer",  # `status`, `body`, `headers` as given, without asking the vendor's logic
     "delay",  # `seconds`, then as usual
+    "gather",  # nothing until `together` requests wait for it, then all as usual
     "drop",  # the vendor does it, then the connection breaks without an answer
     "drop_body",  # the head of the answer comes, the body breaks off
     "refuse",  # the connection breaks before the vendor does it
@@ -44,6 +45,8 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.05
     bytes: int = 64 << 20
+    together: int = 2
+    _held: list[asyncio.Future[None]] = field(default_factory=list, init=False)
 
     @classmethod
     def from_json(cls, given: dict[str, Any]) -> Fault:
@@ -51,6 +54,19 @@ class Fault:
         if given.get("kind") not in get_args(FaultKind):
             raise ValueError(f"kind must be one of {', '.join(get_args(FaultKind))}")
         return cls(**{**given, "body": str(given.get("body", "")).encode()})
+
+    async def passed(self) -> None:
+        """Wait for `seconds`, or until `together` wait here, this one included."""
+        if self.kind == "delay":
+            await asyncio.sleep(self.seconds)
+            return
+        mine = asyncio.get_running_loop().create_future()
+        self._held.append(mine)
+        if len(self._held) >= self.together:
+            held, self._held = self._held, []
+            for one in held:
+                one.set_result(None)
+        await mine
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +149,8 @@ async def _show(  # noqa: PLR0913, PLR0917 (an ASGI call and the fault to show i
         case "answer":
             answer = Response(fault.body, fault.status, fault.headers)
             await answer(scope, replay, send)
-        case "delay":
-            await asyncio.sleep(fault.seconds)
+        case "delay" | "gather":
+            await fault.passed()
             await app(scope, replay, send)
         case "drop":
             await app(scope, replay, _swallow)

@@ -3,26 +3,67 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import NamedTuple
 
 import pytest
-import redis.asyncio
 
 from core.redis_client import connect_async
 from integrations.pack_wire import Rate
 from integrations.throttle import Gate, MemoryThrottle, Throttle, ThrottleUnavailable
 from runs.redis_throttle import RedisThrottle
+from tests.deadline import Deadline
 from tests.redis_backends import BACKENDS, opened
 
 
+class Bench(NamedTuple):
+    """A throttle, empty, and its clock: what waits until so many seconds have passed on it."""
+
+    throttle: Throttle
+    passed: Callable[[float], Awaitable[object]]
+
+
 @pytest.fixture(params=["memory", *BACKENDS])
-async def throttle(request: pytest.FixtureRequest) -> AsyncIterator[Throttle]:
-    """Each kind of throttle, empty."""
+async def bench(request: pytest.FixtureRequest, deadline: Deadline) -> AsyncIterator[Bench]:
+    """Each kind of throttle with its clock: one of ours, or that of Redis."""
     if request.param == "memory":
-        yield MemoryThrottle()
+        clock = FakeClock()
+        yield Bench(MemoryThrottle(clock.now), clock.passed)
         return
     async with opened(request.param, request) as client:
-        yield RedisThrottle(client)
+
+        async def now_us() -> int:
+            seconds, micros = await client.time()
+            return int(seconds) * 1_000_000 + int(micros)
+
+        async def passed(seconds: float) -> None:
+            end = await now_us() + seconds * 1e6
+
+            async def is_over() -> bool:
+                return await now_us() >= end
+
+            await deadline.reached(is_over, "the moment on the clock of Redis")
+
+        yield Bench(RedisThrottle(client), passed)
+
+
+class FakeClock:
+    """Seconds that pass when they are told to."""
+
+    def __init__(self) -> None:
+        self._now = 1_000.0
+
+    def now(self) -> float:
+        return self._now
+
+    async def passed(self, seconds: float) -> None:
+        self._now += seconds
+
+
+@pytest.fixture
+def throttle(bench: Bench) -> Throttle:
+    """Each kind of throttle, empty."""
+    return bench.throttle
 
 
 def gate(
@@ -39,22 +80,28 @@ def gate(
 
 async def test_a_burst_goes_and_then_the_rate_holds(throttle: Throttle) -> None:
     """Five at once, and the sixth waits for about a fifth of what five take."""
-    rate = Rate(per_s=0.5, burst=5)
+    rate = Rate(per_s=0.1, burst=5)
     waits = [await throttle.enter(gate(str(n), rate=rate)) for n in range(6)]
     assert waits[:5] == [0] * 5
-    assert 1.5 < waits[5] <= 2.0
+    assert 5 < waits[5] <= 10
 
 
-async def test_who_waits_as_told_gets_through(throttle: Throttle) -> None:
-    """The wait that is given is enough, and asking does not use anything up."""
-    rate = Rate(per_s=20)
+async def test_who_waits_as_told_gets_through(bench: Bench) -> None:
+    """The wait that is given is enough."""
+    rate = Rate(per_s=2)
+    assert await bench.throttle.enter(gate("a", rate=rate)) == 0
+    wait_s = await bench.throttle.enter(gate("b", rate=rate))
+    assert 0 < wait_s <= 0.5
+    await bench.passed(wait_s)
+    assert await bench.throttle.enter(gate("b", rate=rate)) == 0
+
+
+async def test_asking_uses_nothing_up(throttle: Throttle) -> None:
+    """Who asks again and again waits no longer for it."""
+    rate = Rate(per_s=0.1)
     assert await throttle.enter(gate("a", rate=rate)) == 0
-    wait_s = 0.0
-    for _ in range(3):
-        wait_s = await throttle.enter(gate("b", rate=rate))
-        assert 0 < wait_s <= 0.05
-    await asyncio.sleep(wait_s + 0.002)
-    assert await throttle.enter(gate("b", rate=rate)) == 0
+    waits = [await throttle.enter(gate("b", rate=rate)) for _ in range(5)]
+    assert 0 < waits[-1] <= waits[0] <= 10
 
 
 async def test_accounts_and_tenants_do_not_share(throttle: Throttle) -> None:
@@ -86,13 +133,12 @@ async def test_no_place_uses_no_rate(throttle: Throttle) -> None:
     assert await throttle.enter(gate("b", rate=rate, places=1)) == 0
 
 
-async def test_a_place_ends_with_its_lease(throttle: Throttle) -> None:
+async def test_a_place_ends_with_its_lease(bench: Bench) -> None:
     """A worker that died holds nothing for ever."""
+    throttle = bench.throttle
     assert await throttle.enter(gate("dead", places=1, lease_s=0.02)) == 0
-    deadline = asyncio.get_running_loop().time() + 5
-    while await throttle.enter(gate("b", places=1)) > 0:
-        assert asyncio.get_running_loop().time() < deadline
-        await asyncio.sleep(0.01)
+    await bench.passed(0.02)
+    assert await throttle.enter(gate("b", places=1)) == 0
 
 
 async def test_many_at_once_are_counted_exactly(throttle: Throttle) -> None:
@@ -112,7 +158,7 @@ async def test_workers_count_together(redis_url: str) -> None:
 
 async def test_without_redis_nothing_goes() -> None:
     """A rate that cannot be counted is not taken for free."""
-    client = redis.asyncio.Redis(unix_socket_path="/nonexistent", retry_on_error=[])
+    client = connect_async("unix:///nonexistent")
     throttle = RedisThrottle(client)
     with pytest.raises(ThrottleUnavailable):
         await throttle.enter(gate("a", places=1))
