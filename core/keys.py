@@ -16,6 +16,9 @@ KEYS = "ms:keys"  # hash: sha-256 of an API key -> JSON record
 READY = "ms:ready"  # text, short-lived: the last readiness check wrote it
 TENANTS = "ms:tenants"  # hash: tenant -> JSON record
 VAULTS = "ms:vaults"  # set: tenants that have a data key
+LEDGER_INBOX = "ms:ledger:inbox"  # stream: what the sequencer has still to take
+LEDGER_LOCK = "ms:ledger:lock"  # text, short-lived: which sequencer is at work
+LEDGER_CHECKPOINT = "ms:ledger:checkpoint"  # text: the newest checkpoint, signed
 
 
 def run(run_id: str) -> str:
@@ -76,3 +79,18 @@ def vault_index(tenant: str) -> str:
 def vault_accounts(tenant: str) -> str:
     """Hash: `integration.account` -> its credentials, sealed."""
     return f"ms:vault:{tenant}:accounts"
+
+
+def vault_questions(key_id: str) -> str:
+    """List, short-lived: questions for workers that have this master key."""
+    return f"ms:vault-asks:{key_id}"
+
+
+def vault_question(ask_id: str) -> str:
+    """Text, short-lived, sealed: what the API asks of a tenant's vault."""
+    return f"ms:vault-ask:{ask_id}"
+
+
+def vault_answer(ask_id: str) -> str:
+    """List, short-lived, sealed: a worker's answer."""
+    return f"ms:vault-answer:{ask_id}"

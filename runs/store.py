@@ -15,6 +15,7 @@ from redis.exceptions import RedisError, ResponseError
 from core import keys
 from core.errors import Invalid, NotFound, QuotaExceeded, Unavailable
 from core.ids import is_id, new_id
+from ledger.leaves import accepted_leaf, new_salt
 from runs import events as run_events
 from runs.accept import Checked, check_request
 from runs.endings import cancelled_while_queued
@@ -42,7 +43,8 @@ class Terms:
     """
     How long runs are kept, in seconds, and how many a tenant may have.
 
-    `queue_max` counts queued runs, `index_max` the newest runs that a tenant can list.
+    `queue_max` counts queued runs, `index_max` the newest runs that a tenant can list,
+    `inbox_max` what the ledger's sequencer may have before it.
     """
 
     queue_ttl_s: int = 86_400
@@ -50,6 +52,7 @@ class Terms:
     failure_ttl_s: int = 30 * 86_400
     queue_max: int = 10_000
     index_max: int = 100_000
+    inbox_max: int = 100_000
 
 
 class RunStore:
@@ -71,7 +74,8 @@ class RunStore:
             Invalid: something in the request is malformed; it carries the JSON pointer.
             TooLarge: the script or the input has too many bytes.
             QuotaExceeded: too many runs of this tenant are queued.
-            Unavailable: Redis did not confirm. The run may have been accepted all the same.
+            Unavailable: Redis did not confirm; the run may have been accepted all the same. Or
+                the ledger is too far behind, and nothing was.
         """
         return await self.submit_checked(
             tenant, check_request(request), key_id=key_id, run_id=run_id
@@ -97,6 +101,12 @@ class RunStore:
             )
         if accepted == 0:
             return await self.get(tenant, run_id)
+        if accepted == -2:
+            raise Unavailable(
+                f"{self._terms.inbox_max} entries wait for the ledger's sequencer already;"
+                " nothing was accepted",
+                hint="is `moonsand sequencer` running? try again when it has caught up",
+            )
         if accepted < 0:
             raise QuotaExceeded(
                 f"{self._terms.queue_max} runs are queued already; no more are taken",
@@ -204,11 +214,14 @@ class RunStore:
         terms = self._terms
         keep_s = terms.queue_ttl_s + _HOUR_S + max(terms.result_ttl_s, terms.failure_ttl_s)
         kept = _hash_fields(record, checked, key_id, terms)
+        accepted = _accepted_body(record, checked, key_id)
         return [
             *(record.id, record.tenant, record.created_ms, time.time_ns() // 1000),
             *(terms.queue_max, keep_s, terms.queue_ttl_s),
-            *(record.script_sha256, checked.script, _accepted_body(record, checked, key_id)),
-            *(terms.index_max, len(kept), *kept),
+            *(record.script_sha256, checked.script, orjson.dumps(accepted)),
+            *(terms.index_max, terms.inbox_max),
+            accepted_leaf(record.id, record.created_ms, accepted),
+            *(len(kept), *kept),
             *job_fields(
                 record.id,
                 keys.queue(record.tenant),
@@ -288,8 +301,8 @@ def _hash_fields(record: RunRecord, checked: Checked, key_id: str, terms: Terms)
     return [part for pair in fields.items() for part in pair]
 
 
-def _accepted_body(record: RunRecord, checked: Checked, key_id: str) -> bytes:
-    body: dict[str, Any] = {
+def _accepted_body(record: RunRecord, checked: Checked, key_id: str) -> dict[str, Any]:
+    return {
         "tenant": record.tenant,
         "name": record.name,
         "script_sha256": record.script_sha256,
@@ -298,8 +311,8 @@ def _accepted_body(record: RunRecord, checked: Checked, key_id: str) -> bytes:
         "grants": record.grants,
         "seed": record.seed,
         "key_id": key_id,
+        "salt": new_salt(),
     }
-    return orjson.dumps(body)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 -- What the scripts that end something share. Names of keys: core/keys.py, and RQ's own (rq:*).
 
--- Ends a run in its record, on its tape and in its events, and wakes who waits for it. `fields`
--- are further fields of the record: name, value, name, value...
+-- Ends a run in its record, on its tape, in its events and in the ledger's inbox, and wakes who
+-- waits for it. `fields` are further fields of the record: name, value, name, value...
 local function end_run(run_id, at_ms, state, reason, tape_body, fields)
   local run, tape, events = 'ms:run:' .. run_id, 'ms:tape:' .. run_id, 'ms:events:' .. run_id
   local known = redis.call('HMGET', run, 'tenant', 'result_ttl_s', 'failure_ttl_s')
@@ -13,8 +13,11 @@ local function end_run(run_id, at_ms, state, reason, tape_body, fields)
   redis.call('XADD', events, 'MAXLEN', '~', 1000, '*', 'type', 'state', 'data',
     cjson.encode({ state = state, reason = reason, at_ms = tonumber(at_ms) }))
   redis.call('XADD', 'ms:done', 'MAXLEN', '~', 5000, '*', 'run', run_id, 'state', state)
+  redis.call('XADD', 'ms:ledger:inbox', '*', 'kind', 'run.finished', 'run', run_id,
+    'tenant', known[1] or '', 'seq', seq, 'at_ms', at_ms, 'ttl_s', ttl_s or 0)
   redis.call('EXPIRE', run, ttl_s)
-  redis.call('EXPIRE', tape, ttl_s)
+  -- The sequencer gives it its time to live, once it is in the archive.
+  redis.call('PERSIST', tape)
   redis.call('EXPIRE', events, ttl_s)
   redis.call('DEL', 'ms:cancel:' .. run_id)
 end

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
+import orjson
 import pytest
 import redis.asyncio
 
 from core import keys
-from core.errors import Invalid, NotFound, QuotaExceeded
+from core.errors import Invalid, NotFound, QuotaExceeded, Unavailable
 from core.ids import new_id
 from runs.model import RunRequest, State
 from runs.store import RunStore, Terms
@@ -59,6 +61,42 @@ async def test_everything_of_a_run_is_there_at_once(
     assert await client.lrange("rq:queue:t.acme", 0, -1) == [record.id.encode()]
     assert await client.zscore(keys.RING, "t.acme") is not None
     assert await client.smembers("rq:queues") == {b"rq:queue:t.acme"}
+
+
+async def test_a_run_is_accepted_and_ended_with_the_ledgers_knowledge_or_not_at_all(
+    store: RunStore, client: redis.asyncio.Redis
+) -> None:
+    """The inbox gets an exact leaf with the enqueue and a word with the end; the tape waits."""
+    record = await store.submit("acme", REQUEST, key_id="key_1")
+    await store.submit("acme", REQUEST, key_id="key_1", run_id=record.id)
+    await store.cancel("acme", record.id)
+
+    rows: Any = await client.xrange(keys.LEDGER_INBOX)
+    (_, accepted), (_, finished) = rows
+    leaf = orjson.loads(accepted[b"leaf"])
+    assert (leaf["v"], leaf["kind"], leaf["id"]) == (1, "run.accepted", record.id)
+    assert (leaf["tenant"], leaf["key"]) == ("acme", "key_1")
+    assert leaf["script_sha256"] == record.script_sha256
+    assert (finished[b"kind"], finished[b"run"]) == (b"run.finished", record.id.encode())
+    assert (finished[b"tenant"], finished[b"seq"]) == (b"acme", b"2")
+    assert await client.ttl(keys.tape(record.id)) == -1
+
+
+async def test_no_run_is_accepted_that_the_ledger_cannot_take(
+    client: redis.asyncio.Redis,
+) -> None:
+    """A sequencer that is too far behind stops new runs; what was accepted may still end."""
+    store = RunStore(client, Terms(inbox_max=2))
+    record = await store.submit("acme", REQUEST, key_id="k")
+    await store.cancel("acme", record.id)
+
+    with pytest.raises(Unavailable, match="2 entries wait for the ledger's sequencer") as refused:
+        await store.submit("acme", REQUEST, key_id="k")
+
+    assert "nothing was accepted" in refused.value.detail
+    assert len((await store.page("acme"))[0]) == 1
+    await client.delete(keys.LEDGER_INBOX)
+    await store.submit("acme", REQUEST, key_id="k")
 
 
 async def test_the_same_id_again_gives_the_same_run(

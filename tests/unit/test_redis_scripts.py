@@ -39,7 +39,7 @@ def test_a_script_names_only_keys_that_are_in_the_vocabulary(name: str) -> None:
     """A key spelt wrong in Lua would be a key of its own, silently."""
     text = (FOLDER / f"{name}.lua").read_text("utf-8")
 
-    assert set(re.findall(r"'(ms:[a-z]+:?)", text)) <= KNOWN
+    assert set(re.findall(r"'(ms:[a-z]+(?::[a-z]+)?:?)", text)) <= KNOWN
 
 
 @pytest.mark.parametrize("name", NAMES)
