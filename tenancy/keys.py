@@ -24,6 +24,8 @@ from core import keys
 from core.clock import Clock, now_ms
 from core.errors import Forbidden, Invalid, NotFound, Unauthenticated, Unavailable
 from core.ids import new_id
+from ledger import inbox
+from ledger.leaves import LeafKind, leaf
 from tenancy.scopes import DEFAULT_SCOPES, Scope
 from tenancy.tenants import check_tenant
 
@@ -108,6 +110,7 @@ class KeyStore:
             pipe = self._redis.pipeline(transaction=True)
             pipe.hsetnx(keys.TENANTS, tenant, f'{{"created_ms":{now}}}')
             pipe.hset(keys.KEYS, record.digest, record.model_dump_json())
+            inbox.record(pipe, _leaf(LeafKind.KEY_CREATED, record, now))
             await pipe.execute()
         return plain, record
 
@@ -162,9 +165,17 @@ class KeyStore:
         for record in await self.all(tenant):
             if record.id == key_id:
                 async with _redis_or_unavailable():
-                    await self._redis.hdel(keys.KEYS, record.digest)
+                    pipe = self._redis.pipeline(transaction=True)
+                    pipe.hdel(keys.KEYS, record.digest)
+                    inbox.record(pipe, _leaf(LeafKind.KEY_REVOKED, record, self._clock()))
+                    await pipe.execute()
                 return record
         raise NotFound(f"tenant {tenant} has no key {key_id[:60]!a}")
+
+
+def _leaf(kind: LeafKind, record: KeyRecord, at_ms: int) -> bytes:
+    facts = {"scopes": [str(one) for one in record.scopes], "sha256": record.digest}
+    return leaf(kind, record.id, tenant=record.tenant, at_ms=at_ms, **facts)
 
 
 def new_plain_key() -> str:

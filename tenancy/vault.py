@@ -3,7 +3,7 @@ The credential vault: accounts of tenants in Redis, sealed.
 
 Runs in: worker, CLI. Trusts: its master keys; of Redis only that it keeps bytes.
 Refuses: to work without a master key; what was changed, moved, or put back from an earlier time.
-May import: stdlib, redis, core, tenancy.
+May import: stdlib, redis, core, ledger, tenancy.
 
 Each tenant has a data key (wrapped with a master key), a sealed index (which accounts there are,
 at which version) and one sealed entry an account. All writes of a tenant are one transaction that
@@ -23,7 +23,10 @@ from typing import TYPE_CHECKING, Any, cast
 from redis.exceptions import RedisError, WatchError
 
 from core import keys
+from core.clock import now_ms
 from core.errors import Conflict, Invalid, NotFound, Unavailable
+from ledger import inbox
+from ledger.leaves import LeafKind, leaf
 from tenancy.envelope import DataKey, VaultDamaged, seal, unseal
 from tenancy.master_keys import MasterKeys
 from tenancy.tenants import check_tenant
@@ -79,6 +82,8 @@ class Vault:
                 name,
                 seal(key.key, dict(values), place_of(tenant, kept)),
             )
+            facts = {"version": kept.version, "fields": [*values], "by": str(by)}
+            _tell(pipe, LeafKind.CREDENTIAL_SET, tenant, name, **facts)
             return kept
 
         return cast("Kept", await self._change(tenant, change, create=True))
@@ -101,6 +106,7 @@ class Vault:
             if index.accounts.pop(name, None) is None:
                 raise _no_account(tenant)
             pipe.hdel(keys.vault_accounts(tenant), name)
+            _tell(pipe, LeafKind.CREDENTIAL_DELETED, tenant, name, by=str(by))
 
         await self._change(tenant, change, create=False)
 
@@ -133,6 +139,7 @@ class Vault:
             pipe.delete(keys.vault_key(tenant))
             pipe.delete(keys.vault_index(tenant), keys.vault_accounts(tenant))
             pipe.srem(keys.VAULTS, tenant)
+            _tell(pipe, LeafKind.CREDENTIALS_ERASED, tenant, tenant)
             gone, *_ = await pipe.execute()
         return bool(gone)
 
@@ -314,12 +321,17 @@ class Vault:
                     return False
                 pipe.multi()
                 pipe.set(keys.vault_key(tenant), key.wrap(masters))
+                _tell(pipe, LeafKind.VAULT_REWRAPPED, tenant, tenant, master=masters.current)
                 try:
                     await pipe.execute()
                 except WatchError:
                     continue
                 return True
         raise Unavailable("a tenant's data key changed all the time", hint="try again")
+
+
+def _tell(pipe: Any, kind: LeafKind, tenant: str, subject: str, **facts: Any) -> None:
+    inbox.record(pipe, leaf(kind, subject, tenant=tenant, at_ms=now_ms(), **facts))
 
 
 def _leave_the_operators(index: Index, name: str, by: Writer) -> None:
