@@ -41,8 +41,8 @@ def omitted(
     if webhooks:
         notes.append(f"left out {_some('webhook', webhooks)}: the vendor would call you")
     if calling := [name for name, operation in operations if operation.calls_back]:
-        having = _some("function", calling)
-        notes.append(f"left out the callbacks of {having}: the vendor would call you")
+        functions = _some("function", calling)
+        notes.append(f"left out the callbacks of {functions}: the vendor would call you")
     return notes
 
 
