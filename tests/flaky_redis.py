@@ -6,8 +6,8 @@ import socket
 import threading
 from contextlib import suppress
 from enum import Enum
-from types import TracebackType
-from typing import Self
+
+from tests.loopback_listener import LoopbackListener, hang_up
 
 _CHUNK = 1 << 16
 
@@ -21,7 +21,7 @@ class Fault(Enum):
     HOLD_AFTER = "the server does it; the answer is stuck on its way"
 
 
-class FlakyRedis:
+class FlakyRedis(LoopbackListener):
     """
     Forwards a TCP port to the Unix socket of a real server.
 
@@ -29,14 +29,12 @@ class FlakyRedis:
     """
 
     def __init__(self, socket_path: str) -> None:
+        super().__init__()
         self._path = socket_path
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"redis://127.0.0.1:{self.port}"
         self._armed: tuple[Fault, bytes] | None = None
         self._lock = threading.Lock()
         self.struck = threading.Event()
-        self._open: list[socket.socket] = []
-        self._thread = threading.Thread(target=self._accept, daemon=True)
 
     def arm(self, fault: Fault, word: str) -> None:
         """Let `fault` happen to the next command that holds `word`."""
@@ -44,41 +42,18 @@ class FlakyRedis:
         with self._lock:
             self._armed = fault, word.encode()
 
-    def __enter__(self) -> Self:
-        """Start to listen."""
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close every connection."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for one in self._open:
-            _hang_up(one)
-        self._thread.join(5)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            server = socket.socket(socket.AF_UNIX)
-            server.connect(self._path)
-            self._open += [client, server]
-            muted = threading.Event()
-            for source, sink, toward_server in ((client, server, True), (server, client, False)):
-                threading.Thread(
-                    target=self._forward,
-                    args=(source, sink, muted),
-                    kwargs={"toward": toward_server},
-                    daemon=True,
-                ).start()
+    def met(self, client: socket.socket) -> None:
+        """Forward in both directions, each in a thread of its own."""
+        server = self.keep(socket.socket(socket.AF_UNIX))
+        server.connect(self._path)
+        muted = threading.Event()
+        for source, sink, toward_server in ((client, server, True), (server, client, False)):
+            threading.Thread(
+                target=self._forward,
+                args=(source, sink, muted),
+                kwargs={"toward": toward_server},
+                daemon=True,
+            ).start()
 
     def _forward(
         self, source: socket.socket, sink: socket.socket, muted: threading.Event, *, toward: bool
@@ -99,8 +74,8 @@ class FlakyRedis:
                     self.struck.set()
                 if fault in {Fault.CUT_BEFORE, Fault.CUT_AFTER}:
                     break
-        _hang_up(source)
-        _hang_up(sink)
+        hang_up(source)
+        hang_up(sink)
 
     def _strikes(self, data: bytes) -> Fault | None:
         with self._lock:
@@ -108,9 +83,3 @@ class FlakyRedis:
                 return None
             fault, self._armed = self._armed[0], None
             return fault
-
-
-def _hang_up(one: socket.socket) -> None:
-    with suppress(OSError):
-        one.shutdown(socket.SHUT_RDWR)
-    one.close()
