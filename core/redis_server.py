@@ -186,6 +186,8 @@ class PrivateRedis:
             "--appendonly": "yes" if self._persistent else "no",
             "--appendfsync": "everysec",
             "--maxmemory-policy": "noeviction",
+            # A stream's last node is allocated whole, and a run has three small streams.
+            "--stream-node-max-bytes": "512",
         }
         arguments = [part for option in options.items() for part in option]
         return subprocess.Popen(  # noqa: S603 (our own program and arguments)

@@ -54,6 +54,14 @@ def test_nothing_listens_on_the_network_and_others_may_not_enter(redis_sync: red
     assert stat.S_IMODE((directory / "redis.sock").stat().st_mode) == 0o600
 
 
+def test_a_small_stream_takes_little_memory(redis_sync: redis.Redis) -> None:
+    """A run's three streams of a few entries cost what they hold, not a whole node each."""
+    for number in range(1, 4):
+        redis_sync.xadd("small", {"kind": "started", "body": "x" * 60}, id=f"{number}-0")
+
+    assert int(str(redis_sync.memory_usage("small", samples=0))) < 1_024
+
+
 def test_the_server_ends_when_its_parent_is_killed(tmp_path: Path, deadline: Deadline) -> None:
     """Nobody cleans up after SIGKILL, and still no server is left behind."""
     with subprocess.Popen(
