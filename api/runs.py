@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from itertools import islice
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -13,11 +11,12 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel
 
 from api.auth import Reader, Writer, caller
-from api.problems import MAX_ERRORS, FieldError, InvalidFields
+from api.parameters import refuse_unknown_parameters
+from api.problems import FieldError, InvalidFields
 from api.schema import submission_body
 from api.services import Services, services_of
 from api.shapes import LONG_FIELDS, RunPage
-from api.submission import MAX_WAIT_S, nearest, read_submission
+from api.submission import MAX_WAIT_S, read_submission
 from api.waiting import wait_for_end
 from core.errors import Invalid, NotFound
 from core.ids import is_id
@@ -36,22 +35,7 @@ def only_known_parameters(request: Request, _key: Annotated[KeyRecord, Depends(c
     Raises:
         InvalidFields: with each wrong name and the nearest known one.
     """
-    known = [field.alias for field in request.scope["route"].dependant.query_params]
-    wrong = list(islice(_wrong_parameters(request, known), MAX_ERRORS))
-    if wrong:
-        raise InvalidFields(wrong)
-
-
-def _wrong_parameters(request: Request, known: list[str]) -> Iterator[FieldError]:
-    seen: set[str] = set()
-    for name, _ in request.query_params.multi_items():
-        if name not in known:
-            detail = f"there is no such parameter; known: {', '.join(known) or 'none'}"
-            near = nearest(name, known)
-            yield FieldError(parameter=name[:80], detail=detail, nearest=near)
-        elif name in seen:
-            yield FieldError(parameter=name, detail="it is given twice")
-        seen.add(name)
+    refuse_unknown_parameters(request)
 
 
 router = APIRouter(prefix="/v1/runs", tags=["runs"], dependencies=[Depends(only_known_parameters)])

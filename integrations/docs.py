@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from integrations.failure import CallFailed, did_you_mean, printable
+from integrations.failure import CallFailed, nearest, printable
 from integrations.function import Integration, local_function
 from integrations.pack import Pack
-from integrations.pages import INDEX, Page, index_page, pages_of
+from integrations.pages import INDEX, Page, index_page, lua_page, pages_of
 from integrations.ranking import Ranking
 
 MAX_FOUND = 50
@@ -43,7 +43,8 @@ class Docs:
         """Write the pages of packs, each with its guide text."""
         pairs = list(packed)
         pages: list[tuple[Page, Sequence[str]]] = [
-            (index_page([pack for pack, _ in pairs]), ("integrations", "app.integrations"))
+            (index_page([pack for pack, _ in pairs]), ("integrations", "app.integrations")),
+            (lua_page(), ()),
         ]
         for pack, guide in pairs:
             pages += pages_of(pack, guide)
@@ -72,18 +73,30 @@ class Docs:
         Raises:
             CallFailed: `unknown_page`; the message names pages that are near.
         """
+        page = self.find(name)
+        if page is not None:
+            return page.text
+        near = self.near(name)
+        meant = f" Did you mean: {', '.join(near)}?" if near else ""
+        raise CallFailed(
+            "unknown_page",
+            f"There is no page {printable(name.strip(), 64)!r}.{meant}"
+            f" docs.list() names all {len(self.pages)} pages.",
+        )
+
+    def find(self, name: str) -> Page | None:
+        """Give a page by any spelling of its name; None if there is none."""
         wanted = name.strip()
         for candidate in (wanted, *(wanted.removeprefix(prefix) for prefix in _PREFIXES)):
             if candidate in self._by_name:
-                return self._by_name[candidate].text
+                return self._by_name[candidate]
+        return None
+
+    def near(self, name: str) -> Sequence[str]:
+        """Give up to three names of pages like this one, best first."""
         own_names = {alias: page.name for alias, page in self._by_name.items()}
-        short = wanted.rpartition("integrations.")[2]
-        near = did_you_mean(short, own_names, meant=own_names)
-        raise CallFailed(
-            "unknown_page",
-            f"There is no page {printable(wanted, 64)!r}.{near}"
-            f" docs.list() names all {len(self.pages)} pages.",
-        )
+        short = name.strip().rpartition("integrations.")[2]
+        return nearest(short, own_names, meant=own_names)
 
     def as_integration(self) -> Integration:
         """Make the pages callable from scripts."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from integrations import lua_manual
 from integrations.pack import FunctionPack, Pack
 
 INDEX = "index"
@@ -44,6 +45,11 @@ def pages_of(pack: Pack, guide: str) -> Iterator[tuple[Page, Sequence[str]]]:
         yield page, [f"{pack.name}.{alias}" for alias in function.aliases]
 
 
+def lua_page() -> Page:
+    """Give the page about Lua itself."""
+    return Page(lua_manual.LUA, lua_manual.TITLE, lua_manual.SUMMARY, lua_manual.lua_text())
+
+
 def index_page(packs: Sequence[Pack]) -> Page:
     """Give the page that names all others."""
     lines = [
@@ -51,6 +57,7 @@ def index_page(packs: Sequence[Pack]) -> Page:
         "",
         _HOW_TO_READ,
         "",
+        f"- `{lua_manual.LUA}`: {lua_manual.TITLE}. {lua_manual.SUMMARY}",
     ]
     for pack in packs:
         lines.append(f"- `{pack.name}`: {pack.title}. {pack.summary}")

@@ -19,7 +19,17 @@ from typer.exceptions import TyperException
 
 from core.errors import Refused, ServiceError
 from moonsand.colons import spelled_out
-from moonsand.commands import check, credentials, integrations, keys, local, remote, run, service
+from moonsand.commands import (
+    check,
+    credentials,
+    documentation,
+    integrations,
+    keys,
+    local,
+    remote,
+    run,
+    service,
+)
 from moonsand.exits import Exit, UsageFault
 from moonsand.terminal import write_error
 
@@ -49,6 +59,7 @@ for command in (
 app.add_typer(keys.app, name="keys")
 app.add_typer(credentials.app, name="credentials")
 app.add_typer(integrations.app, name="integrations")
+app.add_typer(documentation.app, name="docs")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from moonsand.commands import documentation
 from moonsand.commands.import_openapi import import_openapi
 from moonsand.commands.lua import lua
 from moonsand.commands.run import AccountsFile, PacksDirectory
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Show, check and call integrations.")
 app.command("import")(import_openapi)
 app.command("lua")(lua)
+app.command("search")(documentation.search)
+app.command("docs")(documentation.docs)
 Function_ = Annotated[
     str, typer.Argument(metavar="FUNCTION", help="As `mux.list_assets`, or of a named account.")
 ]
@@ -54,38 +57,6 @@ def list_integrations(packs: PacksDirectory = None, as_json: AsJson = False) -> 
         write_output(f"{row['name']}: {row['title']}. {row['summary']}\n")
         for function in row["functions"]:
             write_output(f"  {function['name']} ({function['effect']})\n")
-    return Exit.SUCCEEDED
-
-
-@app.command()
-def search(
-    words: Annotated[list[str], typer.Argument(help="What to look for.")],
-    limit: Annotated[int, typer.Option(min=1, max=50, help="Most pages shown.")] = 10,
-    packs: PacksDirectory = None,
-    as_json: AsJson = False,
-) -> int:
-    """Find pages of the documentation by words, best first; 1 if there are none."""
-    found = _catalog(packs).docs.search(" ".join(words), limit)
-    if as_json:
-        write_output(f"{json.dumps(found)}\n")
-    else:
-        for page in found:
-            write_output(f"{page['name']}: {page['summary']}\n")
-    return Exit.SUCCEEDED if found else Exit.FAILED
-
-
-@app.command()
-def docs(
-    page: Annotated[str, typer.Argument(help="Name of a page, as `mux.list_assets`.")] = "index",
-    packs: PacksDirectory = None,
-) -> int:
-    """Print a page of the documentation, as scripts read it."""
-    from integrations.failure import CallFailed
-
-    try:
-        write_output(_catalog(packs).docs.read(page))
-    except CallFailed as unknown:
-        raise UsageFault(unknown.message) from None
     return Exit.SUCCEEDED
 
 

@@ -149,3 +149,27 @@ def test_definitions_are_lua_and_name_everything(tmp_path: Path) -> None:
     out = tmp_path / "moonsand.lua"
     assert call("stubs", "--out", str(out))[0] == 0
     assert out.read_text() == text
+
+
+def docs_of(*arguments: str) -> tuple[int, str, str]:
+    """Run `moonsand docs`; give exit code, output and errors."""
+    done = moonsand("docs", *arguments)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_documentation_is_read_outside_of_scripts() -> None:
+    """`moonsand docs` gives what `docs.list`, `docs.search` and `docs.read` give scripts."""
+    pages = Catalog.load().docs
+    assert docs_of("read", "convex.query_documents") == (
+        *(0, pages.read("convex.query_documents")),
+        "",
+    )
+    assert docs_of("read", "integrations.mux")[1] == pages.read("mux")
+    assert docs_of("read", "lua")[1] == pages.read("lua")
+    assert json.loads(docs_of("read", "mux", "--json")[1])["text"] == pages.read("mux")
+    assert [one["name"] for one in json.loads(docs_of("list", "--json")[1])] == pages.names
+    found = json.loads(docs_of("search", "list", "assets", "--json")[1])
+    assert found[0]["name"] == "mux.list_assets"
+    code, out, err = docs_of("read", "convex.query_document")
+    assert (code, out) == (2, "")
+    assert "Did you mean: convex.query_documents" in err
