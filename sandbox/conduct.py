@@ -15,6 +15,7 @@ from sandbox import wire
 from sandbox.calls import Call, EndRun, OnCall, OnOutput, StartRequest
 from sandbox.delivery import Delivery
 from sandbox.outcome import Outcome, Reason, Usage
+from sandbox.reply_room import ReplyRoom
 from sandbox.session import Claim, Over, Printed, Session
 from sandbox.verdict import Kill, Seen, judge, limit_passed
 from sandbox.zygote import Child, Exit
@@ -40,6 +41,7 @@ class Conduct:
         self._failure: BaseException | None = None
         self._answers: set[asyncio.Task[None]] = set()
         self._delivery = Delivery(self._send_reply)
+        self._room = ReplyRoom(request.limits.reply_bytes)
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._cpu_before_ms = child.cpu_ms() or 0.0
         self._began = time.monotonic()
@@ -121,6 +123,7 @@ class Conduct:
             self._end(Kill(Reason.INTERNAL, "the call could not be answered"))
 
     async def _answer(self, call: Call) -> None:
+        await self._room.enter()
         reply = await self._on_call(call)
         if isinstance(reply, EndRun):
             self._end(Kill(reply.reason, reply.message, reply.hint))
@@ -133,11 +136,13 @@ class Conduct:
                 ' allowed in one reply. Ask for less.","code":"reply_too_large"}'
             ).encode()
         frame = wire.pack_reply(call.seq, body, ok=ok, clock_ms=reply.clock_ms)
+        self._room.keep(len(frame))
         await self._delivery.deliver(call.seq, reply.order, frame)
 
     async def _send_reply(self, seq: int, frame: bytes) -> None:
         self._session.answered(seq)
         await self._send(frame)
+        self._room.leave(len(frame))
 
     def _hung_up(self) -> None:
         self._loop.remove_reader(self._child.socket.fileno())

@@ -19,6 +19,7 @@ from integrations.stubs.faults import Fault
 from ledger.tape import Entry, Kind, MemoryTape, TapeError
 from runs.model import RunRequest, RunResult
 from sandbox.calls import Call, EndRun, FunctionSurface, Reply, StartRequest
+from sandbox.limits import MIB, Limits
 from sandbox.outcome import Reason
 from sandbox.supervisor import Sandbox
 from tenancy.grants import Grants
@@ -157,6 +158,40 @@ async def test_a_run_over_the_same_order_is_the_same(seed: int) -> None:
     assert len(orjson.loads(first.result)) == len(recorder.order) == 18
     assert (again.result, again.output) == (first.result, first.output)
     assert again.usage.instructions == first.usage.instructions
+
+
+class Crowd:
+    """Answers calls slowly, and notes how many are under way at most."""
+
+    def __init__(self) -> None:
+        self._here = self.most = 0
+
+    async def answer(self, call: Call) -> Reply | EndRun:
+        """Stay for a while."""
+        self._here += 1
+        self.most = max(self.most, self._here)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        self._here -= 1
+        return Reply(True, call.arguments, 0)
+
+
+@pytest.mark.parametrize(("reply_mib", "at_once"), [(1, 64), (4, 32), (16, 8)])
+async def test_replies_of_a_run_cannot_fill_the_worker(reply_mib: int, at_once: int) -> None:
+    """No more calls are answered at once than their largest replies have room for together."""
+    script = """
+        local many = {}
+        for i = 1, 64 do many[i] = i end
+        return #parallel.map(many, app.integrations.demo.echo, { concurrency = 64 })
+    """
+    limits = Limits(reply_bytes=reply_mib * MIB)
+    request = StartRequest(script=script.encode(), surface=SURFACE, limits=limits)
+    crowd = Crowd()
+    async with Sandbox(1) as sandbox:
+        outcome = await sandbox.run(request, crowd.answer)
+
+    assert (outcome.reason, outcome.result) == (Reason.OK, b"64"), outcome.error
+    assert 1 < crowd.most <= at_once
 
 
 class FailingTape(MemoryTape):
