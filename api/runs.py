@@ -22,6 +22,7 @@ from core.errors import Invalid, NotFound
 from core.ids import is_id
 from runs.model import RunRecord, State
 from tenancy.keys import KeyRecord
+from tenancy.scopes import Scope
 
 MAX_PAGE = 200
 _MAX_CURSOR_CHARS = 200
@@ -56,6 +57,8 @@ async def submit_run(request: Request, key: Writer) -> Response:
     """Accept a run, and wait for its end when `wait_s` or `Prefer: wait=N` says so."""
     services = services_of(request)
     checked, wait_s, check = await read_submission(request)
+    if checked.force:
+        key.require(Scope.FORCE)
     if check:
         await services.checks.check(key.tenant, checked.script)
     preferred = _preferred_wait_s(request)

@@ -1,18 +1,20 @@
-"""What the routes of runs answer, beside the record of a run itself."""
+"""What the routes answer, beside the record of a run itself, and what they take."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
+from api.grant_shapes import AskedRules
 from runs.model import RunError, State, UsageRecord
 from sandbox.outcome import Reason
+from tenancy.vault_records import Writer
 
 #: What a list leaves out of each record: any of these may be megabytes long.
-LONG_FIELDS = frozenset({"result", "output", "calls"})
+LONG_FIELDS = frozenset({"result", "output", "calls", "ceiling"})
 
 
 class RunSummary(BaseModel):
-    """One run in a list: its record without `result`, `output` and `calls`."""
+    """One run in a list: its record without `result`, `output`, `calls` and `ceiling`."""
 
     id: str
     status: State
@@ -23,7 +25,8 @@ class RunSummary(BaseModel):
     name: str
     script_sha256: str
     limits: dict[str, int]
-    grants: list[str] | None = None
+    grants: AskedRules = None
+    force: bool = False
     seed: int
     attempt: int
     created_ms: int
@@ -37,3 +40,46 @@ class RunPage(BaseModel):
     data: list[RunSummary]
     next_cursor: str | None
     has_more: bool
+
+
+class AccountFields(BaseModel):
+    """The values of a vendor account. They never come back."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"writeOnly": True})
+
+    fields: dict[str, str] = Field(
+        description="By field name, as `moonsand integrations schema` and the pack name them."
+    )
+
+
+class Account(BaseModel):
+    """What may be shown of a vendor account: no value of it."""
+
+    integration: str
+    account: str
+    version: int = Field(description="Grows with every write of the tenant's accounts.")
+    fields: list[str] = Field(description="Names of the fields that are set.")
+    set_ms: int = Field(description="Unix milliseconds.")
+    set_by: Writer
+
+
+class AccountList(BaseModel):
+    """All accounts of a tenant that stand in the vault."""
+
+    data: list[Account]
+
+
+class Rekeyed(BaseModel):
+    """How many accounts were sealed with the new data key."""
+
+    accounts: int
+
+
+class Trial(BaseModel):
+    """What came of trying an account; `ok` is null while the run goes on."""
+
+    run: str
+    ok: bool | None
+    status: int | None = Field(default=None, description="HTTP status of the vendor's answer.")
+    code: str | None = None
+    message: str | None = None

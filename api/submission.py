@@ -12,13 +12,14 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails
 
+from api.grant_shapes import AskedRules
 from api.problems import MAX_ERRORS, FieldError, InvalidFields
 from api.strict_json import parse, pointer_to, read_body
 from core.errors import Invalid
 from runs.accept import MAX_NAME_CHARS, Checked, check_request
 from runs.model import RunRequest
 from sandbox.limits import KIB, SPECS, LimitOutOfRange, check_limit
-from tenancy.grants import MAX_GRANTS, Grants
+from tenancy.grants import GrantSet
 
 MAX_WAIT_S = 30
 _IN_THREAD_BYTES = 64 * KIB
@@ -52,11 +53,15 @@ class Submission(BaseModel):
     limits: Annotated[dict[str, int], WithJsonSchema(_LIMITS_SCHEMA)] = Field(
         default_factory=dict, description="Only what differs from the defaults."
     )
-    grants: list[str] | None = Field(
+    grants: AskedRules = Field(
         default=None,
-        max_length=MAX_GRANTS,
-        description="What the script may call, such as `mux:read` or `mux.create_asset`; "
-        "an empty list allows nothing, null all that the tenant may.",
+        description="What the script may call, such as `mux:read` or `ask:mux.create_asset`; an "
+        "empty list allows nothing, null all that the tenant and the key may. It only takes away.",
+    )
+    force: bool = Field(
+        default=False,
+        description="Make calls without asking where a grant such as `ask:mux:write` would ask. "
+        "The key needs the scope `runs:force`.",
     )
     seed: int | None = Field(
         default=None, ge=0, le=2**63 - 1, description="Of `math.random`; chosen when absent."
@@ -165,7 +170,7 @@ def _check_values(given: Submission) -> None:
             pointer = pointer_to("limits", name)
             wrong.append(FieldError(pointer=pointer, detail=str(error)[:500], nearest=near))
     try:
-        Grants.parse(given.grants or [])
+        GrantSet.parse(given.grants or [])
     except Invalid as error:
         detail = error.detail + (f"; {error.hint}" if error.hint else "")
         wrong.append(FieldError(pointer=error.pointer, detail=detail))

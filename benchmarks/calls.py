@@ -32,6 +32,7 @@ from sandbox.calls import Call, EndRun, OnCall, OnOutput, Reply, StartRequest
 from sandbox.limits import Limits
 from sandbox.outcome import Outcome, Reason
 from sandbox.supervisor import Sandbox
+from tenancy.grants import Grants
 from worker.event_writer import EventWriter
 from worker.execute import execute
 from worker.outbox import Outbox
@@ -91,7 +92,7 @@ class _Worker:
             limits=Limits(calls=CALLS),
             seed=1,
             clock_ms=now_ms(),
-            grants=None,
+            grants=Grants.everything(),
         )
         await self.redis.xadd(keys.tape(spec.run_id), {"kind": "accepted"}, id="1-0")
         loop = asyncio.get_running_loop()

@@ -66,6 +66,11 @@ def queue(tenant: str) -> str:
     return f"t.{tenant}"
 
 
+def grants(tenant: str) -> str:
+    """Hash: `tenant` or a key's id -> JSON list of what it may call."""
+    return f"ms:grants:{tenant}"
+
+
 def vault_key(tenant: str) -> str:
     """Text: the tenant's data key, wrapped with a master key; without it nothing opens."""
     return f"ms:vault:{tenant}:key"

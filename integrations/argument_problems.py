@@ -63,8 +63,18 @@ def _complaint(kind: Any) -> str:
         case Kind.Pattern():
             said = f"must match {kind.pattern}"
         case _:
-            said = f"does not fit ({kind.name})"
+            said = _rare_complaint(kind)
     return said
+
+
+def _rare_complaint(kind: Any) -> str:
+    match kind:
+        case Kind.Constant():
+            return f"must be {_quoted(kind.expected_value)}"
+        case Kind.FalseSchema():
+            return "must not be given"
+        case _:
+            return f"does not fit ({kind.name})"
 
 
 def _either_complaint(context: list[list[jsonschema_rs.ValidationError]]) -> str:

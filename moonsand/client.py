@@ -56,7 +56,8 @@ class SubmitOptions(TypedDict, total=False):
 
     input: Any
     limits: dict[str, int]
-    grants: list[str] | None
+    grants: list[str | dict[str, Any]] | None
+    force: bool
     seed: int | None
     name: str
 

@@ -107,6 +107,8 @@ def submit(request: RunRequest, wait_s: float, *, check: bool = False) -> Ask[Ru
     """
     body = request.model_dump(exclude_none=True)
     body["input"] = request.input
+    if not request.force:
+        del body["force"]
     if wait_s:
         body["wait_s"] = wait_s
     if check:

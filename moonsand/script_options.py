@@ -14,6 +14,8 @@ from moonsand.exits import UsageFault
 from runs.model import RunRequest
 from sandbox.limits import KIB, MIB, SPECS, LimitOutOfRange, check_limit
 
+_RULES_BYTES = MIB
+
 
 def _between(limit: str, unit: int = 1) -> tuple[int, int]:
     spec = SPECS[limit]
@@ -39,7 +41,16 @@ Input = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
 Grant = Annotated[
     list[str] | None,
-    typer.Option(help="What may be called, as `mux:read` or `mux.list_assets`; repeatable."),
+    typer.Option(
+        help="What may be called, as `mux:read`, `mux.list_assets` or `ask:mux:write`; repeatable."
+    ),
+]
+GrantsFile = Annotated[
+    Path | None,
+    typer.Option("--grants", help="JSON file with a list of grants, which may have limits."),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Do not ask where a grant by class (`ask:mux:write`) would.")
 ]
 Seed = Annotated[
     int | None,
@@ -110,8 +121,44 @@ class LimitOptions:
         return limits
 
 
+@dataclass(frozen=True, slots=True)
+class GrantOptions:
+    """What a script may call, as the command line says."""
+
+    texts: list[str] | None = None
+    file: Path | None = None
+    force: bool = False
+
+    def rules(self) -> list[Any] | None:
+        """
+        Give all rules; None when nothing was said.
+
+        Raises:
+            UsageFault: the file cannot be read, or is no JSON list.
+        """
+        if self.file is None:
+            return list(self.texts) if self.texts else None
+        return [*read_rules(self.file), *(self.texts or [])]
+
+
+def read_rules(path: Path) -> list[Any]:
+    """
+    Read a file of grants; they are not yet checked.
+
+    Raises:
+        UsageFault: it cannot be read, or is no JSON list.
+    """
+    raw = _read_file(path, _RULES_BYTES)
+    if len(raw) > _RULES_BYTES:
+        raise UsageFault(f"{path} has more than {_RULES_BYTES} bytes")
+    rules = read_json(raw, str(path))
+    if not isinstance(rules, list):
+        raise UsageFault(f"{path} is not a JSON list of grants")
+    return rules
+
+
 def build_request(
-    source: Source, limits: LimitOptions, *, grants: list[str] | None, seed: int | None
+    source: Source, limits: LimitOptions, *, grants: GrantOptions, seed: int | None
 ) -> RunRequest:
     """
     Read the script and its input, and check all that can be checked before anything runs.
@@ -124,7 +171,8 @@ def build_request(
         script=script,
         input=_read_input(source.input),
         limits=limits.to_limits(),
-        grants=grants or None,
+        grants=grants.rules(),
+        force=grants.force,
         seed=seed,
         name=name,
     )
@@ -168,15 +216,25 @@ def _read_input(given: str | None) -> Any:
         raw = given.encode("utf-8", "surrogateescape")
     if len(raw) > limit:
         raise UsageFault(f"the input has more than {limit} bytes, the limit of input_bytes")
+    return read_json(raw, "--input")
+
+
+def read_json(raw: bytes, what: str) -> Any:
+    """
+    Read JSON text.
+
+    Raises:
+        UsageFault: it is none; `what` says in the message where it stands.
+    """
     try:
         return json.loads(raw.decode(), parse_constant=_no_constant)
     except UnicodeDecodeError as error:
-        raise UsageFault(f"--input is not UTF-8 text: byte {error.start + 1}") from None
+        raise UsageFault(f"{what} is not UTF-8 text: byte {error.start + 1}") from None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}"
-        raise UsageFault(f"--input is not JSON: {error.msg} at {where}") from None
+        raise UsageFault(f"{what} is not JSON: {error.msg} at {where}") from None
     except (ValueError, RecursionError) as error:
-        raise UsageFault(f"--input is not JSON that a script can take: {error}") from None
+        raise UsageFault(f"{what} is not JSON that a script can take: {error}") from None
 
 
 def _no_constant(word: str) -> Any:

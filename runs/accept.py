@@ -12,7 +12,7 @@ import orjson
 from core.errors import Invalid, TooLarge
 from runs.model import RunRequest
 from sandbox.limits import LimitOutOfRange, Limits, check_limit
-from tenancy.grants import Grants
+from tenancy.grants import GrantSet
 
 MAX_NAME_CHARS = 128
 
@@ -24,7 +24,8 @@ class Checked:
     script: bytes
     input: bytes
     limits: Limits
-    grants: list[str] | None
+    grants: list[str | dict[str, Any]] | None
+    force: bool
     seed: int
     name: str
 
@@ -43,7 +44,8 @@ def check_request(request: RunRequest) -> Checked:
         script=_encode_script(request.script, limits),
         input=_encode_input(request.input, limits),
         limits=limits,
-        grants=None if request.grants is None else Grants.parse(request.grants).to_json(),
+        grants=None if request.grants is None else GrantSet.parse(request.grants).to_json(),
+        force=request.force,
         seed=secrets.randbits(63) if request.seed is None else request.seed,
         name=request.name,
     )

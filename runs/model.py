@@ -31,8 +31,9 @@ class RunRequest(BaseModel):
     """
     What a client asks for, after its key was turned into a tenant.
 
-    `limits` holds only what differs from the defaults; `grants` are texts such as `mux:read`,
-    None for all that the tenant has. `seed` is chosen by us when absent.
+    `limits` holds only what differs from the defaults; `grants` are rules such as `mux:read`,
+    None for all that the tenant and the key have. `force` skips the questions that rules about
+    reading or writing ask. `seed` is chosen by us when absent.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,7 +41,8 @@ class RunRequest(BaseModel):
     script: str
     input: Any = None
     limits: dict[str, int] = Field(default_factory=dict)
-    grants: list[str] | None = None
+    grants: list[str | dict[str, Any]] | None = None
+    force: bool = False
     seed: int | None = Field(default=None, ge=0, le=2**63 - 1)
     name: str = "script"
 
@@ -78,13 +80,20 @@ class RunResult(BaseModel):
 
 
 class RunRecord(RunResult):
-    """One run of one tenant. Times are Unix milliseconds; `attempt` counts from 0 while queued."""
+    """
+    One run of one tenant. Times are Unix milliseconds; `attempt` counts from 0 while queued.
+
+    `grants` is what the run asked for; `ceiling` has the rules that its tenant and its key had when
+    it was accepted, by `tenant` and `key`, where there were any.
+    """
 
     tenant: str
     name: str = "script"
     script_sha256: str
     limits: dict[str, int] = Field(default_factory=dict)
-    grants: list[str] | None = None
+    grants: list[str | dict[str, Any]] | None = None
+    ceiling: dict[str, list[str | dict[str, Any]]] | None = None
+    force: bool = False
     seed: int
     attempt: int = 0
     created_ms: int

@@ -11,6 +11,7 @@ from core.calls import CallRecord
 from runs.endings import Ending, error_json
 from runs.model import RunError, RunRecord, RunResult, State, UsageRecord
 from sandbox.outcome import Reason
+from tenancy.grants import Whose, kept_form
 
 #: Fields of the hash that a list of runs shows; each is small.
 SUMMARY = (
@@ -61,7 +62,7 @@ def to_record(
         name=known["name"].decode(),
         script_sha256=known["script_sha256"].decode(),
         limits=_json(known, "limits"),
-        grants=_json(known, "grants"),
+        **_grant_fields(_json(known, "grants")),
         seed=int(known["seed"]),
         attempt=int(known["attempt"]),
         created_ms=int(known["created_ms"]),
@@ -83,6 +84,23 @@ def to_result(run_id: str, ending: Ending) -> RunResult:
         calls=[CallRecord(**call) for call in ending.calls],
         usage=UsageRecord(**ending.usage.to_json()),
     )
+
+
+def kept_grants(record: RunRecord) -> Any:
+    """Give what the field `grants` keeps: all that `Grants.of_json` needs."""
+    sets = dict(record.ceiling or {})
+    if record.grants is not None:
+        sets[Whose.RUN.value] = record.grants
+    return kept_form(sets, force=record.force)
+
+
+def _grant_fields(kept: Any) -> dict[str, Any]:
+    """Tell apart what the run asked for, what it could get, and whether it was forced."""
+    if not isinstance(kept, dict):
+        return {"grants": kept}
+    ceiling = {whose: kept[whose] for whose in (Whose.TENANT, Whose.KEY) if whose in kept}
+    force = kept.get("force") is True
+    return {"grants": kept.get(Whose.RUN), "ceiling": ceiling or None, "force": force}
 
 
 def _json(known: dict[str, bytes], name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sandbox.limits import Limits
+from tenancy.grants import Grants
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,8 +14,8 @@ class RunSpec:
     One run, ready to execute.
 
     `script` is Lua source and `input` JSON text, both UTF-8. `seed` is 0 to 2^63-1, `clock_ms`
-    Unix milliseconds: the time at which the script's clock starts. `grants` are grant texts, None
-    for all that the tenant has. `tenant` is None for a run on this machine without a service.
+    Unix milliseconds: the time at which the script's clock starts. `grants` are
+    those of its acceptance. `tenant` is None for a run on this machine without a service.
     `attempt` counts from 1. `listed` gives the return values as a list even if there is one or
     none.
     """
@@ -27,6 +28,6 @@ class RunSpec:
     limits: Limits
     seed: int
     clock_ms: int
-    grants: list[str] | None
+    grants: Grants
     attempt: int = 1
     listed: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -20,9 +20,11 @@ from runs import events as run_events
 from runs.accept import Checked, check_request
 from runs.endings import cancelled_while_queued
 from runs.model import RunRecord, RunRequest, State
-from runs.record import SUMMARY, WHOLE, to_record
+from runs.record import SUMMARY, WHOLE, kept_grants, to_record
 from runs.redis_scripts import Arg, load
 from runs.rq_job import job_fields, timestamp
+from tenancy.grant_store import GrantStore
+from tenancy.grants import GrantSet, Whose
 from tenancy.tenants import check_tenant
 
 if TYPE_CHECKING:
@@ -94,7 +96,8 @@ class RunStore:
         run_id = run_id or new_id(ID_PREFIX)
         if not is_id(run_id, ID_PREFIX):
             raise Invalid("a run id is `run_` and 26 characters of base 32")
-        record = _new_record(run_id, tenant, checked, _now_ms())
+        ceiling = await GrantStore(self._redis).ceiling(tenant, key_id)
+        record = _new_record(run_id, tenant, checked, ceiling, _now_ms())
         with _redis_errors(f"the run {run_id} may or may not have been accepted"):
             accepted = await load("enqueue").run_async(
                 self._redis, self._enqueue_args(record, checked, key_id)
@@ -268,7 +271,9 @@ def _not_found() -> NotFound:
     return NotFound("no such run", hint="is the id right, and is it your tenant's run?")
 
 
-def _new_record(run_id: str, tenant: str, checked: Checked, now_ms: int) -> RunRecord:
+def _new_record(
+    run_id: str, tenant: str, checked: Checked, ceiling: Mapping[Whose, GrantSet], now_ms: int
+) -> RunRecord:
     return RunRecord(
         id=run_id,
         status=State.QUEUED,
@@ -277,6 +282,8 @@ def _new_record(run_id: str, tenant: str, checked: Checked, now_ms: int) -> RunR
         script_sha256=hashlib.sha256(checked.script).hexdigest(),
         limits=checked.limits.to_json(),
         grants=checked.grants,
+        ceiling={whose.value: rules.to_json() for whose, rules in ceiling.items()} or None,
+        force=checked.force,
         seed=checked.seed,
         created_ms=now_ms,
     )
@@ -289,7 +296,7 @@ def _hash_fields(record: RunRecord, checked: Checked, key_id: str, terms: Terms)
         "script_sha256": record.script_sha256,
         "input": checked.input,
         "limits": orjson.dumps(record.limits),
-        "grants": orjson.dumps(record.grants),
+        "grants": orjson.dumps(kept_grants(record)),
         "seed": record.seed,
         "key_id": key_id,
         "state": State.QUEUED.value,
@@ -308,7 +315,7 @@ def _accepted_body(record: RunRecord, checked: Checked, key_id: str) -> dict[str
         "script_sha256": record.script_sha256,
         "input_sha256": hashlib.sha256(checked.input).hexdigest(),
         "limits": record.limits,
-        "grants": record.grants,
+        "grants": kept_grants(record),
         "seed": record.seed,
         "key_id": key_id,
         "salt": new_salt(),

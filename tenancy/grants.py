@@ -1,7 +1,11 @@
 """
-Grants: which functions a run may call.
+Grants: what a run may call, by the rules of its tenant, of its key and of its own request.
 
-| text | grants |
+Each of the three is a set of rules, or absent. In one set the most specific rules that cover a
+function decide; no rule, no call. All sets that there are must allow a call, so that none can
+widen another: what a run asks for only takes away.
+
+| rule | covers |
 |---|---|
 | `mux.create_asset` | one function |
 | `mux:read`, `mux:write` | the functions of one integration that read, or that write |
@@ -14,118 +18,165 @@ Grants: which functions a run may call.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import Self
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Self
+
+import orjson
 
 from core.calls import EffectClass
 from core.errors import Invalid
+from tenancy.grant_rules import Permission, Rule, parse_rule, patterns_of
 
 MAX_GRANTS = 256
-_GRANT = re.compile(
-    r"(?P<integration>\*|[a-z][a-z0-9_]{0,63})"
-    r"(?::(?P<effect_class>read|write)|\.(?P<function>[a-z][a-z0-9_]{0,63}))?"
-)
-_SHAPES = "`mux.create_asset`, `mux:read`, `mux:write`, `mux`, `*:read`, `*:write` or `*`"
+#: Of one set, as JSON: it is stored with every run.
+MAX_BYTES = 32_768
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """One line of a grant list; None in a part means any."""
+class Whose(StrEnum):
+    """Whose set of rules one is."""
 
-    integration: str | None
-    effect_class: EffectClass | None
-    function: str | None
-
-    def allows(self, integration: str, function: str, effect_class: EffectClass) -> bool:
-        """Tell whether this grant covers one function."""
-        return (
-            self.integration in {None, integration}
-            and self.function in {None, function}
-            and self.effect_class in {None, effect_class}
-        )
-
-    def __str__(self) -> str:
-        """Give the text that parses to this grant."""
-        name = self.integration or "*"
-        if self.function is not None:
-            return f"{name}.{self.function}"
-        return name if self.effect_class is None else f"{name}:{self.effect_class}"
+    TENANT = "tenant"
+    KEY = "key"
+    RUN = "run"
 
 
-@dataclass(frozen=True, slots=True)
-class Grants:
-    """What a run may call: the union of its lines. No lines, no calls."""
+@dataclass(frozen=True)
+class GrantSet:
+    """One set of rules. Their order means nothing."""
 
-    lines: tuple[Grant, ...]
+    rules: tuple[Rule, ...]
 
     @classmethod
-    def parse(cls, texts: Iterable[str]) -> Self:
+    def parse(cls, given: Iterable[Any], pointer: str = "/grants") -> Self:
         """
-        Take grants from their texts; an empty list grants nothing.
+        Take rules from texts and objects; an empty list grants nothing.
 
         Raises:
-            Invalid: a text is none of the shapes above, or there are more than `MAX_GRANTS`.
+            Invalid: one is no rule, or there are more than `MAX_GRANTS` or `MAX_BYTES`.
         """
-        lines: list[Grant] = []
-        for index, text in enumerate(texts):
+        rules: list[Rule] = []
+        for index, one in enumerate(given):
             if index >= MAX_GRANTS:
-                raise Invalid(f"more than {MAX_GRANTS} grants", pointer="/grants")
-            lines.append(_parse_one(text, index))
-        return cls(tuple(dict.fromkeys(lines)))
+                raise Invalid(f"more than {MAX_GRANTS} grants", pointer=pointer)
+            rules.append(parse_rule(one, f"{pointer}/{index}"))
+        made = cls(tuple(dict.fromkeys(rules)))
+        size = len(orjson.dumps(made.to_json()))
+        if size > MAX_BYTES:
+            raise Invalid(f"the grants have {size} bytes; at most {MAX_BYTES}", pointer=pointer)
+        return made
+
+    def deciding(self, names: Sequence[str], effect_class: EffectClass) -> tuple[Rule, ...]:
+        """
+        Give the rules that decide about a function; none when it may not be called.
+
+        `names` are all full names it answers to: a rule about one of them is about the function.
+        """
+        levels = zip(*(patterns_of(name, effect_class) for name in names), strict=True)
+        for level in levels:
+            found = [rule for one in dict.fromkeys(level) for rule in self._by_pattern.get(one, ())]
+            if any(rule.permission is Permission.DENY for rule in found):
+                return ()
+            if found:
+                return tuple(found)
+        return ()
+
+    def to_json(self) -> list[str | dict[str, Any]]:
+        """Give the rules as they are written, in the order given, without repeats."""
+        return [rule.to_json() for rule in self.rules]
+
+    @cached_property
+    def _by_pattern(self) -> Mapping[str, Sequence[Rule]]:
+        found: dict[str, list[Rule]] = {}
+        for rule in self.rules:
+            found.setdefault(rule.pattern, []).append(rule)
+        return found
+
+
+@dataclass(frozen=True)
+class Grants:
+    """
+    What one run may call: as much as all of its sets allow, and with none, everything.
+
+    `force` takes `ask` by a rule about a class (`ask:mux:write`, `ask:*:write`) for `allow`, and
+    changes nothing else.
+    """
+
+    sets: tuple[tuple[Whose, GrantSet], ...] = ()
+    force: bool = False
+
+    @classmethod
+    def parse(cls, given: Iterable[Any]) -> Self:
+        """
+        Take the rules that a run asks for.
+
+        Raises:
+            Invalid: as `GrantSet.parse`.
+        """
+        return cls(((Whose.RUN, GrantSet.parse(given)),))
 
     @classmethod
     def everything(cls) -> Self:
         """Grant every function of every integration."""
-        return cls((Grant(None, None, None),))
+        return cls()
+
+    def forced(self, *, force: bool) -> Self:
+        """Give the same grants, with or without force."""
+        return replace(self, force=force)
 
     def allows(self, integration: str, function: str, effect_class: EffectClass | str) -> bool:
         """
-        Tell whether a function may be called.
+        Tell whether a function is there for the run: limits and questions come with each call.
 
         Raises:
             ValueError: `effect_class` is neither `read` nor `write`.
         """
         effect = EffectClass(effect_class)
-        return any(line.allows(integration, function, effect) for line in self.lines)
+        return all(rules for _, rules in self.deciding((f"{integration}.{function}",), effect))
 
-    def to_json(self) -> list[str]:
-        """Give the texts, in the order given, without repeats."""
-        return [str(line) for line in self.lines]
+    def deciding(
+        self, names: Sequence[str], effect_class: EffectClass
+    ) -> Iterator[tuple[Whose, tuple[Rule, ...]]]:
+        """Give, for every set, the rules that decide about a function; none if it is denied."""
+        for whose, rules in self.sets:
+            yield whose, rules.deciding(names, effect_class)
 
+    def asks(self, rule: Rule) -> bool:
+        """Tell whether a call that this rule decides needs an approval."""
+        forced = self.force and rule.by_class
+        return rule.permission is Permission.ASK and not forced
 
-def _parse_one(text: str, index: int) -> Grant:
-    found = _GRANT.fullmatch(text) if isinstance(text, str) else None
-    if found is None or (found["integration"] == "*" and found["function"]):
-        raise Invalid(
-            f"grant {_shown(text)} is not a grant; expected {_SHAPES}",
-            pointer=f"/grants/{index}",
-            hint=_nearest(text),
+    def to_json(self) -> Any:
+        """Give what is kept with a run: nothing, its own list, or each set by its name."""
+        sets = {whose.value: rules.to_json() for whose, rules in self.sets}
+        return kept_form(sets, force=self.force)
+
+    @classmethod
+    def of_json(cls, kept: Any) -> Self:
+        """
+        Give the grants that were kept with a run.
+
+        Raises:
+            Invalid: it is nothing that `to_json` gave; nothing may be called then.
+        """
+        if kept is None:
+            return cls()
+        if isinstance(kept, list):
+            return cls.parse(kept)
+        if not isinstance(kept, dict) or not kept.keys() <= {*Whose, "force"}:
+            raise Invalid("the grants that were kept with the run are malformed")
+        sets = tuple(
+            (whose, GrantSet.parse(kept[whose], f"/{whose}"))
+            for whose in Whose
+            if kept.get(whose) is not None
         )
-    effect = found["effect_class"]
-    integration = found["integration"]
-    return Grant(
-        integration=None if integration == "*" else integration,
-        effect_class=None if effect is None else EffectClass(effect),
-        function=found["function"],
-    )
+        return cls(sets, kept.get("force") is True)
 
 
-def _shown(text: object) -> str:
-    shown = ascii(text)
-    return shown if len(shown) <= 80 else f"{shown[:77]}..."
-
-
-def _nearest(text: object) -> str | None:
-    if not isinstance(text, str):
-        return None
-    name, colon, effect = text[:200].strip().lower().partition(":")
-    if colon:
-        near = get_close_matches(effect, [member.value for member in EffectClass], n=1)
-        effect = near[0] if near else "read"
-    candidate = f"{name}{colon}{effect}"
-    if candidate != text and _GRANT.fullmatch(candidate) and not candidate.startswith("*."):
-        return f"did you mean {candidate!r}?"
-    return None
+def kept_form(sets: Mapping[str, Any], *, force: bool) -> Any:
+    """Give the shortest form that `Grants.of_json` takes, of sets as they are written."""
+    if force:
+        return {**sets, "force": True}
+    return sets.get(Whose.RUN) if sets.keys() <= {Whose.RUN} else dict(sets)

@@ -167,6 +167,7 @@ class KeyStore:
                 async with _redis_or_unavailable():
                     pipe = self._redis.pipeline(transaction=True)
                     pipe.hdel(keys.KEYS, record.digest)
+                    pipe.hdel(keys.grants(tenant), record.id)
                     inbox.record(pipe, _leaf(LeafKind.KEY_REVOKED, record, self._clock()))
                     await pipe.execute()
                 return record

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from core.errors import Invalid
 from runs.endings import Ending, error_json, tape_body
 from runs.redis_scripts import Arg, load
 from runs.rq_job import ForeignJob, check_job, timestamp
 from runs.spec import RunSpec
 from sandbox.limits import Limits
 from sandbox.outcome import Fault, Reason
+from tenancy.grants import Grants
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -156,9 +158,17 @@ def _spec(given: dict[str, Any], clock_ms: int, record: Sequence[bytes | None]) 
         limits=_limits(limits),
         seed=int(seed),
         clock_ms=clock_ms,
-        grants=orjson.loads(grants) if grants else None,
+        grants=_grants(grants or b"null"),
         attempt=given["attempt"],
     )
+
+
+@lru_cache(maxsize=256)
+def _grants(text: bytes) -> Grants:
+    try:
+        return Grants.of_json(orjson.loads(text))
+    except (ValueError, Invalid):
+        raise ForeignJob("the grants in the record of this run cannot be read") from None
 
 
 @lru_cache(maxsize=256)

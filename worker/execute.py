@@ -21,7 +21,6 @@ from runs.record import to_result
 from sandbox.calls import StartRequest
 from sandbox.outcome import Fault, Outcome, Reason
 from sandbox.supervisor import SandboxUnavailable
-from tenancy.grants import Grants
 
 if TYPE_CHECKING:
     import asyncio
@@ -88,7 +87,7 @@ async def execute(  # noqa: PLR0913 (a composition: one parameter per part)
     run = broker.open(
         tenant=spec.tenant,
         run_id=spec.run_id,
-        grants=Grants.everything() if spec.grants is None else Grants.parse(spec.grants),
+        grants=spec.grants,
         accounts=accounts,
         tape=sends,
         limits=spec.limits,

@@ -65,7 +65,7 @@ async def run_local(  # noqa: PLR0913 (a composition: one parameter per part)
         limits=checked.limits,
         seed=checked.seed,
         clock_ms=clock(),
-        grants=grants.to_json(),
+        grants=grants.forced(force=checked.force),
         listed=listed,
     )
     tape = MemoryTape(clock) if tape is None else tape
@@ -94,6 +94,6 @@ def _accepted(spec: RunSpec) -> dict[str, object]:
         "script_sha256": hashlib.sha256(spec.script).hexdigest(),
         "input_sha256": hashlib.sha256(spec.input).hexdigest(),
         "limits": spec.limits.to_json(),
-        "grants": spec.grants,
+        "grants": spec.grants.to_json(),
         "seed": spec.seed,
     }

@@ -35,6 +35,8 @@ def submit(
     input: options.Input = None,
     as_json: options.AsJson = False,
     grant: options.Grant = None,
+    grants: options.GrantsFile = None,
+    force: options.Force = False,
     instructions: options.Instructions = None,
     memory_mb: options.MemoryMb = None,
     cpu_ms: options.CpuMs = None,
@@ -56,7 +58,7 @@ def submit(
     request = options.build_request(
         options.Source(file, code, input),
         options.LimitOptions(instructions, memory_mb, cpu_ms, wall_s, output_kb, calls),
-        grants=grant,
+        grants=options.GrantOptions(grant, grants, force),
         seed=seed,
     )
     how = _How(wait, check, as_json)

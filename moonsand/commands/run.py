@@ -43,6 +43,8 @@ def run(
     input: options.Input = None,
     as_json: options.AsJson = False,
     grant: options.Grant = None,
+    grants: options.GrantsFile = None,
+    force: options.Force = False,
     accounts: AccountsFile = None,
     packs: PacksDirectory = None,
     instructions: options.Instructions = None,
@@ -61,7 +63,7 @@ def run(
     request = options.build_request(
         options.Source(file, code, input),
         options.LimitOptions(instructions, memory_mb, cpu_ms, wall_s, output_kb, calls),
-        grants=grant,
+        grants=options.GrantOptions(grant, grants, force),
         seed=seed,
     )
     watch = Watch(live=not as_json)

@@ -1,0 +1,181 @@
+"""
+Whether a run may make a call: its grants, asked about every call again.
+
+It knows names, classes, accounts and arguments, and neither packs nor vendors: whatever can be
+called comes through here. What a run used of a limit is counted here, in one event loop, without
+a wait between asking and counting.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from core.calls import Effect, EffectClass
+from integrations.argument_problems import problem_text
+from integrations.arguments import MAX_EXPLAINED, MAX_PROBLEMS, count_values
+from integrations.failure import NOT_SENT, CallFailed, printable
+from tenancy.grant_rules import Rule
+from tenancy.grants import Grants, Whose
+
+_TO_WHOM = {Whose.TENANT: "this tenant", Whose.KEY: "this run's key", Whose.RUN: "this run"}
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is called: all its full names, its own first, and its class."""
+
+    names: tuple[str, ...]
+    effect_class: EffectClass
+
+    @classmethod
+    def of(cls, integration: str, names: Iterable[str], effect_class: EffectClass) -> Subject:
+        """Name a function of an integration."""
+        return cls(tuple(f"{integration}.{name}" for name in names), effect_class)
+
+    @property
+    def name(self) -> str:
+        """Give `mux.create_asset`."""
+        return self.names[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """
+    A call that is within all limits.
+
+    `asked_by` is the rule that wants an approval first, if one does. `counted` are the limits that
+    the call uses up by one.
+    """
+
+    asked_by: Rule | None
+    counted: tuple[tuple[Whose, Rule], ...]
+
+
+class Gate:
+    """The grants of one run and what it used of them."""
+
+    def __init__(self, grants: Grants) -> None:
+        self._grants = grants
+        self._used: Counter[tuple[Whose, Rule]] = Counter()
+
+    def has(self, subject: Subject) -> bool:
+        """Tell whether a function is there at all; one that asks first is."""
+        return all(rules for _, rules in self._deciding(subject))
+
+    def accounts(self, subject: Subject, known: Sequence[str]) -> list[str]:
+        """Give those of the known accounts that a function may be called with."""
+        sets = [rules for _, rules in self._deciding(subject)]
+        return [one for one in known if all(any(r.takes(one) for r in rules) for rules in sets)]
+
+    def check(self, subject: Subject, account: str | None) -> None:
+        """
+        See that a function may be called with an account, whatever the arguments.
+
+        Raises:
+            CallFailed: `denied`.
+        """
+        for whose, rules in self._deciding(subject):
+            if not rules:
+                raise _not_granted(subject, whose)
+            if not any(rule.takes(account) for rule in rules):
+                raise _wrong_account(subject, whose, rules, account)
+
+    def admit(self, subject: Subject, account: str | None, arguments: Any) -> Admission:
+        """
+        See that a call may be made; `arguments` are those that would be sent, by their names.
+
+        Of the rules that decide in one set, those that the call fits count: one of them must
+        fit, and the strictest of them holds.
+
+        Raises:
+            CallFailed: `denied`, `arguments_denied` or `calls_used_up`.
+        """
+        self.check(subject, account)
+        asked_by, counted = None, []
+        for whose, rules in self._deciding(subject):
+            right = [rule for rule in rules if rule.takes(account)]
+            fitting = [rule for rule in right if _fits(rule, arguments)]
+            if not fitting:
+                raise _wrong_arguments(subject, whose, right[0], arguments)
+            for rule in fitting:
+                if rule.calls_per_run is not None:
+                    self._check_used(subject, whose, rule)
+                    counted.append((whose, rule))
+                if asked_by is None and self._grants.asks(rule):
+                    asked_by = rule
+        return Admission(asked_by, tuple(counted))
+
+    def count(self, admission: Admission) -> None:
+        """Count a call that is made now."""
+        self._used.update(admission.counted)
+
+    def _deciding(self, subject: Subject) -> Iterable[tuple[Whose, tuple[Rule, ...]]]:
+        return self._grants.deciding(subject.names, subject.effect_class)
+
+    def _check_used(self, subject: Subject, whose: Whose, rule: Rule) -> None:
+        used, allowed = self._used[whose, rule], rule.calls_per_run
+        if allowed is not None and used >= allowed:
+            raise CallFailed(
+                "calls_used_up",
+                f"{subject.name}: {_TO_WHOM[whose]} is granted {allowed} calls of {rule.pattern}"
+                f" in one run, and {used} were made; {NOT_SENT}",
+                effect=Effect.DENIED,
+            )
+
+
+def approval_required(subject: Subject, asked_by: Rule) -> CallFailed:
+    """Make the error of a call that has to be approved first and was not."""
+    forced = "; a run with `force` makes it without asking" if asked_by.by_class else ""
+    return CallFailed(
+        "approval_required",
+        f"{subject.name} needs an approval, by the grant {asked_by}{forced}; {NOT_SENT}",
+        effect=Effect.DENIED,
+    )
+
+
+def _fits(rule: Rule, arguments: Any) -> bool:
+    return rule.validator is None or rule.validator.is_valid(arguments)
+
+
+def _not_granted(subject: Subject, whose: Whose) -> CallFailed:
+    group = subject.name.partition(".")[0]
+    return CallFailed(
+        "denied",
+        f"{subject.name} is not granted to {_TO_WHOM[whose]}; it needs the grant"
+        f" {group}:{subject.effect_class} or {subject.name}; {NOT_SENT}",
+        effect=Effect.DENIED,
+    )
+
+
+def _wrong_account(
+    subject: Subject, whose: Whose, rules: Sequence[Rule], account: str | None
+) -> CallFailed:
+    allowed = ", ".join(dict.fromkeys(name for rule in rules for name in rule.accounts or ()))
+    named = "without an account" if account is None else f"with account {printable(account, 64)}"
+    return CallFailed(
+        "denied",
+        f"{subject.name} {named} is not granted to {_TO_WHOM[whose]};"
+        f" accounts it may use: {allowed}; {NOT_SENT}",
+        effect=Effect.DENIED,
+    )
+
+
+def _wrong_arguments(subject: Subject, whose: Whose, rule: Rule, arguments: Any) -> CallFailed:
+    return CallFailed(
+        "arguments_denied",
+        f"{subject.name} with these arguments is not granted to {_TO_WHOM[whose]}:"
+        f" {_problems(rule, arguments)}; {NOT_SENT}",
+        effect=Effect.DENIED,
+    )
+
+
+def _problems(rule: Rule, arguments: Any) -> str:
+    validator = rule.validator
+    if validator is None or count_values(arguments, MAX_EXPLAINED) > MAX_EXPLAINED:
+        return "they do not fit (too large to say where)"
+    errors = islice(validator.iter_errors(arguments), MAX_PROBLEMS)
+    return "; ".join(dict.fromkeys(printable(problem_text(error), 500) for error in errors))
