@@ -6,8 +6,9 @@ Refuses: what is not granted, unknown functions and accounts, arguments that do 
 send anything whose intent is not on the tape. May import: integrations, tenancy, ledger, core,
 sandbox vocabulary; never Redis.
 
-Order of every call: granted? known account? arguments valid? then the intent is written to the
-tape, then the vendor is asked, then the effect is written, then the script gets its reply.
+Order of every call: granted, with this account? known account? arguments valid? granted with
+these, and so often? then the intent is written to the tape, then the vendor is asked, then the
+effect is written, then the script gets its reply.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 from urllib.parse import quote
 
-from core.calls import CallRecord, Effect, EffectClass
+from core.calls import CallRecord, EffectClass
 from core.clock import Clock
 from core.errors import NotFound
 from integrations.accounts import Accounts, Credentials
@@ -26,7 +28,8 @@ from integrations.arguments import bind, first_argument
 from integrations.call_log import CallFacts, CallLog, Ending
 from integrations.catalog import Catalog
 from integrations.failure import NOT_SENT, CallFailed, encode_failure, printable
-from integrations.function import Function
+from integrations.function import Function, Integration
+from integrations.gate import Gate, Subject, approval_required
 from integrations.local_call import LocalCall
 from integrations.pack import FunctionPack, Pack
 from integrations.pending import Pending, Work
@@ -87,10 +90,10 @@ class RunBroker:
         self, broker: Broker, grants: Grants, accounts: Accounts, log: CallLog, limits: Limits
     ) -> None:
         self.broker = broker
-        self.grants = grants
         self.accounts = accounts
         self.limits = limits
         self._log = log
+        self._gate = Gate(grants)
         self._pending: list[Pending] = []
         self._began_s = time.monotonic()
 
@@ -114,9 +117,9 @@ class RunBroker:
         for integration in self.broker.catalog.integrations.values():
             granted = [one for one in integration.functions if self._granted(one)]
             names = [name for one in granted for name in one.names]
-            accounts = self.accounts.names(integration.name) if integration.pack else ["default"]
             if names:
-                surface[integration.name] = FunctionSurface(tuple(names), tuple(accounts))
+                accounts = self._accounts(integration, granted)
+                surface[integration.name] = FunctionSurface(tuple(names), accounts)
         return surface
 
     async def call(self, call: Call) -> Reply | EndRun:
@@ -135,7 +138,7 @@ class RunBroker:
         try:
             function = self.broker.catalog.function(call.integration, call.function)
             account = (account or "default") if function.spec else None
-            self._check_grant(function)
+            self._check_grant(function, account)
             work, shown = self._prepare(function, account, call)
         except CallFailed as refusal:
             return await self._refuse(call, function, account, refusal, began_s)
@@ -181,35 +184,47 @@ class RunBroker:
     # --- before anything is sent ----------------------------------------------------------------
 
     def _granted(self, function: Function) -> bool:
-        return function.integration == "docs" or self.grants.allows(
-            function.integration, function.name, function.effect_class
-        )
+        return function.integration == "docs" or self._gate.has(_subject(function))
 
-    def _check_grant(self, function: Function) -> None:
-        if not self._granted(function):
-            name = function.full_name
-            raise CallFailed(
-                "denied",
-                f"{name} is not granted to this run; it needs the grant"
-                f" {function.integration}:{function.effect_class} or {name}; {NOT_SENT}",
-                effect=Effect.DENIED,
-            )
+    def _accounts(self, integration: Integration, granted: Iterable[Function]) -> tuple[str, ...]:
+        if integration.pack is None:
+            return ("default",)
+        known = self.accounts.names(integration.name)
+        usable = {name for one in granted for name in self._gate.accounts(_subject(one), known)}
+        return tuple(name for name in known if name in usable)
+
+    def _check_grant(self, function: Function, account: str | None) -> None:
+        if function.integration != "docs":
+            self._gate.check(_subject(function), account)
+
+    def _admit(self, function: Function, account: str | None, arguments: Any) -> None:
+        """See that exactly this call may be made, and count it. Only here is `ask` met."""
+        if function.integration == "docs":
+            return
+        subject = _subject(function)
+        admission = self._gate.admit(subject, account, arguments)
+        if admission.asked_by is not None:
+            raise approval_required(subject, admission.asked_by)
+        self._gate.count(admission)
 
     def _prepare(self, function: Function, account: str | None, call: Call) -> tuple[Work, str]:
         """Check account and arguments; give the work to do and the preview of it."""
         depth = self.limits.depth
         if function.raw:
             given = first_argument(function, call.arguments, depth=depth)
+            self._admit(function, account, given)
             return LocalCall(function, given), preview(given, ())
         pack = self.broker.catalog.integrations[function.integration].pack
         if function.spec is None or pack is None or account is None:
             arguments = bind(function, call.arguments, depth=depth)
+            self._admit(function, account, arguments)
             return LocalCall(function, arguments), preview(arguments, ())
         credentials = self._credentials(function, account)
         arguments = bind(function, call.arguments, depth=depth)
         sender = self._sender(function, function.spec, pack, credentials, call)
         adapted = function.adapter is not None
         request = None if adapted else build(function, pack, arguments, credentials)
+        self._admit(function, account, arguments)
         work = VendorCall(sender, credentials, arguments, request)
         return work, preview(arguments, pack.redact, sender.secrets)
 
@@ -266,3 +281,7 @@ class RunBroker:
         body = encode_failure(refusal, integration, shown, short)
         ending = Ending(refusal.effect, ok=False, body=body)
         return await self._see_through(Pending.refused(facts, self._log, ending))
+
+
+def _subject(function: Function) -> Subject:
+    return Subject.of(function.integration, function.names, function.effect_class)
