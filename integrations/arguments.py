@@ -37,12 +37,13 @@ def bind(function: Function, positional: bytes, *, depth: int) -> dict[str, Any]
         given = by_name(function, arguments)
     except DoesNotFit as misfit:
         raise refusal(function, str(misfit)) from None
-    if unknown := unknown_names(function, given):
+    unknown = unknown_names(function, given)
+    if unknown and not function.takes_more:
         shown = ", ".join(printable(name, 64) for name in unknown[:MAX_PROBLEMS])
         near = did_you_mean(unknown[0], function.properties)
         near = near.replace(" Did", ", did").rstrip("?")
         raise refusal(function, f"unknown parameter {shown}{near}")
-    bound = complete(function, given)
+    bound = {**complete(function, given), **{name: given[name] for name in unknown}}
     # Once more, now with what was inside texts.
     _check_size(function, bound, depth)
     if not function.validator.is_valid(bound):

@@ -23,6 +23,7 @@ class Function:
 
     `parameters` is a JSON Schema of an object; the order of its properties is the order of
     positional arguments. `raw` hands a local function its first argument as it came, unchecked.
+    `takes_more` passes on named arguments that `parameters` does not list.
     """
 
     integration: str
@@ -38,6 +39,7 @@ class Function:
     local: LocalHandler | None = None
     adapter: Adapter | None = None
     raw: bool = False
+    takes_more: bool = False
 
     @property
     def full_name(self) -> str:
