@@ -51,8 +51,8 @@ KNOWN: dict[str, Known] = {
     "not_found": Known(
         404,
         "No such thing",
-        "No route or no run with this id. Runs of other tenants and runs that are no longer kept "
-        "answer the same.",
+        "No route, run or account of this name. Those of other tenants and those that are no "
+        "longer kept answer the same.",
     ),
     "method_not_allowed": Known(
         405, "No such method here", "The `Allow` header lists the methods of this route."

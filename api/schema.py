@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api.problems import KNOWN, MEDIA_TYPE, Problem
+from api.shapes import AccountFields
 from api.submission import Submission
 
 _REF = "#/components/schemas/{model}"
@@ -22,6 +23,20 @@ _MORE = {
     ),
     "get_run": ("not_found",),
     "cancel_run": ("not_found",),
+    "list_credentials": ("quota_exceeded",),
+    "get_credential": ("not_found", "quota_exceeded"),
+    "set_credential": (
+        "not_found",
+        "conflict",
+        "invalid_json",
+        "request_timeout",
+        "too_large",
+        "unsupported_media_type",
+        "quota_exceeded",
+    ),
+    "delete_credential": ("not_found", "conflict", "quota_exceeded"),
+    "rotate_credentials": ("not_found", "quota_exceeded"),
+    "test_credential": ("not_found", "quota_exceeded"),
     "watch_run": ("not_found", "quota_exceeded"),
 }
 DESCRIPTION = (
@@ -30,11 +45,16 @@ DESCRIPTION = (
 )
 
 
+def json_body(model: str) -> dict[str, Any]:
+    """Describe a body that is read by hand."""
+    schema = {"$ref": _REF.format(model=model)}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
 def submission_body() -> dict[str, Any]:
     """Describe the body of `POST /v1/runs`, which is read by hand."""
-    schema = {"$ref": _REF.format(model="Submission")}
     return {
-        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        **json_body("Submission"),
         "parameters": [
             {
                 "name": "Prefer",
@@ -65,7 +85,7 @@ def _make(app: FastAPI) -> dict[str, Any]:
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    for model in (Problem, Submission):
+    for model in (Problem, AccountFields, Submission):
         schema = model.model_json_schema(ref_template=_REF)
         schemas.update(schema.pop("$defs", {}))
         schemas[model.__name__] = schema

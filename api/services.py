@@ -18,7 +18,9 @@ from core.settings import Settings
 from integrations.catalog import Catalog
 from runs.store import RunStore, Terms
 from runs.wakeups import Wakeups
+from tenancy.desk import Desk
 from tenancy.keys import KeyStore
+from tenancy.sealing_key import SealingKey
 
 #: Event streams one tenant may hold open in one process; each holds a Redis connection.
 MAX_STREAMS_PER_TENANT = 64
@@ -34,6 +36,8 @@ class Services:
     store: RunStore
     wakeups: Wakeups
     checks: Checks
+    catalog: Catalog
+    desk: Desk
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     streams: Counter[str] = field(default_factory=Counter)
 
@@ -67,10 +71,12 @@ async def open_services(settings: Settings, catalog: Catalog) -> AsyncIterator[S
 
     Raises:
         Unavailable: no Redis was named.
+        Invalid: the sealing key of the vault cannot be used.
         RedisError: it does not answer.
     """
     if settings.redis_url is None:
         raise Unavailable("no Redis was named", hint="set REDIS_URL")
+    sealing_key = SealingKey.of_settings(settings)
     redis = connect_async(settings.redis_url)
     terms = Terms(
         queue_ttl_s=settings.queue_ttl_s,
@@ -82,7 +88,8 @@ async def open_services(settings: Settings, catalog: Catalog) -> AsyncIterator[S
         with Checks(catalog) as checks:
             async with Wakeups(redis) as wakeups:
                 keys, store = KeyStore(redis), RunStore(redis, terms)
-                yield Services(settings, redis, keys, store, wakeups, checks)
+                desk = Desk(redis, sealing_key)
+                yield Services(settings, redis, keys, store, wakeups, checks, catalog, desk)
     finally:
         await redis.aclose()
 

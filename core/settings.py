@@ -70,6 +70,10 @@ class Settings(BaseModel):
     vault_keys_file: Path | None = Field(
         default=None, description="File with the master keys, one a line; instead of the variable."
     )
+    vault_sealing_key: str | None = Field(
+        default=None,
+        description="Public half of a master key, `id:base64`: the API seals with it only.",
+    )
     queue_max: int = Field(
         default=10_000,
         ge=1,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from core.settings import Settings
 
 KEY_BYTES = 32
-_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _MAX_BYTES = 64 * 1024
 
 
@@ -56,7 +56,7 @@ class MasterKeys:
         lines = (line.strip() for line in text.replace(",", "\n").splitlines())
         for number, line in enumerate((one for one in lines if one and one[0] != "#"), 1):
             key_id, _, encoded = line.partition(":")
-            if not _ID.fullmatch(key_id):
+            if not ID.fullmatch(key_id):
                 raise Invalid(f"vault key {number}: it must be <id>:<base64 of 32 bytes>")
             try:
                 key = base64.b64decode(encoded, validate=True)
@@ -99,7 +99,7 @@ def new_line(key_id: str) -> str:
     Raises:
         Invalid: `key_id` is not 1 to 40 lower-case letters, digits, `_` and `-`.
     """
-    if not _ID.fullmatch(key_id):
+    if not ID.fullmatch(key_id):
         raise Invalid("a key id is 1 to 40 lower-case letters, digits, _ and -")
     return f"{key_id}:{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}"
 

@@ -191,6 +191,7 @@ class Vault:
                         pipe.hset(keys.vault_accounts(tenant), name, sealed)
                     pipe.set(keys.vault_key(tenant), key.wrap(masters))
                     pipe.set(keys.vault_index(tenant), index.sealed(key))
+                    _tell(pipe, LeafKind.VAULT_REWRAPPED, tenant, tenant, data_key=key.id)
                     try:
                         await pipe.execute()
                     except WatchError:

@@ -7,6 +7,7 @@ would lose runs. May import: everything but api, moonsand and sandbox.child.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import socket
@@ -20,6 +21,7 @@ from core.clock import now_ms
 from core.errors import ServiceError, Unavailable
 from core.logs import configure_logs
 from core.redis_client import check_server, connect, connect_async
+from core.tasks import end_tasks
 from integrations.accounts import AccountsFile
 from integrations.broker import Broker
 from integrations.catalog import Catalog
@@ -32,6 +34,7 @@ from worker.engine import Engine, Parts
 from worker.plan import WorkerPlan, default_cap
 from worker.slot_worker import SlotWorker, enqueue_dependents
 from worker.slots import Room
+from worker.vault_desk import VaultDesk
 from worker.vaulted_accounts import VaultedAccounts
 
 if TYPE_CHECKING:
@@ -101,21 +104,28 @@ async def _make_parts(settings: Settings, redis_url: str, slots: int) -> Parts:
     http = VendorHttp(allow_local=settings.environment == "development")
     sandbox = Sandbox(spares=min(slots, _MAX_SPARES))
     redis = connect_async(redis_url)
+    always: list[asyncio.Task[None]] = []
 
     async def close() -> None:
+        await end_tasks(*always)
         await sandbox.close()
         await http.close()
         await redis.aclose()
 
     try:
-        vault = Vault(redis, MasterKeys.of_settings(settings))
+        masters = MasterKeys.of_settings(settings)
+        vault = Vault(redis, masters)
         await _check_vault(vault, settings.environment)
         await sandbox.start()
     except BaseException:
         await redis.aclose()
         raise
     broker = Broker(catalog, http, now_ms, RedisThrottle(redis))
-    vaulted = VaultedAccounts(vault, accounts or AccountsFile({}), catalog)
+    file = accounts or AccountsFile({})
+    if masters is not None:
+        desk = VaultDesk(redis, vault, masters, file, catalog)
+        always.append(asyncio.create_task(desk.run(), name="vault-desk"))
+    vaulted = VaultedAccounts(vault, file, catalog)
     return Parts(sandbox, broker, vaulted, close)
 
 

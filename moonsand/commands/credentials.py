@@ -20,6 +20,7 @@ from moonsand.terminal import safe, write_error, write_output
 if TYPE_CHECKING:
     from integrations.catalog import Catalog
     from integrations.pack import Pack
+    from runs.model import RunRequest
     from runs.store import RunStore
     from tenancy.vault import Vault
     from tenancy.vault_records import Kept
@@ -93,8 +94,16 @@ def erase(tenant: Annotated[str, typer.Option(help="Whose accounts.")]) -> int:
 
 
 @app.command()
-def rotate() -> int:
+def rotate(
+    tenant: Annotated[
+        str | None, typer.Option(help="Give this tenant a new data key instead.")
+    ] = None,
+) -> int:
     """Wrap every data key with the current master key; old ones may be removed afterwards."""
+    if tenant is not None:
+        sealed = _with_vault(lambda vault: vault.rekey(tenant))
+        write_output(f"new data key of tenant {tenant}; {sealed} accounts sealed anew\n")
+        return Exit.SUCCEEDED
     changed, count = _with_vault(lambda vault: vault.rotate())
     write_output(f"{changed} of {count} data keys wrapped anew\n")
     return Exit.SUCCEEDED
@@ -111,6 +120,20 @@ def master_key(
     return Exit.SUCCEEDED
 
 
+@app.command("sealing-key")
+def sealing_key() -> int:
+    """Print the public half of the current master key, for MOONSAND_VAULT_SEALING_KEY."""
+    from core.settings import load_settings
+    from tenancy.master_keys import MasterKeys
+    from tenancy.sealing_key import SealingKey
+
+    masters = MasterKeys.of_settings(load_settings())
+    if masters is None:
+        raise UsageFault("no master key is given; set MOONSAND_VAULT_KEYS_FILE")
+    write_output(f"{SealingKey.of_masters(masters).line()}\n")
+    return Exit.SUCCEEDED
+
+
 @app.command("test")
 def try_account(
     integration: IntegrationName,
@@ -118,45 +141,18 @@ def try_account(
     tenant: Tenant = "development",
 ) -> int:
     """Try an account with one reading call, as a run of the tenant; 1 if the call fails."""
-    pack = _pack(_catalog(), integration)
-    reading = [
-        one.name
-        for one in pack.functions
-        if one.effect == "read" and not one.parameters.get("required")
-    ]
-    if not reading:
-        raise UsageFault(f"{integration} has no reading function without required parameters")
-    names = {"integration": integration, "account": account, "function": reading[0]}
-    result = asyncio.run(_tried(tenant, names))
+    from runs.trial import trial_of
+
+    result = asyncio.run(_tried(tenant, trial_of(_pack(_catalog(), integration), account)))
     write_output(json.dumps(result) + "\n")
     return Exit.SUCCEEDED if result.get("ok") else Exit.FAILED
 
 
-_TEST = """
-local group = app.integrations[input.integration]
-local account = group and group[input.account]
-local call = account and account[input["function"]]
-if not call then
-  return { ok = false, code = "unavailable", message = "no such account, or not granted" }
-end
-local ok, problem = pcall(call, {})
-if ok then return { ok = true } end
-return { ok = false, status = problem.status, code = problem.code, message = problem.message }
-"""
-
-
-async def _tried(tenant: str, names: dict[str, str]) -> dict[str, Any]:
+async def _tried(tenant: str, request: RunRequest) -> dict[str, Any]:
     from core.redis_client import connect_async
-    from runs.model import RunRequest
     from runs.store import RunStore
+    from runs.trial import verdict
 
-    request = RunRequest(
-        script=_TEST,
-        input=names,
-        grants=[f"{names['integration']}.{names['function']}"],
-        limits={"wall_ms": 60_000},
-        name="credentials test",
-    )
     async with connect_async(redis_url()) as redis:
         store = RunStore(redis)
         record = await store.submit(tenant, request, key_id="cli")
@@ -164,11 +160,7 @@ async def _tried(tenant: str, names: dict[str, str]) -> dict[str, Any]:
             await asyncio.wait_for(_ended(store, tenant, record.id), 90)
         except TimeoutError:
             raise UsageFault(f"{record.id} has not ended; is a worker running?") from None
-        record = await store.get(tenant, record.id)
-    if isinstance(record.result, dict):
-        return {"run": record.id, **record.result}
-    message = record.error.message if record.error else "the run gave no result"
-    return {"run": record.id, "ok": False, "code": str(record.reason), "message": message}
+        return verdict(await store.get(tenant, record.id))
 
 
 async def _ended(store: RunStore, tenant: str, run_id: str) -> None:

@@ -43,6 +43,12 @@ def test_operation_ids_are_stable(document: dict[str, Any]) -> None:
         "list_runs",
         "cancel_run",
         "watch_run",
+        "list_credentials",
+        "get_credential",
+        "set_credential",
+        "delete_credential",
+        "rotate_credentials",
+        "test_credential",
         "health",
         "readiness",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -97,7 +98,7 @@ async def test_a_new_data_key_keeps_accounts_and_closes_copies(redis_async: Redi
     before = await vault.accounts("acme")
     record, index = await vault.state("acme")
     entries = keys.vault_accounts("acme")
-    copy = await redis_async.hgetall(entries)
+    copy: Any = await redis_async.hgetall(entries)
     await reader.for_tenant("acme")
     assert await vault.rekey("acme") == 2
     assert await vault.accounts("acme") == before

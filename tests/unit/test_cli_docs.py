@@ -14,7 +14,7 @@ from moonsand.cli import app
 
 DOCS = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
 SECTIONS = dict(
-    re.findall(r"^## (moonsand [a-z ]+)\n(.*?)(?=^## |\Z)", DOCS, re.MULTILINE | re.DOTALL)
+    re.findall(r"^## (moonsand [a-z -]+)\n(.*?)(?=^## |\Z)", DOCS, re.MULTILINE | re.DOTALL)
 )
 
 
