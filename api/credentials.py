@@ -17,8 +17,8 @@ import orjson
 from fastapi import APIRouter, Depends, Request, Response
 
 from api.auth import CredentialsReader, CredentialsWriter
-from api.parameters import only_known_parameters
 from api.problems import FieldError, InvalidFields
+from api.runs import only_known_parameters
 from api.schema import json_body
 from api.services import Services, services_of
 from api.shapes import Account, AccountList, Rekeyed, Trial
