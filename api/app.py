@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import credentials, events, health, pages, problems, runs, schema
+from api import credentials, docs, events, health, pages, problems, runs, schema
 from api.middleware import RequestContext
 from api.services import open_services
 from core.settings import Settings
@@ -38,9 +38,12 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.state.shelf = docs.Shelf.of(catalog, whole=settings.packs_dir is None)
     app.include_router(runs.router)
     app.include_router(events.router)
     app.include_router(credentials.router)
+    app.include_router(grants.router)
+    app.include_router(docs.router)
     app.include_router(health.router)
     app.include_router(pages.router)
     problems.install(app)

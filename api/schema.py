@@ -38,6 +38,7 @@ _MORE = {
     "rotate_credentials": ("not_found", "quota_exceeded"),
     "test_credential": ("not_found", "quota_exceeded"),
     "watch_run": ("not_found", "quota_exceeded"),
+    "read_doc": ("not_found",),
 }
 DESCRIPTION = (
     "Runs untrusted Lua scripts. Every error answer is `application/problem+json` (RFC 9457); "

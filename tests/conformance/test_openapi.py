@@ -51,6 +51,8 @@ def test_operation_ids_are_stable(document: dict[str, Any]) -> None:
         "test_credential",
         "health",
         "readiness",
+        "list_docs",
+        "read_doc",
     }
 
 
