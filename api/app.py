@@ -42,7 +42,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(runs.router)
     app.include_router(events.router)
     app.include_router(credentials.router)
-    app.include_router(grants.router)
     app.include_router(docs.router)
     app.include_router(health.router)
     app.include_router(pages.router)
