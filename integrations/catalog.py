@@ -15,7 +15,7 @@ from integrations.failure import NOT_SENT, CallFailed, did_you_mean, nearest, pr
 from integrations.function import Function, Integration, vendor_integration
 from integrations.lua_manual import LUA
 from integrations.pack import Pack
-from integrations.pages import INDEX
+from integrations.pages import INDEX, MCP
 
 PACKS = Path(__file__).parent / "packs"
 
@@ -33,7 +33,7 @@ class Catalog:
 
     def __init__(self, packed: Iterable[tuple[Pack, str]], extra: Iterable[Integration]) -> None:
         packs = list(packed)
-        if taken := {INDEX, LUA} & {pack.name for pack, _ in packs}:
+        if taken := {INDEX, LUA, MCP} & {pack.name for pack, _ in packs}:
             raise PackInvalid(f"{min(taken)}.yaml: this is the name of a page of ours")
         self.docs = Docs.of_packs(packs)
         vendors = [_callable(pack) for pack, _ in packs]

@@ -22,6 +22,8 @@ _ACCOUNT = re.compile(r"[a-z][a-z0-9_]{0,63}")
 #: Names of a chain that matter: app.integrations.<integration>.<account>.<function>, and `_G`.
 _LONGEST = 6
 _MOST_LISTED = 12
+#: What calls functions by names that are only known when it runs.
+_BY_NAME = frozenset({("mcp", "call")})
 _PASSES_ON = frozenset({Use.VALUE, Use.OPENED})
 
 
@@ -92,6 +94,9 @@ class Names:
             self.needs.dynamic |= path[0] in {"app", "docs"}
         elif path[0] == "docs" and len(path) > 1:
             self._judge_function(chain, ("docs", path[1]), path)
+        elif path[:2] == ("app", "mcp") or path[:2] in _BY_NAME:
+            # Which tools there are, the operator's servers say; no pack does.
+            self.needs.dynamic = True
         elif path[:2] == ("app", "integrations"):
             self._judge_integration(chain, path)
         elif path[0] == "app" and (len(path) == 1 or path[1] in PROVIDED["app"]):

@@ -12,7 +12,7 @@ from typing import Any
 from integrations.failure import CallFailed, nearest, printable
 from integrations.function import Integration, local_function
 from integrations.pack import Pack
-from integrations.pages import INDEX, Page, index_page, lua_page, pages_of
+from integrations.pages import INDEX, Page, index_page, lua_page, mcp_page, pages_of
 from integrations.ranking import Ranking
 
 MAX_FOUND = 50
@@ -45,6 +45,7 @@ class Docs:
         pages: list[tuple[Page, Sequence[str]]] = [
             (index_page([pack for pack, _ in pairs]), ("integrations", "app.integrations")),
             (lua_page(), ()),
+            (mcp_page(), ("app.mcp",)),
         ]
         for pack, guide in pairs:
             pages += pages_of(pack, guide)

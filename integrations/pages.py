@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -11,7 +12,9 @@ import orjson
 from integrations import lua_manual
 from integrations.pack import FunctionPack, Pack
 
-INDEX = "index"
+INDEX, MCP = "index", "mcp"
+_MCP_TITLE = "MCP servers"
+_MCP_SUMMARY = "Call the tools of MCP servers: app.mcp, mcp.servers, mcp.tools, mcp.call."
 _HOW_TO_READ = (
     '`docs.read("<name>")` reads a page, `docs.search("<words>")` finds one, `docs.list()` names'
     " all."
@@ -50,6 +53,12 @@ def lua_page() -> Page:
     return Page(lua_manual.LUA, lua_manual.TITLE, lua_manual.SUMMARY, lua_manual.lua_text())
 
 
+def mcp_page() -> Page:
+    """Give the page about MCP servers."""
+    text = (Path(__file__).parent / "mcp" / "guide.md").read_text("utf-8")
+    return Page(MCP, _MCP_TITLE, _MCP_SUMMARY, text)
+
+
 def index_page(packs: Sequence[Pack]) -> Page:
     """Give the page that names all others."""
     lines = [
@@ -58,6 +67,7 @@ def index_page(packs: Sequence[Pack]) -> Page:
         _HOW_TO_READ,
         "",
         f"- `{lua_manual.LUA}`: {lua_manual.TITLE}. {lua_manual.SUMMARY}",
+        f"- `{MCP}`: {_MCP_TITLE}. {_MCP_SUMMARY}",
     ]
     for pack in packs:
         lines.append(f"- `{pack.name}`: {pack.title}. {pack.summary}")

@@ -73,10 +73,13 @@ OMITTED: dict[str, str] = {
 #: members are the script's own affair (`()`). Functions under `app` depend on the run.
 PROVIDED: dict[str, tuple[str, ...]] = {
     "_G": (),
-    "app": ("integrations",),
+    "app": ("integrations", "mcp"),
     "docs": ("list", "read", "search"),
     "input": (),
     "json": ("array", "decode", "encode", "null"),
+    "mcp": (
+        "call", "get_prompt", "prompts", "read_resource", "resources", "schema", "servers", "tools",
+    ),
     "parallel": ("all", "map"),
     "regex": ("gsub", "match", "match_all"),
-}
+}  # fmt: skip

@@ -41,7 +41,7 @@ def test_each_example_runs(example: str) -> None:
 
 def test_every_name_and_limit_is_told() -> None:
     """What a script has beside Lua's libraries, and each limit with its default."""
-    for table in ("app", "docs", "json", "parallel", "regex"):
+    for table in ("app", "docs", "json", "mcp", "parallel", "regex"):
         assert [one for one in PROVIDED[table] if f"`{table}.{one}" not in TEXT] == []
     for name in ("input", "print", "dump"):
         assert f"`{name}`" in TEXT
@@ -56,7 +56,7 @@ def test_it_is_found_from_the_index_and_by_words() -> None:
         assert DOCS.search(words)[0]["name"] == "lua"
 
 
-@pytest.mark.parametrize("name", ["lua", "index"])
+@pytest.mark.parametrize("name", ["lua", "index", "mcp"])
 def test_no_pack_takes_the_name_of_a_page(name: str, tmp_path: Path) -> None:
     """A pack with such a name is refused, else it would hide the page."""
     page = (Path(__file__).parents[2] / "docs" / "integrations.md").read_text()

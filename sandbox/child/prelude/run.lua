@@ -165,7 +165,7 @@ function P.main(start)
   local limits = header.limits
   local heap_bytes = hostcall("begin", limits.cpu_ms, limits.memory_bytes, limits.output_bytes,
     limits.result_bytes, limits.reply_bytes)
-  env.app, env.docs = P.open_surface(header.surface, limits.calls)
+  env.app, env.docs, env.mcp = P.open_surface(header.surface, limits.calls)
   P.depth, P.clock_ms, P.output_bytes = limits.depth, header.clock_ms, limits.output_bytes
   P.seed(header.seed)
   P.begin(limits.instructions, heap_bytes)

@@ -1,17 +1,20 @@
--- app.integrations and docs: everything by which a script reaches outside. A call leaves as JSON
+-- app, docs and mcp: everything by which a script reaches outside. A call leaves as JSON
 -- text; its reply comes back as JSON text.
 
 local P = ...
 local real = P.real
 local type, select, error, rawget = real.type, real.select, real.error, real.rawget
-local unpack, concat, move = P.string.unpack, P.table.concat, P.table.move
+local unpack, match, find = P.string.unpack, P.string.match, P.string.find
+local concat, move = P.table.concat, P.table.move
 local charge = P.charge
 local quote, raise, setmetatable = P.quote, P.raise, real.setmetatable
 
 local FEE = 10000
 local MOST_ARGUMENTS = 32
+local LONGEST_NAME = 64 -- of a function that a call names
 local LONGEST_CALL = 1024 * 1024 - 512
 local DOCS = { "list", "read", "search" }
+local MCP = { "call", "get_prompt", "prompts", "read_resource", "resources", "schema", "servers", "tools" }
 
 local calls, calls_allowed = 0, 0
 
@@ -107,16 +110,49 @@ local function integration_at(name, surface)
   end, suggested)
 end
 
--- Gives `app` and `docs` for what this run may call.
+-- The tools of an MCP server. One without functions is not trusted: whatever is called of it, the
+-- host answers why.
+local function server_at(name, functions)
+  local path, integration = "app.mcp." .. name, "mcp." .. name
+  P.table.sort(functions)
+  if #functions > 0 then return functions_of(path, integration, nil, functions, set_of(functions)) end
+  return P.namespace("function", path, {}, {}, function(called)
+    if #called > LONGEST_NAME or find(called, "[^%w_./-]") then return nil end
+    return function_at(path .. "." .. called, integration, nil, called)
+  end)
+end
+
+local function servers_of(surface)
+  local servers, listed = {}, {}
+  for integration, seen in real.next, surface do
+    local name = match(integration, "^mcp%.(.+)$")
+    if name then
+      servers[name] = seen.functions
+      listed[#listed + 1] = name
+    end
+  end
+  for i = 1, #listed do surface["mcp." .. listed[i]] = nil end
+  P.table.sort(listed)
+  return P.namespace("server", "app.mcp", {}, listed, function(name)
+    return servers[name] and server_at(name, servers[name])
+  end)
+end
+
+local function library_of(path, names)
+  local functions = {}
+  for i = 1, #names do functions[names[i]] = function_at(path .. "." .. names[i], path, nil, names[i]) end
+  return P.library(path, functions)
+end
+
+-- Gives `app`, `docs` and `mcp` for what this run may call.
 function P.open_surface(surface, most_calls)
   calls, calls_allowed = 0, most_calls
   surface.docs = nil
+  local servers = servers_of(surface)
   local listed = P.snapshot(surface)
   local integrations = P.namespace("integration", "app.integrations", {}, listed, function(name)
     return surface[name] and integration_at(name, surface[name])
   end)
-  local docs = {}
-  for i = 1, #DOCS do docs[DOCS[i]] = function_at("docs." .. DOCS[i], "docs", nil, DOCS[i]) end
-  local app = P.namespace("name", "app", { integrations = integrations }, { "integrations" })
-  return app, P.library("docs", docs)
+  local app = P.namespace("name", "app", { integrations = integrations, mcp = servers }, { "integrations", "mcp" })
+  return app, library_of("docs", DOCS), library_of("mcp", MCP)
 end
