@@ -83,6 +83,7 @@ async def open_services(settings: Settings, catalog: Catalog) -> AsyncIterator[S
         result_ttl_s=settings.result_ttl_s,
         failure_ttl_s=settings.failure_ttl_s,
         queue_max=settings.queue_max,
+        inbox_max=settings.ledger_inbox_max,
     )
     try:
         with Checks(catalog) as checks:

@@ -53,7 +53,13 @@ class Settings(BaseModel):
         default=12,
         ge=1,
         le=300,
-        description="Seconds after which a silent worker's runs end as `worker_lost`.",
+        description="Seconds after which a silent worker's runs go on elsewhere.",
+    )
+    attempts: int = Field(
+        default=5,
+        ge=1,
+        le=100,
+        description="Times a run may lose its worker before it ends as `worker_lost`.",
     )
     accounts: Path | None = Field(
         default=None, description="TOML file of vendor accounts. Read by workers only."
@@ -61,6 +67,10 @@ class Settings(BaseModel):
     packs_dir: Path | None = Field(
         default=None,
         description="Directory of the operator's own packs, beside the built-in ones.",
+    )
+    mcp_servers: Path | None = Field(
+        default=None,
+        description="TOML file of MCP servers that scripts may call. Read by workers only.",
     )
     vault_keys: str | None = Field(
         default=None,
@@ -73,6 +83,34 @@ class Settings(BaseModel):
     vault_sealing_key: str | None = Field(
         default=None,
         description="Public half of a master key, `id:base64`: the API seals with it only.",
+    )
+    ledger_dir: Path | None = Field(
+        default=None,
+        description="Directory of the ledger's archive. The sequencer writes, the API reads it.",
+    )
+    ledger_key: str | None = Field(
+        default=None,
+        repr=False,
+        description="Key that signs checkpoints; `moonsand ledger keygen` makes one.",
+    )
+    ledger_key_file: Path | None = Field(
+        default=None, description="File with the key that signs; instead of the variable."
+    )
+    ledger_checkpoint_s: int = Field(
+        default=2,
+        ge=1,
+        le=3_600,
+        description="Seconds between two checkpoints of a ledger that grows.",
+    )
+    ledger_inbox_max: int = Field(
+        default=100_000,
+        ge=1,
+        le=10_000_000,
+        description="Entries that may wait for the sequencer; beyond that no run is accepted.",
+    )
+    ledger_witness: str | None = Field(
+        default=None,
+        description="Where checkpoints are sent: a directory, or an `https://` address.",
     )
     queue_max: int = Field(
         default=10_000,

@@ -26,7 +26,7 @@ VERSION = 1
 #: A C2SP entry bundle gives the length of an entry in 16 bits.
 MAX_LEAF_BYTES = 65_535
 #: JSON text of grants and limits that a leaf quotes; of longer ones it has the digest.
-_MAX_QUOTED_BYTES = 16_384
+_MAX_QUOTED_BYTES = 8_192
 _SALT_BYTES = 32
 
 
@@ -47,6 +47,7 @@ class LeafKind(StrEnum):
     PACKS_CHANGED = "packs.changed"
     LIMITS_CHANGED = "limits.changed"
     PAYLOADS_DELETED = "payloads.deleted"
+    UNREADABLE = "inbox.unreadable"
 
 
 def encode(fields: Mapping[str, Any]) -> bytes:
@@ -75,6 +76,15 @@ def leaf(kind: LeafKind, subject: str, *, tenant: str, at_ms: int, **facts: Any)
     """
     head = {"v": VERSION, "kind": kind.value, "id": subject, "tenant": tenant, "at_ms": at_ms}
     return encode({**facts, **head})
+
+
+def read_leaf(data: bytes) -> dict[str, Any]:
+    """Read a leaf; one that is no JSON object, as a forger may have written, reads as empty."""
+    try:
+        fields = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return {}
+    return fields if isinstance(fields, dict) else {}
 
 
 def accepted_leaf(run_id: str, at_ms: int, body: Mapping[str, Any]) -> bytes:

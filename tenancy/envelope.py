@@ -1,8 +1,9 @@
 """
 Sealing with AES-256-GCM: what is sealed opens at its own place only.
 
-Runs in: worker, CLI. Trusts: the keys it is given. Refuses: to open what was changed, cut, moved
-to another place, or sealed with another key. May import: stdlib, cryptography, core, tenancy.
+Runs in: worker, sequencer, CLI. Trusts: the keys it is given. Refuses: to open what was changed,
+cut, moved to another place, or sealed with another key. May import: stdlib, cryptography, core,
+tenancy.
 
 The place (tenant, integration, account, version, writer) is the associated data, as a JSON list,
 so that no two places have the same bytes. Plaintext is padded: its length tells nothing of a
@@ -56,9 +57,28 @@ def unseal(key: bytes, sealed: bytes, place: Place) -> Any:
     return orjson.loads(_decrypt(key, sealed, place))
 
 
+def seal_bytes(key: bytes, data: bytes, place: Place) -> bytes:
+    """Seal bytes for one place, as long as they are: their length can be seen."""
+    return _encrypt(key, data, place)
+
+
+def unseal_bytes(key: bytes, sealed: bytes, place: Place) -> bytes:
+    """
+    Open what `seal_bytes` made for `place`.
+
+    Raises:
+        VaultDamaged: it was changed, cut, moved here, or sealed with another key.
+    """
+    return _decrypt(key, sealed, place)
+
+
 @dataclass(frozen=True, slots=True)
 class DataKey:
-    """The key of one tenant's accounts. `id` is new for every key that was ever made."""
+    """
+    A key of one tenant: of its accounts, or of its payloads in the ledger's archive.
+
+    `id` is new for every key that was ever made.
+    """
 
     tenant: str
     id: str
