@@ -29,11 +29,14 @@ _MAX_FACT_CHARS = 200
 _MAX_WORKERS = 16
 _MAX_FACTS = 12
 _MAX_NAME_CHARS = 40
-#: What a line quotes of its entry's body, so that it stays when the body is deleted.
-FACTS = (
-    *("seq", "name", "account", "effect_class", "effect", "ok", "status", "duration_ms"),
-    *("attempt", "worker", "reason"),
-)
+_CALL = ("seq", "name", "account", "effect_class", "effect", "ok", "status", "duration_ms")
+#: What a line quotes of its entry's body, by kind, so that it stays when the body is deleted.
+FACTS: Mapping[str, tuple[str, ...]] = {
+    "started": ("attempt", "worker"),
+    "intent": _CALL,
+    "effect": _CALL,
+    "finished": ("attempt", "reason"),
+}
 
 
 class Sealer(Protocol):
@@ -90,7 +93,8 @@ class TapeTaking:
         """Make an entry's line and payload of its fields in Redis."""
         kind, body = _text(fields.get(b"kind", b"")), fields.get(b"body", b"")
         read = _object(body)
-        facts = {name: read[name] for name in FACTS if name in read and _is_fact(read[name])}
+        names = [name for name in FACTS.get(kind, ()) if name in read]
+        facts = {name: read[name] for name in names if _is_fact(read[name])}
         salted = secrets.token_bytes(SALT_BYTES) + body
         at_ms = _number(fields.get(b"at_ms", b""))
         line = {

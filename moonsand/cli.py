@@ -25,6 +25,7 @@ from moonsand.commands import (
     documentation,
     integrations,
     keys,
+    ledger,
     local,
     remote,
     run,
@@ -46,6 +47,7 @@ for command in (
     service.serve,
     service.api,
     service.worker,
+    service.sequencer,
     remote.submit,
     remote.logs,
     remote.cancel,
@@ -57,6 +59,7 @@ for command in (
 ):
     app.command(command.__name__)(command)
 app.add_typer(keys.app, name="keys")
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(credentials.app, name="credentials")
 app.add_typer(integrations.app, name="integrations")
 app.add_typer(documentation.app, name="docs")

@@ -1,4 +1,4 @@
-"""A whole service on this machine: Redis, API and workers, for `moonsand serve` and the demo."""
+"""A whole service on this machine, for `moonsand serve` and the demo: Redis and every role."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from core.redis_client import check_server_async, connect_async
 from core.redis_server import PrivateRedis
 from core.settings import Settings
 from moonsand.fleet import Fleet, Role
+from moonsand.local_ledger import ledger_environments
 from moonsand.local_state import LocalState
 from tenancy.keys import KeyStore
 from tenancy.tenants import DEVELOPMENT
@@ -86,7 +87,9 @@ async def local_service(plan: Plan) -> AsyncIterator[Running]:
 def _roles(plan: Plan, redis_url: str, listener: socket.socket) -> list[Role]:
     environment = {"REDIS_URL": redis_url}
     fd = listener.fileno()
-    roles = [Role("api", ["api", "--fd", str(fd)], environment, [fd])]
+    read, write = ledger_environments(plan.settings, plan.directory)
+    roles = [Role("api", ["api", "--fd", str(fd)], environment | read, [fd])]
+    roles.append(Role("sequencer", ["sequencer"], environment | write))
     if plan.accounts is not None:
         environment = {**environment, "MOONSAND_ACCOUNTS": str(plan.accounts.absolute())}
     slots = ["worker", "--slots", str(plan.settings.slots)]

@@ -1,4 +1,4 @@
-"""`moonsand serve`, `api`, `worker`: the service, whole or one role of it."""
+"""`moonsand serve`, `api`, `worker`, `sequencer`: the service, whole or one role of it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def serve(
     data_dir: DataDir = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show logs here.")] = False,
 ) -> int:
-    """Start Redis, the API and workers here; Ctrl-C stops all of them."""
+    """Start Redis, the API, workers and the sequencer here; Ctrl-C stops all of them."""
     from core.settings import load_settings
     from moonsand.local_service import Plan, directory_of
     from moonsand.local_state import default_directory
@@ -104,3 +104,11 @@ def worker(
 
     settings = load_settings(slots=slots)
     return run_worker(settings, slots=settings.slots, burst=burst)
+
+
+def sequencer() -> int:
+    """Keep the ledger; it needs REDIS_URL, MOONSAND_LEDGER_DIR and MOONSAND_LEDGER_KEY_FILE."""
+    from core.settings import load_settings
+    from worker.sequencing import run_sequencer
+
+    return run_sequencer(load_settings())
