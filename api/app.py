@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import credentials, docs, events, health, pages, problems, runs, schema
+from api import credentials, docs, events, grants, health, pages, problems, runs, schema
 from api.middleware import RequestContext
 from api.services import open_services
 from core.settings import Settings
@@ -42,6 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(runs.router)
     app.include_router(events.router)
     app.include_router(credentials.router)
+    app.include_router(grants.router)
     app.include_router(docs.router)
     app.include_router(health.router)
     app.include_router(pages.router)

@@ -11,7 +11,7 @@ from tenancy.grants import MAX_GRANTS
 
 RULE_SCHEMA: dict[str, Any] = {
     "anyOf": [
-        {"type": "string", "examples": ["mux:read", "ask:mux:write", "deny:mux.delete_asset"]},
+        {"type": "string", "examples": ["mux:read", "ask:mux:write", "deny:mux.get_asset"]},
         {
             "type": "object",
             "additionalProperties": False,
@@ -70,3 +70,10 @@ class AllGrants(BaseModel):
         dict[str, list[Any]],
         WithJsonSchema({"type": "object", "additionalProperties": RULES_SCHEMA}),
     ]
+
+
+class EffectiveGrants(BaseModel):
+    """The rules that hold for the runs of one key; null where there is none."""
+
+    tenant: AskedRules
+    key: AskedRules

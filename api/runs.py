@@ -20,7 +20,9 @@ from api.submission import MAX_WAIT_S, read_submission
 from api.waiting import wait_for_end
 from core.errors import Invalid, NotFound
 from core.ids import is_id
+from integrations.grant_names import check_taking
 from runs.model import RunRecord, State
+from tenancy.grants import GrantSet
 from tenancy.keys import KeyRecord
 from tenancy.scopes import Scope
 
@@ -59,6 +61,8 @@ async def submit_run(request: Request, key: Writer) -> Response:
     checked, wait_s, check = await read_submission(request)
     if checked.force:
         key.require(Scope.FORCE)
+    if checked.grants:
+        check_taking(GrantSet.parse(checked.grants), services.catalog)
     if check:
         await services.checks.check(key.tenant, checked.script)
     preferred = _preferred_wait_s(request)

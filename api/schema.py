@@ -7,12 +7,14 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from api.grant_shapes import GrantsBody
 from api.problems import KNOWN, MEDIA_TYPE, Problem
 from api.shapes import AccountFields
 from api.submission import Submission
 
 _REF = "#/components/schemas/{model}"
 _EVERY_RUN_ROUTE = ("unauthenticated", "forbidden", "invalid", "internal", "unavailable")
+_BODY: tuple[str, ...] = ("invalid_json", "request_timeout", "too_large", "unsupported_media_type")
 _MORE = {
     "submit_run": (
         "invalid_json",
@@ -38,6 +40,11 @@ _MORE = {
     "rotate_credentials": ("not_found", "quota_exceeded"),
     "test_credential": ("not_found", "quota_exceeded"),
     "watch_run": ("not_found", "quota_exceeded"),
+    "set_tenant_grants": _BODY,
+    "remove_tenant_grants": ("not_found",),
+    "get_key_grants": ("not_found",),
+    "set_key_grants": ("not_found", *_BODY),
+    "remove_key_grants": ("not_found",),
     "read_doc": ("not_found",),
 }
 DESCRIPTION = (
@@ -86,7 +93,7 @@ def _make(app: FastAPI) -> dict[str, Any]:
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    for model in (Problem, AccountFields, Submission):
+    for model in (Problem, AccountFields, GrantsBody, Submission):
         schema = model.model_json_schema(ref_template=_REF)
         schemas.update(schema.pop("$defs", {}))
         schemas[model.__name__] = schema

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jsonschema_rs
+import orjson
 from jsonschema_rs import ValidationErrorKind as Kind
 
 from integrations.failure import printable
@@ -99,6 +100,10 @@ def _either(words: Iterator[str]) -> str:
 
 
 def _quoted(option: Any) -> str:
+    return orjson.dumps(option).decode() if isinstance(option, list | dict) else _plain(option)
+
+
+def _plain(option: Any) -> str:
     return f'"{option}"' if isinstance(option, str) else str(option)
 
 

@@ -18,7 +18,7 @@ from core.calls import Effect, EffectClass
 from integrations.argument_problems import problem_text
 from integrations.arguments import MAX_EXPLAINED, MAX_PROBLEMS, count_values
 from integrations.failure import NOT_SENT, CallFailed, printable
-from tenancy.grant_rules import Rule
+from tenancy.grant_rules import Rule, patterns_of
 from tenancy.grants import Grants, Whose
 
 _TO_WHOM = {Whose.TENANT: "this tenant", Whose.KEY: "this run's key", Whose.RUN: "this run"}
@@ -84,6 +84,11 @@ class Gate:
             if not any(rule.takes(account) for rule in rules):
                 raise _wrong_account(subject, whose, rules, account)
 
+    def asks(self, subject: Subject, account: str | None) -> Rule | None:
+        """Give a rule that may want an approval, depending on the arguments; None if none does."""
+        rules = [rule for _, rules in self._deciding(subject) for rule in rules]
+        return next((one for one in rules if one.takes(account) and self._grants.asks(one)), None)
+
     def admit(self, subject: Subject, account: str | None, arguments: Any) -> Admission:
         """
         See that a call may be made; `arguments` are those that would be sent, by their names.
@@ -95,18 +100,17 @@ class Gate:
             CallFailed: `denied`, `arguments_denied` or `calls_used_up`.
         """
         self.check(subject, account)
-        asked_by, counted = None, []
+        holding = []
         for whose, rules in self._deciding(subject):
             right = [rule for rule in rules if rule.takes(account)]
             fitting = [rule for rule in right if _fits(rule, arguments)]
             if not fitting:
                 raise _wrong_arguments(subject, whose, right[0], arguments)
-            for rule in fitting:
-                if rule.calls_per_run is not None:
-                    self._check_used(subject, whose, rule)
-                    counted.append((whose, rule))
-                if asked_by is None and self._grants.asks(rule):
-                    asked_by = rule
+            holding += [(whose, rule) for rule in fitting]
+        counted = [(whose, rule) for whose, rule in holding if rule.calls_per_run is not None]
+        for whose, rule in counted:
+            self._check_used(subject, whose, rule)
+        asked_by = next((rule for _, rule in holding if self._grants.asks(rule)), None)
         return Admission(asked_by, tuple(counted))
 
     def count(self, admission: Admission) -> None:
@@ -142,11 +146,11 @@ def _fits(rule: Rule, arguments: Any) -> bool:
 
 
 def _not_granted(subject: Subject, whose: Whose) -> CallFailed:
-    group = subject.name.partition(".")[0]
+    by_class = patterns_of(subject.name, subject.effect_class)[1]
     return CallFailed(
         "denied",
         f"{subject.name} is not granted to {_TO_WHOM[whose]}; it needs the grant"
-        f" {group}:{subject.effect_class} or {subject.name}; {NOT_SENT}",
+        f" {by_class} or {subject.name}; {NOT_SENT}",
         effect=Effect.DENIED,
     )
 

@@ -23,6 +23,7 @@ from moonsand.commands import (
     check,
     credentials,
     documentation,
+    grants,
     integrations,
     keys,
     ledger,
@@ -61,6 +62,7 @@ for command in (
 app.add_typer(keys.app, name="keys")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(credentials.app, name="credentials")
+app.add_typer(grants.app, name="grants")
 app.add_typer(integrations.app, name="integrations")
 app.add_typer(documentation.app, name="docs")
 

@@ -1,7 +1,7 @@
 """
 The rules of a grant set: what each covers, what it allows, and how it is written.
 
-A rule without limits is a text, `mux:read`, `ask:mux:write` or `deny:mux.delete_asset`. With
+A rule without limits is a text, `mux:read`, `ask:mux:write` or `deny:mux.create_live_stream`. With
 limits it is an object: `{"pattern": "mux:write", "effect": "allow", "accounts": ["staging"],
 "arguments": {...}, "calls_per_run": 5}`. docs/grants.md says what each part means.
 """

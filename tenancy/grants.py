@@ -18,7 +18,7 @@ widen another: what a run asks for only takes away.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
@@ -50,13 +50,15 @@ class GrantSet:
     rules: tuple[Rule, ...]
 
     @classmethod
-    def parse(cls, given: Iterable[Any], pointer: str = "/grants") -> Self:
+    def parse(cls, given: Sequence[Any], pointer: str = "/grants") -> Self:
         """
         Take rules from texts and objects; an empty list grants nothing.
 
         Raises:
             Invalid: one is no rule, or there are more than `MAX_GRANTS` or `MAX_BYTES`.
         """
+        if not isinstance(given, list | tuple):
+            raise Invalid("it must be a list of grants", pointer=pointer)
         rules: list[Rule] = []
         for index, one in enumerate(given):
             if index >= MAX_GRANTS:
@@ -108,7 +110,7 @@ class Grants:
     force: bool = False
 
     @classmethod
-    def parse(cls, given: Iterable[Any]) -> Self:
+    def parse(cls, given: Sequence[Any]) -> Self:
         """
         Take the rules that a run asks for.
 
@@ -168,9 +170,7 @@ class Grants:
         if not isinstance(kept, dict) or not kept.keys() <= {*Whose, "force"}:
             raise Invalid("the grants that were kept with the run are malformed")
         sets = tuple(
-            (whose, GrantSet.parse(kept[whose], f"/{whose}"))
-            for whose in Whose
-            if kept.get(whose) is not None
+            (whose, GrantSet.parse(kept[whose], f"/{whose}")) for whose in Whose if whose in kept
         )
         return cls(sets, kept.get("force") is True)
 

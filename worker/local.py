@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 from core.clock import Clock, now_ms
 from core.ids import new_id
 from integrations.broker import Broker
+from integrations.grant_names import check_taking
 from integrations.vendor_http import VendorHttp
 from ledger.tape import Kind, MemoryTape
 from runs.accept import check_request
 from runs.record import to_result
 from runs.spec import RunSpec
 from runs.store import ID_PREFIX
+from tenancy.grants import GrantSet
 from worker.execute import Watcher, execute
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ async def run_local(  # noqa: PLR0913 (a composition: one parameter per part)
         SandboxUnavailable: this host cannot jail a process; nothing was run.
     """
     checked = check_request(request)
+    check_taking(GrantSet.parse(checked.grants or ()), catalog)
     await sandbox.start()
     spec = RunSpec(
         run_id=new_id(ID_PREFIX),
