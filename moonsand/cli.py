@@ -7,17 +7,18 @@ come at once.
 
 from __future__ import annotations
 
-import io
-import os
+import errno
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 import typer
 from typer.exceptions import TyperException
 
 from core.errors import Refused, ServiceError
+from moonsand import streams
 from moonsand.colons import spelled_out
 from moonsand.commands import (
     check,
@@ -65,13 +66,13 @@ app.add_typer(credentials.app, name="credentials")
 app.add_typer(grants.app, name="grants")
 app.add_typer(integrations.app, name="integrations")
 app.add_typer(documentation.app, name="docs")
+#: What says that a disk or device takes no more: no bug of ours.
+_NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command and leave with its exit code; every error of ours is one line."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # what it cannot show, as a code
+    streams.prepare()
     try:
         given = sys.argv[1:] if arguments is None else arguments
         code = app(spelled_out(given), standalone_mode=False)
@@ -86,12 +87,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (typer.Abort, KeyboardInterrupt):
         code = Exit.INTERRUPTED
     except BrokenPipeError:  # the reader of our output has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         code = Exit.FAILED
-    except Exception:  # noqa: BLE001 (the last resort: a bug of ours, and it must say so)
+    except Exception as error:  # noqa: BLE001 (the last resort: a bug of ours, and it must say so)
+        code = Exit.OURS if streams.output_is_lost() else _internal_error(error)
+    sys.exit(streams.finish(code or Exit.SUCCEEDED))
+
+
+def _internal_error(error: Exception) -> Exit:
+    if isinstance(error, OSError) and error.errno in _NO_PLACE:
+        return _complain(f"the output could not be written: {error.strerror}", Exit.OURS)
+    with suppress(OSError):
         traceback.print_exc()
-        code = _complain("internal error; the lines above say where", Exit.OURS)
-    sys.exit(int(code or 0))
+    return _complain("internal error; the lines above say where", Exit.OURS)
 
 
 def _complain(message: str, code: Exit) -> Exit:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from contextlib import suppress
 from typing import Any
 
 from runs.model import RunResult, State
@@ -31,7 +32,8 @@ def write_output(text: str) -> None:
 def write_error(text: str) -> None:
     """Write one line to stderr."""
     sys.stdout.flush()
-    sys.stderr.write(f"{safe(text)}\n")
+    with suppress(OSError):  # whoever does not want to hear it
+        sys.stderr.write(f"{safe(text)}\n")
 
 
 def pretty(value: Any) -> str:

@@ -87,7 +87,7 @@ class Watch:
     def __init__(self, *, live: bool) -> None:
         self._live = live
         self.stop: asyncio.Event | None = None
-        self.reader_left: BrokenPipeError | None = None
+        self.reader_left: OSError | None = None
 
     def output(self, text: str) -> None:
         """Show printed text; this is called by the event loop, so nothing may be raised here."""
@@ -95,7 +95,7 @@ class Watch:
             return
         try:
             write_output(text)
-        except BrokenPipeError as error:
+        except OSError as error:  # nobody reads it, or it has no place to go
             self.reader_left = error
             if self.stop is not None:
                 self.stop.set()
