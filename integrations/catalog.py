@@ -18,6 +18,10 @@ from integrations.pack import Pack
 from integrations.pages import INDEX, MCP
 
 PACKS = Path(__file__).parent / "packs"
+#: Most bytes of a pack, and of its guide.
+MAX_FILE_BYTES = 8 << 20
+#: Levels of lists and objects in a pack.
+MAX_DEPTH = 200
 
 
 class PackInvalid(Invalid):
@@ -121,9 +125,11 @@ def load_pack(path: Path) -> tuple[Pack, str]:
         PackInvalid: the message names the file, the place in it and what is wrong.
     """
     try:
-        document: Any = yaml.load(path.read_text("utf-8"), Loader=_Loader)  # noqa: S506 (a safe loader)
+        text = _read(path)
+        _check_depth(path, text)
+        document: Any = yaml.load(text, Loader=_Loader)  # noqa: S506 (a safe loader)
         pack = Pack.model_validate(document)
-        guide = (path.parent / pack.guide).read_text("utf-8")
+        guide = _read(path.parent / pack.guide)
     except yaml.YAMLError as error:
         place = getattr(error, "problem_mark", None)
         line = f" line {place.line + 1}" if place else ""
@@ -135,6 +141,29 @@ def load_pack(path: Path) -> tuple[Pack, str]:
     if pack.name != path.stem:
         raise PackInvalid(f"{path.name}: the file of pack `{pack.name}` must be {pack.name}.yaml")
     return pack, guide
+
+
+def _read(path: Path) -> str:
+    with path.open("rb") as file:
+        raw = file.read(MAX_FILE_BYTES + 1)
+    if len(raw) > MAX_FILE_BYTES:
+        raise PackInvalid(f"{path.name}: more than {MAX_FILE_BYTES} bytes")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise PackInvalid(f"{path.name}: not UTF-8 text: byte {error.start + 1}") from None
+
+
+def _check_depth(path: Path, text: str) -> None:
+    """Count before anything is built: the parser's own recursion has no bound."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise PackInvalid(f"{path.name}: nested deeper than {MAX_DEPTH} levels")
+        elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+            depth -= 1
 
 
 class _Loader(yaml.CSafeLoader):

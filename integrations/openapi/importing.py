@@ -98,7 +98,10 @@ def _address(host: str | None, document: Document) -> tuple[str, str | None]:
         stated = server_url(document.root) or str(document.root.get("host", ""))
         told = f"; the document names {stated[:100]}" if stated else ""
         raise ImportRefused(f"give --host, the address that requests may go to{told}")
-    parts = urlsplit(host if "://" in host else f"https://{host}")
+    try:
+        parts = urlsplit(host if "://" in host else f"https://{host}")
+    except ValueError:  # brackets that are no address
+        parts = urlsplit("")
     path = parts.path.rstrip("/")
     if (
         parts.scheme != "https" or not _HOST.fullmatch(parts.netloc) or parts.query
