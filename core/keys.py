@@ -41,6 +41,11 @@ def script(sha256: str) -> str:
     return f"ms:script:{sha256}"
 
 
+def surface(sha256: str) -> str:
+    """Text: what scripts see of the integrations, stored once by its digest."""
+    return f"ms:surface:{sha256}"
+
+
 def tenant_runs(tenant: str) -> str:
     """Zset: run id -> Unix milliseconds of its acceptance."""
     return f"ms:runs:{tenant}"

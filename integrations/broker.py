@@ -17,10 +17,11 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
-from core.calls import CallRecord, EffectClass
+from core.calls import CallRecord, Effect, EffectClass
 from core.clock import Clock
 from core.errors import NotFound
 from integrations.accounts import Accounts, Credentials
@@ -33,15 +34,19 @@ from integrations.gate import Gate, Subject, approval_required
 from integrations.local_call import LocalCall
 from integrations.pack import FunctionPack, Pack
 from integrations.pending import Pending, Work
+from integrations.recorded import Recorded
 from integrations.redaction import preview
 from integrations.request import auth_headers, build
+from integrations.resend import check_again, in_doubt
 from integrations.sender import Bounds, Identity, Sender
 from integrations.throttle import MemoryThrottle, Throttle
 from integrations.vendor_call import VendorCall
 from integrations.vendor_http import VendorHttp
+from ledger.recording import RecordedCall, Recording
 from ledger.tape import Tape
 from sandbox.calls import Call, EndRun, FunctionSurface, Reply
 from sandbox.limits import Limits
+from sandbox.outcome import Fault, Reason
 from tenancy.grants import Grants
 
 
@@ -69,14 +74,21 @@ class Broker:
         accounts: Accounts,
         tape: Tape,
         limits: Limits,
+        recording: Recording | None = None,
+        raises: bool = False,
     ) -> RunBroker:
         """
         Begin to answer the calls of one run; its wall time counts from now.
 
-        `accounts` are those of `tenant`; `tape` is the tape of `run_id`.
+        `accounts` are those of `tenant`; `tape` is the tape of `run_id`, and `recording` what
+        earlier attempts wrote on it. With `raises` a call of unknown effect is the script's error;
+        else it ends the run.
         """
-        run = RunBroker(self, grants, accounts, CallLog(tape, self.clock), limits)
-        run.tenant, run.run_id = tenant, run_id
+        recorded = Recorded(recording or Recording(), raises=raises)
+        log = CallLog(tape, self.clock)
+        run = RunBroker(self, grants, accounts, log, limits=limits, recorded=recorded)
+        run.tenant, run.run_id, run.raises = tenant, run_id, raises
+        run.continues(recording)
         return run
 
 
@@ -85,22 +97,33 @@ class RunBroker:
 
     tenant: str | None = None
     run_id: str = ""
+    raises: bool = False
 
-    def __init__(
-        self, broker: Broker, grants: Grants, accounts: Accounts, log: CallLog, limits: Limits
+    def __init__(  # noqa: PLR0913 (the parts of one run, each once)
+        self,
+        broker: Broker,
+        grants: Grants,
+        accounts: Accounts,
+        log: CallLog,
+        *,
+        limits: Limits,
+        recorded: Recorded,
     ) -> None:
         self.broker = broker
         self.accounts = accounts
         self.limits = limits
         self._log = log
+        self._recorded = recorded
         self._gate = Gate(grants)
         self._pending: list[Pending] = []
         self._began_s = time.monotonic()
 
     @property
     def calls(self) -> list[CallRecord]:
-        """A record of every call that ended, by number of call; the tape has the true order."""
-        return sorted(self._log.records, key=lambda record: record.seq)
+        """A record of every call, by number of call; the tape has the true order."""
+        known = {record.seq: record for record in self._recorded.records}
+        known |= {record.seq: record for record in self._log.records}
+        return [known[seq] for seq in sorted(known)]
 
     @property
     def on_record(self) -> Callable[[CallRecord], None] | None:
@@ -122,9 +145,24 @@ class RunBroker:
                 surface[integration.name] = FunctionSurface(tuple(names), accounts)
         return surface
 
+    def continues(self, recording: Recording | None) -> None:
+        """Go on with numbers where the recording ends."""
+        if recording is not None:
+            self._log.replies = recording.replies
+
+    def note_surface(self, sha256: str) -> None:
+        """Take the digest of what the script sees, for the tape's next entry."""
+        self._log.surface_sha256 = sha256
+
+    def verdict(self, reason: Reason) -> Fault | None:
+        """Tell whether the script, ended for `reason`, left the tape of earlier attempts."""
+        return self._recorded.verdict(reason)
+
     async def call(self, call: Call) -> Reply | EndRun:
         """
         Answer one call, or end the run when nobody can tell what a write did.
+
+        What is on the tape is answered from it; only what comes after may be sent.
 
         Calls of one run may be in flight together; the order of their effects on the tape stands
         in their replies.
@@ -132,6 +170,14 @@ class RunBroker:
         Raises:
             TapeError: the tape could not be written; nothing was sent after that.
         """
+        answer = self._recorded.answer(call)
+        if answer is not None:
+            self._recount(call)
+            return await self._recorded.in_turn(answer)
+        await self._recorded.played()
+        return await self._live(call, self._recorded.lost(call.seq))
+
+    async def _live(self, call: Call, before: RecordedCall | None) -> Reply | EndRun:
         began_s = time.monotonic()
         function: Function | None = None
         account = call.account
@@ -140,11 +186,36 @@ class RunBroker:
             account = (account or "default") if function.spec else None
             self._check_grant(function, account)
             work, shown = self._prepare(function, account, call)
+            if before is not None:
+                check_again(work, before, self.broker.clock())
         except CallFailed as refusal:
+            if before is not None and before.effect_class is EffectClass.WRITE:
+                return await self._in_doubt(call, before, refusal, began_s)
             return await self._refuse(call, function, account, refusal, began_s)
         facts = CallFacts.of(call, function.full_name, account, function.effect_class, began_s)
-        pending = Pending.done(facts, self._log, work, shown, self._bounds())
+        pending = Pending.done(
+            *(facts, self._log, work, shown, self._bounds()),
+            raises=self.raises,
+            again=before.began if before is not None else None,
+        )
         return await self._see_through(pending)
+
+    async def _in_doubt(
+        self, call: Call, before: RecordedCall, why: CallFailed, began_s: float
+    ) -> Reply | EndRun:
+        """Say that nobody knows what a call did; refusing it now does not undo it."""
+        facts = CallFacts.of(call, before.name, before.account, before.effect_class, began_s)
+        failure = why if why.effect is Effect.UNKNOWN else in_doubt(before, f"; now: {why.message}")
+        pending = Pending.unknown(facts, self._log, failure, raises=self.raises)
+        return await self._see_through(pending)
+
+    def _recount(self, call: Call) -> None:
+        """Count a recorded call that was made: what earlier attempts used of a limit is used."""
+        if not self._recorded.was_begun(call.seq):
+            return
+        with suppress(CallFailed):
+            function = self.broker.catalog.function(call.integration, call.function)
+            self._prepare(function, (call.account or "default") if function.spec else None, call)
 
     async def abandon(self) -> None:
         """

@@ -20,7 +20,8 @@ class CallFacts:
     """
     What is known of a call before it is carried out.
 
-    `name` and `account` are safe to show, `began_s` is monotonic time in seconds.
+    `name` and `account` are safe to show, `began_s` is monotonic time in seconds. `asked` is how
+    the script named integration, account and function.
     """
 
     seq: int
@@ -29,6 +30,7 @@ class CallFacts:
     effect_class: EffectClass
     arguments_sha256: str
     began_s: float
+    asked: tuple[str, str | None, str]
 
     @classmethod
     def of(
@@ -36,7 +38,8 @@ class CallFacts:
     ) -> CallFacts:
         """Take the facts of a call; the digest is of its arguments as the script sent them."""
         digest = hashlib.sha256(call.arguments).hexdigest()
-        return cls(call.seq, name, account, effect_class, digest, began_s)
+        asked = (call.integration, call.account, call.function)
+        return cls(call.seq, name, account, effect_class, digest, began_s, asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +58,42 @@ class CallLog:
     Writes the tape of one run and keeps its records.
 
     Calls may be in flight together. `records` are in the order of their effects on the tape;
-    `on_record` is told of each.
+    `on_record` is told of each. `replies` counts those on the tape, of earlier attempts too.
+    `surface_sha256` goes into the first entry that is written: what the script sees is an input.
     """
 
     tape: Tape
     clock: Clock
     records: list[CallRecord] = field(default_factory=list)
     on_record: Callable[[CallRecord], None] | None = None
+    replies: int = 0
+    surface_sha256: str | None = None
     # The tape has one writer that counts; two entries at once would get one number.
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def intent(self, facts: CallFacts, preview: str) -> None:
+    async def intent(
+        self, facts: CallFacts, preview: str, *, key: str | None = None, again: int | None = None
+    ) -> None:
         """
         Write that a call is about to be made.
+
+        `key` is the idempotency key it is sent with; `again` the number of the entry by which an
+        earlier attempt, that was lost, had begun the same call.
 
         Raises:
             TapeError: it is not written; the call must not be made.
         """
+        body = {**_told(facts), "preview": preview}
+        if key is not None:
+            body["idempotency_key"] = key
+        if again is not None:
+            body["again"] = again
         async with self._lock:
-            await self.tape.append(Kind.INTENT, {**_told(facts), "preview": preview})
+            await self._append(Kind.INTENT, body)
 
-    async def effect(self, facts: CallFacts, ending: Ending, *, refused: bool = False) -> Reply:
+    async def effect(
+        self, facts: CallFacts, ending: Ending, *, refused: bool = False, abandoned: bool = False
+    ) -> Reply:
         """
         Write what a call did, keep its record, and give the reply, in this order.
 
@@ -83,6 +101,7 @@ class CallLog:
         together may wake those who wait for them in the other order.
 
         A refused call has no intent, since nothing was to be sent: its effect tells all.
+        An abandoned one has no script that could get the reply: it takes no place among them.
 
         Raises:
             TapeError: it is not written; the script must not learn the reply.
@@ -99,12 +118,21 @@ class CallLog:
                 "reply": ending.body.decode(),
                 "clock_ms": clock_ms,
             }
-            await self.tape.append(Kind.EFFECT, {**about, **done})
+            if abandoned:
+                done["abandoned"] = True
+            await self._append(Kind.EFFECT, {**about, **done})
             self.records.append(record)
-            order = len(self.records)
+            self.replies += not abandoned
+            order = self.replies
             if self.on_record is not None:
                 self.on_record(record)
         return Reply(ending.ok, ending.body, clock_ms, order)
+
+    async def _append(self, kind: Kind, body: dict[str, Any]) -> None:
+        if self.surface_sha256 is not None:
+            body["surface_sha256"] = self.surface_sha256
+        await self.tape.append(kind, body)
+        self.surface_sha256 = None
 
 
 def _record(facts: CallFacts, ending: Ending) -> CallRecord:
@@ -121,6 +149,7 @@ def _record(facts: CallFacts, ending: Ending) -> CallRecord:
 def _told(facts: CallFacts) -> dict[str, Any]:
     return {
         "seq": facts.seq,
+        "asked": facts.asked,
         "name": facts.name,
         "account": facts.account,
         "effect_class": facts.effect_class.value,

@@ -23,6 +23,10 @@ class LocalCall:
     arguments: Any
     progress: Progress = field(default_factory=Progress)
 
+    @property
+    def idempotency_key(self) -> None:
+        """Nothing is sent, so nothing needs a key."""
+
     async def carry_out(self, bounds: Bounds) -> Value:
         """
         Give the value.

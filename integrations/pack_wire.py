@@ -185,9 +185,14 @@ class Rate(Strict):
 
 
 class Idempotency(Strict):
-    """The header in which the vendor takes a key that makes sending a write again harmless."""
+    """
+    The header in which the vendor takes a key that makes sending a write again harmless.
+
+    For `lifetime_s` seconds after a key's first use the vendor knows it again.
+    """
 
     header: HeaderName
+    lifetime_s: float = Field(default=3_600, gt=0, le=31_536_000)
 
 
 class Source(Strict):

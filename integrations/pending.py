@@ -9,17 +9,17 @@ from core.calls import Effect
 from integrations.call_log import CallFacts, CallLog, Ending
 from integrations.failure import CallFailed, encode_failure
 from integrations.local_call import LocalCall
+from integrations.mcp.server_call import ServerCall
+from integrations.recorded import UNKNOWN_HINT
 from integrations.sender import Bounds
 from integrations.vendor_call import Value, VendorCall
 from sandbox.calls import EndRun, Reply
 from sandbox.outcome import Reason
 
-_UNKNOWN_HINT = (
-    "look at the vendor whether it was done before running this again; it is never sent twice"
-)
+Work = VendorCall | LocalCall | ServerCall
 
-
-Work = VendorCall | LocalCall
+#: Codes of errors: nobody waits for the answer; nobody knows what the call did.
+ABANDONED, EFFECT_UNKNOWN = "abandoned", "effect_unknown"
 
 
 class Pending:
@@ -31,24 +31,47 @@ class Pending:
     ever left half written.
     """
 
-    def __init__(self, facts: CallFacts, log: CallLog) -> None:
+    def __init__(self, facts: CallFacts, log: CallLog, *, raises: bool) -> None:
         self._facts = facts
         self._log = log
+        self._raises = raises
         self._asking = False
         self._abandoned = False
         self.task: asyncio.Task[Reply | EndRun]
 
     @classmethod
-    def done(cls, facts: CallFacts, log: CallLog, work: Work, preview: str, bounds: Bounds) -> Self:
-        """Begin to write the intent of `work`, do it, and write its effect."""
-        pending = cls(facts, log)
-        pending.task = asyncio.create_task(pending._do(work, preview, bounds))
+    def done(  # noqa: PLR0913 (the parts of one call, each once)
+        cls,
+        facts: CallFacts,
+        log: CallLog,
+        work: Work,
+        preview: str,
+        bounds: Bounds,
+        *,
+        raises: bool = False,
+        again: int | None = None,
+    ) -> Self:
+        """
+        Begin to write the intent of `work`, do it, and write its effect.
+
+        With `raises` an unknown effect is the script's error, else the run's end. `again` is the
+        entry by which a lost attempt had begun the same call.
+        """
+        pending = cls(facts, log, raises=raises)
+        pending.task = asyncio.create_task(pending._do(work, preview, bounds, again))
+        return pending
+
+    @classmethod
+    def unknown(cls, facts: CallFacts, log: CallLog, failure: CallFailed, *, raises: bool) -> Self:
+        """Begin to write that nobody knows what a call did that a lost attempt had begun."""
+        pending = cls(facts, log, raises=raises)
+        pending.task = asyncio.create_task(pending._fail(failure))
         return pending
 
     @classmethod
     def refused(cls, facts: CallFacts, log: CallLog, ending: Ending) -> Self:
         """Begin to write that a call was refused. It has no intent: nothing was to be sent."""
-        pending = cls(facts, log)
+        pending = cls(facts, log, raises=False)
         pending.task = asyncio.create_task(pending._refuse(ending))
         return pending
 
@@ -63,24 +86,30 @@ class Pending:
     async def _refuse(self, ending: Ending) -> Reply | EndRun:
         return await self._log.effect(self._facts, ending, refused=True)
 
-    async def _do(self, work: Work, preview: str, bounds: Bounds) -> Reply | EndRun:
-        await self._log.intent(self._facts, preview)
+    async def _do(
+        self, work: Work, preview: str, bounds: Bounds, again: int | None
+    ) -> Reply | EndRun:
+        await self._log.intent(self._facts, preview, key=work.idempotency_key, again=again)
         try:
             value = await self._ask(work, bounds)
         except CallFailed as why:
-            return await self._fail(work, why)
+            return await self._fail(why)
         except asyncio.CancelledError:
-            return await self._fail(work, _unanswered(work))
+            return await self._fail(_unanswered(work))
         ending = Ending(Effect.SUCCEEDED, ok=True, body=value.body, status=value.status)
         return await self._log.effect(self._facts, ending)
 
-    async def _fail(self, work: Work, failure: CallFailed) -> Reply | EndRun:
-        function = work.function
-        body = encode_failure(failure, function.integration, self._facts.account, function.name)
+    async def _fail(self, failure: CallFailed) -> Reply | EndRun:
+        unknown = failure.effect is Effect.UNKNOWN
+        abandoned = failure.code == ABANDONED
+        if unknown and self._raises and not abandoned:
+            failure.code = EFFECT_UNKNOWN
+        integration, _, name = self._facts.name.partition(".")
+        body = encode_failure(failure, integration, self._facts.account, name)
         ending = Ending(failure.effect, ok=False, body=body, status=failure.status)
-        reply = await self._log.effect(self._facts, ending)
-        if failure.effect is Effect.UNKNOWN:
-            return EndRun(Reason.EFFECT_UNKNOWN, failure.message, _UNKNOWN_HINT)
+        reply = await self._log.effect(self._facts, ending, abandoned=abandoned)
+        if unknown and not self._raises:
+            return EndRun(Reason.EFFECT_UNKNOWN, failure.message, UNKNOWN_HINT)
         return reply
 
     async def _ask(self, work: Work, bounds: Bounds) -> Value:
@@ -97,7 +126,7 @@ def _unanswered(work: Work) -> CallFailed:
     unknown = work.progress.may_have_written
     fate = "; it was sent and may have been done" if unknown else ""
     return CallFailed(
-        "abandoned",
+        ABANDONED,
         f"{work.function.full_name}: the run ended before the answer came{fate}",
         effect=Effect.UNKNOWN if unknown else Effect.FAILED,
     )

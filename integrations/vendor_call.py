@@ -61,6 +61,18 @@ class VendorCall:
         """Shows, at any moment, whether a request may have left."""
         return self.sender.progress
 
+    @property
+    def idempotency_key(self) -> str | None:
+        """
+        The key by which the vendor knows this call again; None: it may be sent once only.
+
+        An adapter has none for all its requests: sent again, they need not be the same ones.
+        """
+        function = self.sender.function
+        if self.request is None or function.effect_class is not EffectClass.WRITE:
+            return None
+        return self.sender.identity.key(1) if self.sender.idempotency is not None else None
+
     async def carry_out(self, bounds: Bounds) -> Value:
         """
         Send, and give the value.

@@ -19,7 +19,8 @@ class Ending:
     How one attempt ended, in the bytes that are stored: nothing is parsed on the way.
 
     `result` is JSON text. `calls` are JSON objects, one a call, in order. `sent` counts the
-    external calls that were begun: a refused call is none.
+    external calls that were begun: a refused call is none. `surface_sha256` is the digest of what
+    the script saw. `resumable`: it ended by a fault of ours, and may go on over its tape.
     """
 
     reason: Reason
@@ -29,6 +30,8 @@ class Ending:
     error: Fault | None = None
     calls: Sequence[dict[str, Any]] = ()
     sent: int = 0
+    surface_sha256: str | None = None
+    resumable: bool = False
 
     @property
     def state(self) -> State:
@@ -54,6 +57,7 @@ def tape_body(ending: Ending, attempt: int) -> bytes:
             "result_sha256": hashlib.sha256(ending.result).hexdigest(),
             "output_sha256": hashlib.sha256(ending.output.encode()).hexdigest(),
             "error": error_json(ending),
+            "surface_sha256": ending.surface_sha256,
             "usage": ending.usage.to_json(),
         }
     )

@@ -17,7 +17,7 @@ class RunSpec:
     Unix milliseconds: the time at which the script's clock starts. `grants` are
     those of its acceptance. `tenant` is None for a run on this machine without a service.
     `attempt` counts from 1. `listed` gives the return values as a list even if there is one or
-    none.
+    none. With `raises` a call of unknown effect is the script's error, not the run's end.
     """
 
     run_id: str
@@ -31,3 +31,4 @@ class RunSpec:
     grants: Grants
     attempt: int = 1
     listed: bool = False
+    raises: bool = False

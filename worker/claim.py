@@ -49,7 +49,6 @@ class Verdict(StrEnum):
 
     RUN = "run"
     SETTLED = "settled"
-    LOST = "lost"
     UNKNOWN = "unknown"
 
 
@@ -60,7 +59,8 @@ class Claim:
 
     `started` is the Unix time in seconds, as text, at which Redis gave it out. `next_seq` is the
     tape's next sequence number. `spec` is there when it is to be executed, `settled` when its run
-    ended before, `refusal` when the job is none of ours.
+    ended before, `refusal` when the job is none of ours. `cancelled`: somebody asked for that
+    before anybody could execute it.
     """
 
     queue: str
@@ -73,6 +73,7 @@ class Claim:
     spec: RunSpec | None = None
     settled: Reason | None = None
     refusal: str | None = None
+    cancelled: bool = False
 
     @property
     def key(self) -> str:
@@ -122,7 +123,7 @@ class Claimer:
 def _read(row: Sequence[Any]) -> Claim:
     verdict, queue, run_id, execution, started = (part.decode() for part in row[:5])
     data, attempt, clock_ms, tape_length = row[5:9]
-    settled = row[16] if len(row) > 16 else None
+    settled = row[16]
     given: dict[str, Any] = {
         "queue": queue,
         "run_id": run_id,
@@ -132,10 +133,11 @@ def _read(row: Sequence[Any]) -> Claim:
         "next_seq": tape_length + 1,
         "verdict": Verdict(verdict),
         "settled": Reason(settled.decode()) if settled else None,
+        "cancelled": bool(row[18]),
     }
     try:
         check_job(run_id, data)
-        given["spec"] = _spec(given, int(clock_ms), row[9:16])
+        given["spec"] = _spec(given, int(clock_ms), [*row[9:16], row[17]])
     except ForeignJob as foreign:
         given["refusal"] = str(foreign)
     return Claim(**given)
@@ -146,7 +148,7 @@ def _spec(given: dict[str, Any], clock_ms: int, record: Sequence[bytes | None]) 
         raise ForeignJob("there is no record of this run; it may have expired")
     if given["verdict"] is not Verdict.RUN:
         return None
-    tenant, name, script, input_, limits, grants, seed = record
+    tenant, name, script, input_, limits, grants, seed, on_unknown = record
     if not (tenant and name and script and input_ and limits and seed):
         raise ForeignJob("the record of this run is not whole")
     return RunSpec(
@@ -160,6 +162,7 @@ def _spec(given: dict[str, Any], clock_ms: int, record: Sequence[bytes | None]) 
         clock_ms=clock_ms,
         grants=_grants(grants or b"null"),
         attempt=given["attempt"],
+        raises=on_unknown == b"raise",
     )
 
 

@@ -22,16 +22,27 @@ from core.errors import ServiceError
 from core.redis_client import connect_async
 from core.tasks import end_tasks
 from integrations.accounts import Accounts
-from ledger.redis_tape import RedisTape
+from ledger.recording import Recording, TapeUnreadable
+from ledger.redis_tape import RedisTape, scan_tape
+from ledger.tape import TapeError
 from runs.endings import Ending
 from runs.redis_scripts import Arg, load
 from runs.rq_job import timestamp
 from sandbox.outcome import Fault, Reason
 from worker.claim import Claim, Verdict
 from worker.event_writer import EventWriter
-from worker.execute import called, execute
-from worker.outbox import DEPENDENTS, Outbox, deliver_ending, deliver_refusal, deliver_settled
+from worker.execute import execute
+from worker.outbox import (
+    DEPENDENTS,
+    Delivery,
+    LetGo,
+    Outbox,
+    deliver_ending,
+    deliver_refusal,
+    deliver_settled,
+)
 from worker.slots import Room, Slot, Stop
+from worker.surfaces import RedisSurfaces
 from worker.sweep import Sweep
 
 if TYPE_CHECKING:
@@ -83,6 +94,7 @@ class Engine:
         self._redis: Redis
         self._outbox: Outbox
         self._parts: Parts
+        self._surfaces: RedisSurfaces
         self._over: asyncio.Event
 
     # --- called by the claiming thread ---------------------------------------------------------
@@ -155,6 +167,7 @@ class Engine:
             await self._redis.aclose()
             return
         self._outbox = Outbox(self._redis, self._plan.name, self._delivered)
+        self._surfaces = RedisSurfaces(self._redis)
         sweep = Sweep(self._redis, self._plan)
         always = [
             asyncio.create_task(coroutine, name=name)
@@ -185,10 +198,10 @@ class Engine:
                 self._outbox.finish(deliver_refusal(claim, claim.refusal))
             elif claim.verdict is Verdict.SETTLED and claim.settled is not None:
                 self._outbox.finish(deliver_settled(claim, claim.settled))
-            elif claim.verdict is Verdict.LOST:
-                self._outbox.finish(deliver_ending(claim, _LOST))
             else:
                 slot = self._slots[claim.execution] = Slot(claim)
+                if claim.cancelled:
+                    slot.end(Stop.REQUESTED)
                 task = self._loop.create_task(self._execute(slot))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
@@ -196,9 +209,10 @@ class Engine:
     async def _execute(self, slot: Slot) -> None:
         claim = slot.claim
         events = EventWriter(claim.run_id, self._loop.call_later, self._outbox.send)
+        delivery: Delivery | LetGo
         try:
             # Written out here, not in the outbox: what breaks on it must not break other runs.
-            delivery = deliver_ending(claim, await self._ending(slot, events))
+            delivery = self._delivery(slot, await self._ending(slot, events))
         except Exception:  # noqa: BLE001 (whatever broke, the run must end)
             structlog.get_logger(__name__).exception("run_broke", run=claim.run_id)
             delivery = deliver_ending(claim, _BROKEN)
@@ -208,6 +222,21 @@ class Engine:
             self._delivered(claim, 0)
         else:
             self._outbox.finish(delivery)
+
+    def _delivery(self, slot: Slot, ending: Ending) -> Delivery | LetGo:
+        stopped = slot.stop is Stop.SHUTDOWN and ending.reason is Reason.CANCELLED
+        if stopped or ending.resumable:
+            return LetGo(slot.claim, fault=not stopped)
+        return deliver_ending(slot.claim, ending)
+
+    async def _recording(self, claim: Claim) -> Recording | None:
+        """Read what earlier attempts left; nobody can add to it since this attempt has begun."""
+        if claim.attempt <= 1:
+            return None
+        try:
+            return await Recording.read(scan_tape(self._redis, claim.run_id))
+        except (RedisError, OSError) as lost:
+            raise TapeError("Redis did not give the tape of earlier attempts") from lost
 
     async def _ending(self, slot: Slot, events: EventWriter) -> Ending:
         claim, spec = slot.claim, slot.claim.spec
@@ -221,7 +250,14 @@ class Engine:
             )
             fault = Fault("the credential vault of this tenant cannot be used; nothing was run")
             return Ending(Reason.INTERNAL, error=fault)
-        ending = await execute(
+        try:
+            recording = await self._recording(claim)
+        except TapeError:
+            return replace(_UNREADABLE, resumable=True)
+        except (TapeUnreadable, ValueError, KeyError):
+            structlog.get_logger(__name__).exception("tape_unreadable", run=claim.run_id)
+            return _UNREADABLE
+        return await execute(
             spec,
             sandbox=self._parts.sandbox,
             broker=self._parts.broker,
@@ -229,10 +265,9 @@ class Engine:
             tape=RedisTape(self._redis, claim.run_id, claim.next_seq),
             watch=events,
             cancel=slot.cancel,
+            recording=recording,
+            surfaces=self._surfaces,
         )
-        if slot.stop is Stop.SHUTDOWN and ending.reason is Reason.CANCELLED:
-            return _stopped(ending)
-        return ending
 
     def _delivered(self, claim: Claim, code: int) -> None:
         self._slots.pop(claim.execution, None)
@@ -284,19 +319,9 @@ class Engine:
 
 
 _BROKEN = Ending(Reason.INTERNAL, error=Fault("an error of ours ended the run"))
-_LOST = Ending(
-    Reason.WORKER_LOST,
-    error=Fault(
-        "an earlier worker was lost after external calls had been made; not executed again",
-        hint="look at what the calls did before you submit it again",
-    ),
+_UNREADABLE = Ending(
+    Reason.INTERNAL, error=Fault("the tape of the run's earlier attempts cannot be read")
 )
-
-
-def _stopped(ending: Ending) -> Ending:
-    message = f"the worker was stopped before the run had ended; {called(ending.sent)}"
-    hint = None if ending.sent else "submit it again"
-    return replace(ending, reason=Reason.WORKER_LOST, error=Fault(message, hint=hint))
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

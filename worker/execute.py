@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
+from integrations.surface import Surface
+from ledger.recording import Recording
 from ledger.tape import Entry, Kind, Tape, TapeError
 from runs.endings import Ending
 from runs.record import to_result
 from sandbox.calls import StartRequest
 from sandbox.outcome import Fault, Outcome, Reason
 from sandbox.supervisor import SandboxUnavailable
+from worker.surfaces import MemorySurfaces, Surfaces
 
 if TYPE_CHECKING:
     import asyncio
@@ -77,13 +80,17 @@ async def execute(  # noqa: PLR0913 (a composition: one parameter per part)
     tape: Tape,
     watch: Watcher | None = None,
     cancel: asyncio.Event | None = None,
+    recording: Recording | None = None,
+    surfaces: Surfaces | None = None,
 ) -> Ending:
     """
     Execute one run to its end. Whatever goes wrong, ours or the script's, is in the ending.
 
-    Setting `cancel` kills the child; cancelling this task does too, and then nothing is returned.
+    `recording` is what earlier attempts left on the tape: the script runs over it. `surfaces` keeps
+    what scripts see. Setting `cancel` kills the child; cancelling this task does too, and then
+    nothing is returned.
     """
-    sends = _Sends(tape)
+    sends = _Sends(tape, recording)
     run = broker.open(
         tenant=spec.tenant,
         run_id=spec.run_id,
@@ -91,27 +98,27 @@ async def execute(  # noqa: PLR0913 (a composition: one parameter per part)
         accounts=accounts,
         tape=sends,
         limits=spec.limits,
+        recording=recording,
+        raises=spec.raises,
     )
     if watch is not None:
         run.on_record = watch.call
-    request = StartRequest(
-        script=spec.script,
-        input=spec.input,
-        limits=spec.limits,
-        seed=spec.seed,
-        clock_ms=spec.clock_ms,
-        surface=run.surface(),
-        name=spec.name,
-        listed=spec.listed,
-    )
     on_output = watch.output if watch is not None else None
+    seen: str | None = None
+    resumable = False
     try:
+        surface, seen = await _surface(run, recording, surfaces or MemorySurfaces())
+        request = _request(spec, surface)
         try:
             outcome = await sandbox.run(request, run.call, on_output, cancel)
         finally:
             # A call that was in flight when the child died has an unknown effect: say so.
             await run.abandon()
+    except LookupError as missing:
+        structlog.get_logger(__name__).error("no_surface", run=spec.run_id, error=str(missing))
+        reason, message = Reason.INTERNAL, str(missing)
     except TapeError as lost:
+        resumable = True
         structlog.get_logger(__name__).error("tape_lost", run=spec.run_id, error=str(lost))
         reason, message = Reason.INTERNAL, "the run's tape could not be written"
     except SandboxUnavailable as missing:
@@ -121,9 +128,42 @@ async def execute(  # noqa: PLR0913 (a composition: one parameter per part)
         structlog.get_logger(__name__).exception("run_broke", run=spec.run_id)
         reason, message = Reason.INTERNAL, "an error of ours ended the run"
     else:
-        return _ending(outcome, run, sends.count)
+        return _ending(outcome, run, sends.count, seen)
     fault = Fault(f"{message}; {called(sends.count)}")
-    return Ending(reason, error=fault, calls=_calls(run), sent=sends.count)
+    return Ending(
+        reason,
+        error=fault,
+        calls=_calls(run),
+        sent=sends.count,
+        surface_sha256=seen,
+        resumable=resumable,
+    )
+
+
+async def _surface(
+    run: RunBroker, recording: Recording | None, surfaces: Surfaces
+) -> tuple[Surface, str]:
+    """Give what the script sees, and its digest: what it saw when it made its first call."""
+    if recording is not None and recording.surface_sha256 is not None:
+        known = recording.surface_sha256
+        return await surfaces.find(known), known
+    surface = run.surface()
+    sha256 = await surfaces.keep(surface)
+    run.note_surface(sha256)
+    return surface, sha256
+
+
+def _request(spec: RunSpec, surface: Surface) -> StartRequest:
+    return StartRequest(
+        script=spec.script,
+        input=spec.input,
+        limits=spec.limits,
+        seed=spec.seed,
+        clock_ms=spec.clock_ms,
+        surface=surface,
+        name=spec.name,
+        listed=spec.listed,
+    )
 
 
 def called(count: int) -> str:
@@ -134,30 +174,39 @@ def called(count: int) -> str:
 
 
 def is_outside(name: str) -> bool:
-    """Tell whether a call of this name leaves the worker; documentation is read in it."""
+    """Tell whether a call of this name leaves the worker, as most do that are not about names."""
     return not name.startswith("docs.")
 
 
 class _Sends:
     """A tape that counts the external calls that were begun."""
 
-    def __init__(self, tape: Tape) -> None:
+    def __init__(self, tape: Tape, recording: Recording | None) -> None:
         self._tape = tape
-        self.count = 0
+        before = recording.calls.values() if recording is not None else ()
+        self._begun = {call.seq for call in before if call.began and is_outside(call.name)}
+
+    @property
+    def count(self) -> int:
+        """Give how many calls were begun, in this attempt or an earlier one."""
+        return len(self._begun)
 
     async def append(self, kind: Kind, body: Mapping[str, Any]) -> Entry:
         entry = await self._tape.append(kind, body)
-        self.count += kind is Kind.INTENT and is_outside(body["name"])
+        if kind is Kind.INTENT and is_outside(body["name"]):
+            self._begun.add(body["seq"])
         return entry
 
 
-def _ending(outcome: Outcome, run: RunBroker, sent: int) -> Ending:
+def _ending(outcome: Outcome, run: RunBroker, sent: int, surface_sha256: str) -> Ending:
+    left = run.verdict(outcome.reason)
     return Ending(
-        reason=outcome.reason,
+        reason=Reason.DIVERGED if left is not None else outcome.reason,
         usage=outcome.usage,
-        result=outcome.result,
+        result=b"null" if left is not None else outcome.result,
         output=outcome.output,
-        error=outcome.error,
+        error=left or outcome.error,
+        surface_sha256=surface_sha256,
         calls=_calls(run),
         sent=sent,
     )

@@ -64,6 +64,7 @@ def run_worker(settings: Settings, *, slots: int, burst: bool = False) -> int:
         name=_name(),
         slots=slots,
         lease_s=settings.lease_s,
+        attempts=settings.attempts,
         cap=settings.tenant_slots or default_cap(slots),
         grace_s=settings.shutdown_grace_s,
     )

@@ -25,7 +25,7 @@ import structlog
 from redis.exceptions import NoScriptError, RedisError
 
 from runs.endings import Ending, record_fields, tape_body
-from runs.redis_scripts import Arg, load
+from runs.redis_scripts import Arg, RedisScript, load
 from runs.rq_job import timestamp
 from sandbox.outcome import OUR_FAULT, Reason
 from worker.event_writer import MAX_EVENTS, EventEntry
@@ -58,6 +58,18 @@ class Delivery:
     written: tuple[Arg, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """
+    A claim that this worker gives up: its run goes on elsewhere, over its tape.
+
+    One by a `fault` counts as lost; one on purpose, at the worker's own end, does not.
+    """
+
+    claim: Claim
+    fault: bool
+
+
 class Outbox:
     """
     Sends events and ends. `on_delivered(claim, code)` is called when Redis has answered an end.
@@ -71,7 +83,7 @@ class Outbox:
         self._redis = redis
         self._worker = worker
         self._on_delivered = on_delivered
-        self._waiting: deque[EventEntry | Delivery] = deque()
+        self._waiting: deque[EventEntry | Delivery | LetGo] = deque()
         self._something = asyncio.Event()
 
     def send(self, entries: Sequence[EventEntry]) -> None:
@@ -79,7 +91,7 @@ class Outbox:
         self._waiting.extend(entries)
         self._something.set()
 
-    def finish(self, delivery: Delivery) -> None:
+    def finish(self, delivery: Delivery | LetGo) -> None:
         """Take the end of a claim; events of its run that were taken before go before."""
         self._waiting.append(delivery)
         self._something.set()
@@ -105,38 +117,46 @@ class Outbox:
             if refused:
                 await asyncio.sleep(_PAUSE_S)
 
-    async def _send_batch(self, batch: Sequence[EventEntry | Delivery]) -> list[Any]:
-        finish = load("finish")
+    async def _send_batch(self, batch: Sequence[EventEntry | Delivery | LetGo]) -> list[Any]:
         pipeline = self._redis.pipeline(transaction=False)
         for one in batch:
-            if isinstance(one, Delivery):
-                pipeline.evalsha(finish.sha1, 0, *self._finish_args(one))
+            if isinstance(one, Delivery | LetGo):
+                script, args = self._script(one)
+                pipeline.evalsha(script.sha1, 0, *args)
             else:
                 key, kind, data = one
                 pipeline.xadd(key, {"type": kind, "data": data}, maxlen=MAX_EVENTS, nomkstream=True)
         replies: list[Any] = await pipeline.execute(raise_on_error=False)
         for index, reply in enumerate(replies):
             one = batch[index]
-            if isinstance(reply, NoScriptError) and isinstance(one, Delivery):
-                replies[index] = await finish.run_async(self._redis, self._finish_args(one))
+            if isinstance(reply, NoScriptError) and isinstance(one, Delivery | LetGo):
+                script, args = self._script(one)
+                replies[index] = await script.run_async(self._redis, args)
         return replies
 
     def _answered(
-        self, batch: Sequence[EventEntry | Delivery], replies: Sequence[Any]
-    ) -> list[EventEntry | Delivery]:
-        again: list[EventEntry | Delivery] = []
+        self, batch: Sequence[EventEntry | Delivery | LetGo], replies: Sequence[Any]
+    ) -> list[EventEntry | Delivery | LetGo]:
+        again: list[EventEntry | Delivery | LetGo] = []
         for one, reply in zip(batch, replies, strict=True):
             if isinstance(reply, RedisError):
                 structlog.get_logger(__name__).error("redis_refused", error=str(reply)[:200])
-            if not isinstance(one, Delivery):
+            if not isinstance(one, Delivery | LetGo):
                 continue
             if isinstance(reply, RedisError) and str(reply).startswith(_TAKES_NO_WRITES):
                 again.append(one)
             else:
                 # An end refused for any other reason leaves its lease to run out, so that the run
-                # is ended as lost rather than never.
-                self._on_delivered(one.claim, reply if isinstance(reply, int) else 0)
+                # is lost rather than never ended.
+                code = reply if isinstance(reply, int) and isinstance(one, Delivery) else 0
+                self._on_delivered(one.claim, code)
         return again
+
+    def _script(self, one: Delivery | LetGo) -> tuple[RedisScript, list[Arg]]:
+        if isinstance(one, Delivery):
+            return load("finish"), self._finish_args(one)
+        claim = one.claim
+        return load("let_go"), [claim.queue, claim.run_id, claim.execution, int(one.fault)]
 
     def _finish_args(self, delivery: Delivery) -> list[Arg]:
         claim = delivery.claim

@@ -11,9 +11,9 @@ class WorkerPlan:
     What a worker is started with. Times are in seconds.
 
     A lease that is not renewed for `lease_s` is over, and some worker notices within `sweep_s`.
-    `cap` bounds one tenant's runs for each live worker, 0 for no bound. `grace_s` is how long runs
-    in hand may go on after the worker was asked to stop. `worker_ttl_s` is how long Redis remembers
-    a silent worker.
+    A run that was lost `attempts` times ends. `cap` bounds one tenant's runs for each live worker,
+    0 for no bound. `grace_s` is how long runs in hand may go on after the worker was asked to
+    stop. `worker_ttl_s` is how long Redis remembers a silent worker.
     """
 
     name: str
@@ -22,6 +22,7 @@ class WorkerPlan:
     cap: int = 0
     grace_s: float = 30.0
     worker_ttl_s: int = 90
+    attempts: int = 5
 
     @property
     def beat_s(self) -> float:

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from redis.exceptions import RedisError
 
 from core import keys
+from ledger.recording import Recording, TapeUnreadable
 from ledger.redis_tape import scan_tape
-from ledger.tape import Kind
 from runs.endings import Ending, cancelled_while_queued, record_fields, tape_body
 from runs.model import State
 from runs.redis_scripts import Arg, load
@@ -39,6 +38,8 @@ _BATCH = 100
 _TRIES = 3
 _CANCELED_KEPT_S = 30 * 86_400
 _FLAG_S = 60
+#: RECOVER's answer when the run waits in its queue again.
+_BACK = 2
 
 
 class Sweep:
@@ -96,11 +97,13 @@ class Sweep:
             how, value = rq_words(run_id, ending.reason, ending.error.message)  # type: ignore[union-attr]
             args: list[Arg] = [queue, run_id, execution, length, how, value]
             args += [timestamp(time.time_ns() // 1_000_000), ending.state, ending.reason]
-            args += [tape_body(ending, attempt), *record_fields(ending)]
+            lost = ending.reason is Reason.WORKER_LOST
+            args += [tape_body(ending, attempt), self._plan.attempts if lost else 0]
+            args += record_fields(ending)
             code = await load("recover").run_async(self._redis, args)
-            if code == 1:
-                log = structlog.get_logger(__name__)
-                log.warning("run_recovered", run=run_id, reason=ending.reason)
+            if code > 0:
+                how = "run_goes_on" if code == _BACK else f"run_ended_{ending.reason}"
+                structlog.get_logger(__name__).warning(how, run=run_id, attempt=attempt)
             if code != -1:
                 return
 
@@ -109,36 +112,34 @@ class Sweep:
         pipeline.hget(keys.run(run_id), "attempt")
         pipeline.exists(keys.cancel(run_id))
         pipeline.hget(f"rq:job:{run_id}", "status")
-        attempt, asked, status = await pipeline.execute()
+        found, asked, status = await pipeline.execute()
+        attempt = int(found or 0)
         calls, sent, length = await self._calls_on_tape(run_id)
         unknown = sum(call["effect"] == "unknown" for call in calls)
         if asked or status in {b"canceled", b"stopped"}:
             reason, message = Reason.CANCELLED, f"cancelled on request; {called(sent)}"
         else:
             reason = Reason.WORKER_LOST
-            message = f"the worker that executed this run was lost; {called(sent)}"
+            times = f", in each of {attempt} attempts" if attempt > 1 else ""
+            message = f"the worker that executed this run was lost{times}; {called(sent)}"
         if unknown:
             message += f", {unknown} of unknown effect"
         hint = "look at what the calls did before you submit it again" if sent else None
         return (
             Ending(reason, error=Fault(message, hint=hint), calls=calls),
-            int(attempt or 0),
+            attempt,
             length,
         )
 
     async def _calls_on_tape(self, run_id: str) -> tuple[list[dict[str, Any]], int, int]:
-        calls: dict[int, dict[str, Any]] = {}
-        sent = length = 0
-        async for entry in scan_tape(self._redis, run_id):
-            length, body = entry.seq, entry.body
-            if entry.kind is Kind.INTENT:
-                calls[body["seq"]] = _call(body)
-                sent += is_outside(body["name"])
-            elif entry.kind is Kind.EFFECT:
-                # An effect without an intent is a refusal and says itself what it is about.
-                call = calls.setdefault(body["seq"], _call(body) if "name" in body else {})
-                call["effect"], call["duration_ms"] = body["effect"], body["duration_ms"]
-        return list(calls.values()), sent, length
+        try:
+            tape = await Recording.read(scan_tape(self._redis, run_id), bodies=False)
+        except (TapeUnreadable, ValueError, KeyError):
+            structlog.get_logger(__name__).exception("tape_unreadable", run=run_id)
+            return [], 0, int(await self._redis.xlen(keys.tape(run_id)))
+        calls = [tape.calls[seq] for seq in sorted(tape.calls)]
+        sent = sum(call.began > 0 and is_outside(call.name) for call in calls)
+        return [call.record().to_json() for call in calls], sent, tape.length
 
     # --- what stock RQ code leaves behind ------------------------------------------------------
 
@@ -195,14 +196,3 @@ class Sweep:
         if dead:
             pipeline.srem("rq:workers", *dead)
         await pipeline.execute()
-
-
-def _call(intent: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "seq": intent["seq"],
-        "name": intent["name"],
-        "account": intent["account"],
-        "effect_class": intent["effect_class"],
-        "effect": "unknown",
-        "duration_ms": 0,
-    }

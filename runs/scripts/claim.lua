@@ -9,9 +9,10 @@
 --       once more.
 -- Gives false when RQ's workers are suspended; else one row for each job taken:
 --   verdict  queue  id  execution  started  data  attempt  clock_ms  tape length  and, of the
---   record: tenant  name  script  input  limits  grants  seed  reason
--- Verdicts: `run`: execute it. `settled`: the run ended earlier and must not be executed again.
--- `lost`: an earlier attempt was lost after it had called outside. `unknown`: no such run.
+--   record: tenant  name  script  input  limits  grants  seed  reason  on_unknown
+--   and 1 if somebody asked for the run to be cancelled, else 0
+-- Verdicts: `run`: execute it, over its tape if this is not the first attempt. `settled`: the run
+-- ended earlier and must not be executed again. `unknown`: no such run.
 --#include lib_end
 local want, lease_s, worker, iso = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local cap = tonumber(ARGV[5]) * math.max(1, redis.call('SCARD', 'rq:workers'))
@@ -22,7 +23,7 @@ local now_ms = string.format('%d', now_s * 1000 + math.floor(time[2] / 1000))
 local epoch = string.format('%d.%06d', now_s, time[2])
 local rows, unused = {}, {}
 for index = 10, #ARGV do unused[#unused + 1] = ARGV[index] end
--- Our own faults; after one of these nothing speaks against another attempt but an effect.
+-- Our own faults; after one of these nothing speaks against another attempt over the tape.
 local ours = { worker_lost = true, sandbox_unavailable = true, internal = true }
 
 -- What RQ writes when a worker takes a job (prepare_execution, prepare_job_execution).
@@ -44,8 +45,12 @@ end
 local function start_run(id, execution)
   local run, tape, events = 'ms:run:' .. id, 'ms:tape:' .. id, 'ms:events:' .. id
   local attempt = redis.call('HINCRBY', run, 'attempt', 1)
-  redis.call('HSET', run, 'state', 'running', 'started_ms', now_ms, 'execution', execution)
-  redis.call('HDEL', run, 'reason', 'ended_ms', 'error')
+  redis.call('HSET', run, 'state', 'running', 'execution', execution)
+  -- Every attempt has the clock of the first: it is an input of the run.
+  redis.call('HSETNX', run, 'started_ms', now_ms)
+  if redis.call('HDEL', run, 'reason', 'ended_ms', 'error') > 0 then
+    redis.call('HDEL', run, 'lost')  -- somebody asked for it again: the count begins anew
+  end
   local body = { attempt = attempt, worker = worker, clock_ms = tonumber(now_ms) }
   redis.call('XADD', tape, redis.call('XLEN', tape) + 1 .. '-0', 'kind', 'started', 'at_ms', now_ms,
     'body', cjson.encode(body))
@@ -61,9 +66,9 @@ local function judge(queue, id)
   if state == 'running' then
     local held = redis.call('ZSCORE', 'rq:wip:' .. queue, id .. ':' .. (before or ''))
     if held then return 'held' end  -- queued twice; whoever has it goes on
-    return has_intent(id) and 'lost' or 'run'
+    return 'run'
   end
-  if ours[reason] and not has_intent(id) then return 'run' end
+  if ours[reason] then return 'run' end
   return 'settled'
 end
 
@@ -73,9 +78,10 @@ local function give(verdict, queue, id, execution)
   local row = { verdict, queue, id, execution, epoch, redis.call('HGET', 'rq:job:' .. id, 'data'),
     tonumber(known[1] or 0), known[2] or now_ms, redis.call('XLEN', 'ms:tape:' .. id) }
   local record = redis.call('HMGET', run, 'tenant', 'name', 'script_sha256', 'input', 'limits',
-    'grants', 'seed', 'reason')
+    'grants', 'seed', 'reason', 'on_unknown')
   if record[3] then record[3] = redis.call('GET', 'ms:script:' .. record[3]) end
-  for index = 1, 8 do row[#row + 1] = record[index] end
+  for index = 1, 9 do row[#row + 1] = record[index] end
+  row[#row + 1] = redis.call('EXISTS', 'ms:cancel:' .. id)
   rows[#rows + 1] = row
 end
 
@@ -91,11 +97,7 @@ local function take(queue, id)
   if verdict == 'held' then return end
   local execution = table.remove(unused)
   start_job(queue, id, execution)
-  if verdict == 'run' then
-    start_run(id, execution)
-  elseif verdict == 'lost' then
-    redis.call('HSET', 'ms:run:' .. id, 'execution', execution)
-  end
+  if verdict == 'run' then start_run(id, execution) end
   give(verdict, queue, id, execution)
 end
 
@@ -110,9 +112,7 @@ local function give_again()
       asked[execution] = nil
       local found = redis.call('HMGET', 'ms:run:' .. id, 'state', 'execution')
       local verdict = found[1] and 'settled' or 'unknown'
-      if found[1] == 'running' and found[2] == execution then
-        verdict = has_intent(id) and 'lost' or 'run'
-      end
+      if found[1] == 'running' and found[2] == execution then verdict = 'run' end
       give(verdict, queue, id, execution)
     end
   end

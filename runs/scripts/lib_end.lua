@@ -41,16 +41,3 @@ local function end_job(queue, job_id, how, value, iso, now_s, worker, execution)
   redis.call('EXPIRE', 'rq:results:' .. job_id, ttl_s)
   redis.call('ZADD', (failed and 'rq:failed:' or 'rq:finished:') .. queue, now_s + ttl_s, job_id)
 end
-
--- Tells whether the run may have acted on the outside: an intent comes before every effect.
-local function has_intent(run_id)
-  local tape, from = 'ms:tape:' .. run_id, '-'
-  while true do
-    local entries = redis.call('XRANGE', tape, from, '+', 'COUNT', 8)
-    for _, entry in ipairs(entries) do
-      if entry[2][2] == 'intent' then return true end
-      from = '(' .. entry[1]
-    end
-    if #entries < 8 then return false end
-  end
-end

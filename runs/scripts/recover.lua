@@ -1,14 +1,17 @@
--- RECOVER: ends a job whose worker let its lease run out, if nothing has changed since the
--- caller looked: the lease is still over and the tape no longer than it was.
+-- RECOVER: what becomes of a job whose worker let its lease run out, or let it go: its run goes
+-- back to its queue, to be executed over its tape, or ends if it was lost too often. Only if
+-- nothing has changed since the caller looked: the lease is still over, the tape no longer.
 --
 -- ARGV  queue  id  execution  tape length seen  how  value  iso  state  reason  tape_body
+--       attempts: how often a run may be lost; 0: it ends now
 --       fields of the record: name, value...
--- Gives 1 done, 0 no longer ours to end, -1 the tape has grown: look again.
+-- A lease of 0 was let go on purpose, which does not count as lost.
+-- Gives 2 back in its queue, 1 ended, 0 no longer ours, -1 the tape has grown: look again.
 --#include lib_end
 local queue, id, execution = ARGV[1], ARGV[2], ARGV[3]
 local key, run, job = id .. ':' .. execution, 'ms:run:' .. id, 'rq:job:' .. id
 local time = redis.call('TIME')
-local now_s = tonumber(time[1])
+local now_s, turn_us = tonumber(time[1]), time[1] * 1000000 + time[2]
 local ends = redis.call('ZSCORE', 'ms:leases', queue .. '|' .. key)
 if not ends or tonumber(ends) > now_s then return 0 end
 if redis.call('XLEN', 'ms:tape:' .. id) ~= tonumber(ARGV[4]) then return -1 end
@@ -20,20 +23,43 @@ redis.call('ZREM', 'rq:executions:' .. id, execution)
 local worker = redis.call('HGET', job, 'worker_name')
 if worker then redis.call('SREM', 'rq:worker:' .. worker .. ':executions', key) end
 
+-- What RQ writes when a job is requeued. It waited before: it goes to the front.
+local function back_to_queue()
+  local list = 'rq:queue:' .. queue
+  redis.call('ZREM', 'rq:failed:' .. queue, id)
+  redis.call('HSET', job, 'status', 'queued', 'enqueued_at', ARGV[7], 'started_at', '',
+    'ended_at', '', 'last_heartbeat', '', 'worker_name', '')
+  redis.call('PERSIST', job)
+  redis.call('SADD', 'rq:queues', list)
+  redis.call('LPUSH', list, id)
+  redis.call('ZADD', 'ms:ring', 'NX', turn_us, queue)
+end
+
+local verdict = 1
 local now = redis.call('HMGET', run, 'state', 'execution')
 if not now[2] or now[2] == execution then
-  -- RQ's own cleanup, which `rq info` runs, may have ended the job before us.
-  if redis.call('HGET', job, 'status') == 'started' then
-    end_job(queue, id, ARGV[5], ARGV[6], ARGV[7], now_s, worker, { 'execution_id', execution })
+  local again = false
+  if now[1] == 'running' and redis.call('EXISTS', job) == 1 then
+    local counted = tonumber(ends) > 0 and 1 or 0
+    again = redis.call('HINCRBY', run, 'lost', counted) < tonumber(ARGV[11])
   end
-  if now[1] == 'running' then
-    local fields = {}
-    for index = 11, #ARGV do fields[#fields + 1] = ARGV[index] end
-    end_run(id, string.format('%d', now_s * 1000 + math.floor(time[2] / 1000)), ARGV[8], ARGV[9],
-      ARGV[10], fields)
+  if again then
+    back_to_queue()
+    verdict = 2
+  else
+    -- RQ's own cleanup, which `rq info` runs, may have ended the job before us.
+    if redis.call('HGET', job, 'status') == 'started' then
+      end_job(queue, id, ARGV[5], ARGV[6], ARGV[7], now_s, worker, { 'execution_id', execution })
+    end
+    if now[1] == 'running' then
+      local fields = {}
+      for index = 12, #ARGV do fields[#fields + 1] = ARGV[index] end
+      end_run(id, string.format('%d', now_s * 1000 + math.floor(time[2] / 1000)), ARGV[8],
+        ARGV[9], ARGV[10], fields)
+    end
   end
 end
 if redis.call('SREM', 'ms:parked', queue) == 1 then
-  redis.call('ZADD', 'ms:ring', 'NX', now_s * 1000000 + time[2], queue)
+  redis.call('ZADD', 'ms:ring', 'NX', turn_us, queue)
 end
-return 1
+return verdict

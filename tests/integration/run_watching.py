@@ -51,6 +51,18 @@ async def ended(store: RunStore, run_id: str, seconds: float = 15) -> RunRecord:
     return await in_state(store, run_id, *terminal, seconds=seconds)
 
 
+async def attempt_of(store: RunStore, run_id: str, attempt: int, seconds: float = 15) -> RunRecord:
+    """Wait until a run is executed for the `attempt`th time."""
+
+    async def look() -> RunRecord | None:
+        record = await store.get(TENANT, run_id)
+        return record if record.attempt >= attempt else None
+
+    found = await Deadline().reached(look, f"attempt {attempt}", seconds=seconds)
+    assert found is not None
+    return found
+
+
 def failure_text(job: Job) -> str | None:
     """Give what RQ kept of a job's failure."""
     result = job.latest_result()

@@ -63,7 +63,7 @@ async def test_a_result_that_comes_after_the_lease_was_lost_is_refused(
     """FINISH writes nothing, anywhere, once somebody else has ended the job."""
     run_id = await submit(store)
     late = take_and_vanish(redis_sync)
-    with running_worker(redis_url) as worker:
+    with running_worker(redis_url, attempts=1) as worker:
         await ended(store, run_id, seconds=LOST_S)
         worker.stop()
     before = picture(redis_sync, run_id)
@@ -118,7 +118,7 @@ async def test_an_end_whose_answer_is_lost_is_written_once(
 async def test_a_worker_killed_at_the_end_of_a_run_leaves_one_end(
     redis_url: str, flaky: FlakyRedis, store: RunStore, redis_sync: redis.Redis, fault: Fault
 ) -> None:
-    """Killed after the script's result came: the run is lost or done, as Redis has heard of it."""
+    """Killed after the script's result came: done if Redis heard of it, else executed again."""
     with running_worker(flaky.url, slots=1) as doomed:
         await ended(store, await submit(store))  # from now on Redis knows the scripts
         flaky.arm(fault, A_RUNS_END)
@@ -128,35 +128,40 @@ async def test_a_worker_killed_at_the_end_of_a_run_leaves_one_end(
     with running_worker(redis_url):
         record = await ended(store, run_id, seconds=LOST_S)
 
-    heard = fault is Fault.HOLD_AFTER
-    assert record.reason is (Reason.OK if heard else Reason.WORKER_LOST)
-    assert tape(redis_sync, run_id) == ["accepted", "started", "finished"]
+    again = [] if fault is Fault.HOLD_AFTER else ["started"]
+    assert record.reason is Reason.OK
+    assert tape(redis_sync, run_id) == ["accepted", "started", *again, "finished"]
     assert nothing_held(redis_sync)
 
 
-@pytest.mark.parametrize("fault", [Fault.CUT_BEFORE, Fault.CUT_AFTER], ids=lambda one: one.name)
 async def test_nothing_is_sent_whose_intent_was_not_confirmed(
-    flaky: FlakyRedis,
-    store: RunStore,
-    redis_sync: redis.Redis,
-    vendor: SilentVendor,
-    fault: Fault,
+    flaky: FlakyRedis, store: RunStore, redis_sync: redis.Redis, vendor: SilentVendor
 ) -> None:
-    """An intent that Redis did not confirm, written or not, ends the run; no vendor hears of it."""
+    """Redis had written the intent and could not say so: no vendor hears of the call, ever."""
     with running_worker(flaky.url, accounts=vendor.accounts):
-        flaky.arm(fault, "arguments_sha256")
+        flaky.arm(Fault.CUT_AFTER, "arguments_sha256")
         run_id = await submit(store, CALLING)
-        record = await ended(store, run_id)
+        record = await ended(store, run_id, seconds=LOST_S)
 
     assert flaky.struck.is_set()
-    assert record.reason is Reason.INTERNAL
-    assert record.error is not None
-    assert record.error.message == (
-        "the run's tape could not be written; no external call had been made"
-    )
-    written = ["intent"] if fault is Fault.CUT_AFTER else []
-    assert tape(redis_sync, run_id) == ["accepted", "started", *written, "finished"]
+    assert (record.reason, record.attempt) == (Reason.EFFECT_UNKNOWN, 2)
+    assert tape(redis_sync, run_id) == [
+        *("accepted", "started", "intent", "started", "effect", "finished")
+    ]
     assert not vendor.asked.is_set()
+
+
+async def test_an_intent_that_redis_never_saw_is_written_by_the_next_attempt(
+    flaky: FlakyRedis, store: RunStore, redis_sync: redis.Redis, vendor: SilentVendor
+) -> None:
+    """Redis had not written the intent: nothing was sent, and the next attempt sends it."""
+    with running_worker(flaky.url, accounts=vendor.accounts):
+        flaky.arm(Fault.CUT_BEFORE, "arguments_sha256")
+        run_id = await submit(store, CALLING)
+        Deadline().until(vendor.asked.is_set, "the request", seconds=LOST_S)
+
+    assert flaky.struck.is_set()
+    assert tape(redis_sync, run_id) == ["accepted", "started", "started", "intent"]
 
 
 @pytest.mark.parametrize("fault", [Fault.CUT_BEFORE, Fault.CUT_AFTER], ids=lambda one: one.name)

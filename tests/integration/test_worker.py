@@ -21,6 +21,7 @@ from tests.integration.run_watching import (
     QUEUE,
     SHORT,
     TENANT,
+    attempt_of,
     ended,
     in_state,
     nothing_held,
@@ -147,23 +148,23 @@ async def test_a_stopped_worker_ends_what_it_has_and_takes_nothing_more(
     assert nothing_held(redis_sync)
 
 
-async def test_runs_that_outlast_the_grace_period_are_lost_and_say_so(
+async def test_a_run_that_outlasts_the_grace_period_goes_on_elsewhere(
     redis_url: str, store: RunStore, redis_sync: redis.Redis
 ) -> None:
-    """A worker that has to go ends its runs as lost, says whether they had called, and goes."""
-    with running_worker(redis_url, shutdown_grace_s=0) as worker:
+    """A worker that has to go lets its runs go at once; it does not count as lost."""
+    with running_worker(redis_url, shutdown_grace_s=0, lease_s=60) as worker:
         run_id = await submit(store, ENDLESS)
         await in_state(store, run_id, State.RUNNING)
         assert worker.stop() == 0
 
-    record = await store.get(TENANT, run_id)
+    with running_worker(redis_url, attempts=1, lease_s=2):
+        again = await attempt_of(store, run_id, 2)
+        await store.cancel(TENANT, run_id)
+        record = await ended(store, run_id)
 
-    assert (record.status, record.reason) == (State.FAILED, Reason.WORKER_LOST)
-    assert record.error is not None
-    assert record.error.message == (
-        "the worker was stopped before the run had ended; no external call had been made"
-    )
-    assert Job.fetch(run_id, connection=redis_sync, serializer="json").is_failed
+    assert again.status is State.RUNNING
+    assert (record.reason, record.attempt) == (Reason.CANCELLED, 2)
+    assert tape(redis_sync, run_id) == ["accepted", "started", "started", "finished"]
     assert nothing_held(redis_sync)
 
 
@@ -180,7 +181,7 @@ async def test_a_second_signal_ends_the_grace_period(
         worker.signal(signal.SIGTERM)
         assert worker.process.wait(20) == 0
 
-    assert (await store.get(TENANT, run_id)).reason is Reason.WORKER_LOST
+    assert (await store.get(TENANT, run_id)).status is State.RUNNING  # for whoever comes next
     assert (await store.get(TENANT, other)).status is State.QUEUED
 
 

@@ -26,6 +26,7 @@ KNOWN = {
         keys.tape,
         keys.events,
         keys.script,
+        keys.surface,
         keys.tenant_runs,
         keys.cancel,
         keys.rate,
