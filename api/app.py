@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import credentials, docs, events, grants, health, pages, problems, runs, schema
+from api import credentials, docs, events, grants, health, ledger, pages, problems, runs, schema
 from api.middleware import RequestContext
 from api.services import open_services
 from core.settings import Settings
@@ -44,6 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(credentials.router)
     app.include_router(grants.router)
     app.include_router(docs.router)
+    app.include_router(ledger.router)
     app.include_router(health.router)
     app.include_router(pages.router)
     problems.install(app)

@@ -46,6 +46,8 @@ _MORE = {
     "set_key_grants": ("not_found", *_BODY),
     "remove_key_grants": ("not_found",),
     "read_doc": ("not_found",),
+    "ledger_checkpoint": ("not_found",),
+    "get_receipt": ("not_found",),
 }
 DESCRIPTION = (
     "Runs untrusted Lua scripts. Every error answer is `application/problem+json` (RFC 9457); "
