@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,24 @@ def test_the_jail_is_not_given_a_number_of_a_closed_stream(tmp_path: Path) -> No
     shell(line, ["run", "-e", script], unbuffered=True)
 
     assert kept.read_text() == "1\n"
+
+
+_INTERRUPTED = """
+import sys
+class Interrupting:
+    def find_spec(self, name, path, target=None):
+        if name == "typer":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+from moonsand.__main__ import main
+main()
+"""
+
+
+def test_ctrl_c_while_modules_are_loaded_is_quiet() -> None:
+    """The command is interrupted as early as people are impatient: 130, and no traceback."""
+    done = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED], capture_output=True, timeout=45, check=False
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
