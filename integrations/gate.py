@@ -80,7 +80,7 @@ class Gate:
         """
         for whose, rules in self._deciding(subject):
             if not rules:
-                raise _not_granted(subject, whose)
+                raise self._not_granted(subject, whose)
             if not any(rule.takes(account) for rule in rules):
                 raise _wrong_account(subject, whose, rules, account)
 
@@ -120,6 +120,18 @@ class Gate:
     def _deciding(self, subject: Subject) -> Iterable[tuple[Whose, tuple[Rule, ...]]]:
         return self._grants.deciding(subject.names, subject.effect_class)
 
+    def _not_granted(self, subject: Subject, whose: Whose) -> CallFailed:
+        rules = dict(self._grants.sets)[whose]
+        denial = rules.denial(subject.names, subject.effect_class)
+        if denial is None:
+            by_class = patterns_of(subject.name, subject.effect_class)[1]
+            told = f"is not granted to {_TO_WHOM[whose]}; it needs the grant {by_class} or"
+            told = f"{told} {subject.name}"
+        else:
+            told = f"is denied to {_TO_WHOM[whose]} by the grant {denial}"
+        message = f"{subject.name} {told}; {NOT_SENT}"
+        return CallFailed("denied", message, effect=Effect.DENIED)
+
     def _check_used(self, subject: Subject, whose: Whose, rule: Rule) -> None:
         used, allowed = self._used[whose, rule], rule.calls_per_run
         if allowed is not None and used >= allowed:
@@ -143,16 +155,6 @@ def approval_required(subject: Subject, asked_by: Rule) -> CallFailed:
 
 def _fits(rule: Rule, arguments: Any) -> bool:
     return rule.validator is None or rule.validator.is_valid(arguments)
-
-
-def _not_granted(subject: Subject, whose: Whose) -> CallFailed:
-    by_class = patterns_of(subject.name, subject.effect_class)[1]
-    return CallFailed(
-        "denied",
-        f"{subject.name} is not granted to {_TO_WHOM[whose]}; it needs the grant"
-        f" {by_class} or {subject.name}; {NOT_SENT}",
-        effect=Effect.DENIED,
-    )
 
 
 def _wrong_account(

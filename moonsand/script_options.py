@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from core.errors import Invalid
 from moonsand.exits import UsageFault
 from runs.model import RunRequest
 from sandbox.limits import KIB, MIB, SPECS, LimitOutOfRange, check_limit
@@ -143,10 +144,10 @@ class GrantOptions:
 
 def read_rules(path: Path) -> list[Any]:
     """
-    Read a file of grants; they are not yet checked.
+    Read a file of grants.
 
     Raises:
-        UsageFault: it cannot be read, or is no JSON list.
+        UsageFault: it cannot be read, is no JSON list, or one is no grant.
     """
     raw = _read_file(path, _RULES_BYTES)
     if len(raw) > _RULES_BYTES:
@@ -154,7 +155,24 @@ def read_rules(path: Path) -> list[Any]:
     rules = read_json(raw, str(path))
     if not isinstance(rules, list):
         raise UsageFault(f"{path} is not a JSON list of grants")
+    check_rules(rules, str(path))
     return rules
+
+
+def check_rules(rules: list[Any], where: str) -> None:
+    """
+    Check how grants are written.
+
+    Raises:
+        UsageFault: one is none; the message says which, and what is wrong in it.
+    """
+    from tenancy.grants import GrantSet  # noqa: PLC0415 (heavy, and seldom needed)
+
+    try:
+        GrantSet.parse(rules, "")
+    except Invalid as wrong:
+        hint = f"; {wrong.hint}" if wrong.hint else ""
+        raise UsageFault(f"{where} {wrong.pointer}: {wrong.detail}{hint}") from None
 
 
 def build_request(

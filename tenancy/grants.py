@@ -76,11 +76,17 @@ class GrantSet:
 
         `names` are all full names it answers to: a rule about one of them is about the function.
         """
+        found = self._most_specific(names, effect_class)
+        return () if _denying(found) else found
+
+    def denial(self, names: Sequence[str], effect_class: EffectClass) -> Rule | None:
+        """Give the rule that denies a function; None when it is merely not granted, or is."""
+        return _denying(self._most_specific(names, effect_class))
+
+    def _most_specific(self, names: Sequence[str], effect_class: EffectClass) -> tuple[Rule, ...]:
         levels = zip(*(patterns_of(name, effect_class) for name in names), strict=True)
         for level in levels:
             found = [rule for one in dict.fromkeys(level) for rule in self._by_pattern.get(one, ())]
-            if any(rule.permission is Permission.DENY for rule in found):
-                return ()
             if found:
                 return tuple(found)
         return ()
@@ -95,6 +101,10 @@ class GrantSet:
         for rule in self.rules:
             found.setdefault(rule.pattern, []).append(rule)
         return found
+
+
+def _denying(rules: Sequence[Rule]) -> Rule | None:
+    return next((rule for rule in rules if rule.permission is Permission.DENY), None)
 
 
 @dataclass(frozen=True)

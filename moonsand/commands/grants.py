@@ -77,7 +77,9 @@ def set_grants(
     from integrations.grant_names import check_names
     from tenancy.grants import GrantSet
 
-    given = [*(options.read_rules(file) if file else []), *map(_rule, rule or [])]
+    named = [_rule(one) for one in rule or []]
+    options.check_rules(named, "RULE")
+    given = [*(options.read_rules(file) if file else []), *named]
     if bool(given) is nothing:
         raise UsageFault("name some grants, or give --nothing to allow nothing")
     rules = check_names(GrantSet.parse(given), _catalog(packs))
@@ -87,7 +89,8 @@ def set_grants(
         await store.set(tenant, key, rules, by=BY)
 
     _with_grants(keep)
-    write_output(f"{_name(tenant, key)} has {len(rules.rules)} grants\n")
+    count = len(rules.rules)
+    write_output(f"{_name(tenant, key)} has {count} grant{'s' * (count != 1)}\n")
     return Exit.SUCCEEDED
 
 
