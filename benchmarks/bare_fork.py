@@ -1,8 +1,8 @@
 """
-What a bare fork, exit and wait of the same zygote costs: `python -m benchmarks.bare_fork FD COUNT`.
+What a bare fork, exit and wait of the same zygote costs.
 
 Prepared and confined exactly as the zygote is, so that the pages to copy and the libraries to map
-are the same; then it forks children that do nothing. Writes CPU microseconds per fork to FD.
+are the same; then it forks children that do nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import os
 import resource
-import sys
 
 import sandbox.child.main as child
 from sandbox import jail
@@ -23,7 +22,7 @@ def _cpu_s() -> float:
 
 
 def main(fd: int, count: int) -> None:
-    """Fork `count` children that exit at once and report."""
+    """Fork `count` children that exit at once; write CPU microseconds per fork to `fd`."""
     plan = jail.prepare()
     child.preload()
     jail.confine_zygote(plan, (fd,))
@@ -37,7 +36,3 @@ def main(fd: int, count: int) -> None:
             os._exit(0)
         os.waitpid(pid, 0)
     os.write(fd, f"{(_cpu_s() - before) / count * 1e6:.1f}".encode())
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pydantic_monty
 
@@ -71,9 +73,16 @@ async def latency() -> list[Row]:
 
 def _bare_fork_us() -> float:
     read, write = os.pipe()
+    # Started as the zygote is: without site, without an environment, symbols bound at once.
+    boot = (
+        "import json, sys; sys.path[:] = json.loads(sys.argv[3]);"
+        "from benchmarks.bare_fork import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+    )
+    paths = json.dumps([str(Path(entry).resolve()) for entry in sys.path])
     subprocess.run(
-        [sys.executable, "-m", "benchmarks.bare_fork", str(write), str(FORKS)],
+        [sys.executable, "-I", "-S", "-c", boot, str(write), str(FORKS), paths],
         pass_fds=[write],
+        env={"LD_BIND_NOW": "1"},
         check=True,
     )
     os.close(write)

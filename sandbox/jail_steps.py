@@ -36,6 +36,8 @@ ZYGOTE_DESCRIPTORS = 64
 #: Of these the kernel lets a user have so many under way in messages, all its zygotes together.
 _DESCRIPTORS_UNDER_WAY = 1024
 _STACK_BYTES = 8 * MIB
+#: Descriptors that lead to no file: of sockets, of pipes, and of signals, which have no type.
+_WITHOUT_A_PATH = {stat.S_IFSOCK, stat.S_IFIFO, 0}
 _CPU_SECONDS = SPECS["cpu_ms"].maximum // 1000 + 1
 
 
@@ -105,7 +107,7 @@ def _leave_the_session(_: Plan) -> str:
 def _close_descriptors(plan: Plan) -> str:
     for fd in plan.kept_fds:
         mode = os.fstat(fd).st_mode
-        if fd <= 2 or not (stat.S_ISSOCK(mode) or stat.S_ISFIFO(mode)):
+        if fd <= 2 or stat.S_IFMT(mode) not in _WITHOUT_A_PATH:
             raise OSError(9, f"descriptor {fd} is no socket or pipe above 2")
     nowhere = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):

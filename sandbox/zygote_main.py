@@ -11,6 +11,7 @@ fork. To the supervisor: the messages of `zygote_messages`.
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import errno
 import gc
@@ -19,12 +20,14 @@ import os
 import select
 import signal
 import socket
+import struct
 import time
 from collections.abc import Callable
 from typing import NoReturn, Protocol, TypeVar
 
 from sandbox import jail
 from sandbox.child import main as lua_child
+from sandbox.kernel import reaper
 from sandbox.zygote_messages import CHILD_MESSAGE, EXIT_MESSAGE
 
 T = TypeVar("T")
@@ -38,6 +41,8 @@ _NO_ROOM = {
     errno.ETOOMANYREFS,
 }
 _PAUSE_S = 0.002
+_DESCRIPTORS = struct.Struct("@2i")
+_RIGHTS_LEVEL, _RIGHTS = int(socket.SOL_SOCKET), int(socket.SCM_RIGHTS)
 
 
 class ChildHalf(Protocol):
@@ -54,10 +59,12 @@ def main(control_fd: int, child: ChildHalf = lua_child) -> NoReturn:
     """Confine this process, say so, and fork on demand until the supervisor is gone."""
     control = socket.socket(fileno=control_fd)
     try:
-        wake_read, wake_write = _watch_children()
+        # Ctrl-C in a terminal is the supervisor's to judge.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        exits = reaper.watch()
         plan = jail.prepare()
         child.preload()
-        jail.confine_zygote(plan, (control_fd, wake_read.fileno(), wake_write.fileno()))
+        jail.confine_zygote(plan, (control_fd, exits))
     except BaseException as failure:  # noqa: BLE001 (whatever it is, the supervisor must hear of it)
         _refuse(control, failure)
     gc.collect()
@@ -67,14 +74,13 @@ def main(control_fd: int, child: ChildHalf = lua_child) -> NoReturn:
 
     poll = select.poll()
     poll.register(control, select.POLLIN)
-    poll.register(wake_read, select.POLLIN)
+    poll.register(exits, select.POLLIN)
     while True:
         for fd, _ in poll.poll():
             if fd == control_fd:
                 _fork_some(control, plan, child)
             else:
-                with contextlib.suppress(BlockingIOError):
-                    wake_read.recv(4096)
+                os.read(exits, reaper.NOTE_BYTES)
                 _report_exits(control)
 
 
@@ -86,18 +92,6 @@ def _refuse(control: socket.socket, failure: BaseException) -> NoReturn:
     os._exit(1)
 
 
-def _watch_children() -> tuple[socket.socket, socket.socket]:
-    read, write = socket.socketpair()
-    read.setblocking(False)
-    write.setblocking(False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C in a terminal is the supervisor's to judge
-    signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
-    return read, write
-
-
 def _fork_some(control: socket.socket, plan: jail.Plan, child: ChildHalf) -> None:
     asked = control.recv(1)
     if not asked:
@@ -107,23 +101,25 @@ def _fork_some(control: socket.socket, plan: jail.Plan, child: ChildHalf) -> Non
 
 
 def _fork_one(control: socket.socket, plan: jail.Plan, child: ChildHalf) -> None:
-    ours, theirs = _when_possible(control, socket.socketpair)
+    # Whatever is written to between two forks is a page to copy here too: plain descriptors and
+    # one system call each, no objects of the socket module.
+    one, other = _when_possible(control, _socket.socketpair)
+    ours, theirs = one.detach(), other.detach()
     pid = _when_possible(control, os.fork)
     if pid == 0:
         _be_child(theirs, plan, child)
-    theirs.close()
+    os.close(theirs)
     pidfd = os.pidfd_open(pid)
-    message, fds = [CHILD_MESSAGE.pack(b"C", pid)], [ours.fileno(), pidfd]
+    rights = [(_RIGHTS_LEVEL, _RIGHTS, _DESCRIPTORS.pack(ours, pidfd))]
     try:
-        _when_possible(control, lambda: socket.send_fds(control, message, fds))
+        _when_possible(control, control.sendmsg, [CHILD_MESSAGE.pack(b"C", pid)], rights)
     except OSError:
         os._exit(0)
-    finally:
-        ours.close()
-        os.close(pidfd)
+    os.close(ours)
+    os.close(pidfd)
 
 
-def _when_possible(control: socket.socket, act: Callable[[], T]) -> T:
+def _when_possible(control: socket.socket, act: Callable[..., T], *arguments: object) -> T:
     """
     Do something for which the host may have no room at the moment.
 
@@ -132,7 +128,7 @@ def _when_possible(control: socket.socket, act: Callable[[], T]) -> T:
     """
     while True:
         try:
-            return act()
+            return act(*arguments)
         except OSError as refused:
             if refused.errno not in _NO_ROOM:
                 raise
@@ -140,11 +136,9 @@ def _when_possible(control: socket.socket, act: Callable[[], T]) -> T:
         time.sleep(_PAUSE_S)
 
 
-def _be_child(theirs: socket.socket, plan: jail.Plan, child: ChildHalf) -> NoReturn:
+def _be_child(fd: int, plan: jail.Plan, child: ChildHalf) -> NoReturn:
     try:
-        # The handler of SIGCHLD and its wake-up descriptor stay: a process without children gets
-        # no such signal, and taking them back would cost more than the script.
-        fd = theirs.detach()
+        # SIGCHLD stays blocked: a process without children gets no such signal.
         jail.confine_child(plan, fd)
         child.serve(fd)
     finally:
@@ -153,13 +147,9 @@ def _be_child(theirs: socket.socket, plan: jail.Plan, child: ChildHalf) -> NoRet
 
 def _report_exits(control: socket.socket) -> None:
     while True:
-        try:
-            pid, status, usage = os.wait4(-1, os.WNOHANG)
-        except ChildProcessError:
+        pid, status, cpu_us = reaper.next_exit()
+        if pid <= 0:
             return
-        if pid == 0:
-            return
-        cpu_us = int((usage.ru_utime + usage.ru_stime) * 1_000_000)
         try:
             control.send(EXIT_MESSAGE.pack(b"X", pid, status, cpu_us))
         except OSError:

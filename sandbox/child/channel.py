@@ -20,6 +20,7 @@ _PIECE = 16 * 1024
 # of the zygote that is not copied. What is sent stays within the limits the prelude has checked.
 _PRINT, _CALL = int(wire.Type.PRINT), int(wire.Type.CALL)
 _DONE, _FAILED = int(wire.Type.DONE), int(wire.Type.FAILED)
+_HEADER, _HEADER_BYTES = wire.HEADER, wire.HEADER.size
 _SEQUENCE = struct.Struct("!I")
 _COUNTS = struct.Struct("!QQ")
 
@@ -30,6 +31,8 @@ class HungUp(Exception):
 
 class Channel:
     """Blocking frames over one descriptor."""
+
+    __slots__ = ("_calls", "_fd", "_held")
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -80,13 +83,13 @@ class Channel:
         self._send(_FAILED, _COUNTS.pack(instructions, memory_bytes) + body)
 
     def _send(self, kind: int, payload: bytes) -> None:
-        frame = wire.HEADER.pack(len(payload), kind) + payload
+        frame = _HEADER.pack(len(payload), kind) + payload
         sent = os.write(self._fd, frame)
         while sent < len(frame):
             sent += os.write(self._fd, memoryview(frame)[sent:])
 
     def _receive(self) -> bytes:
-        size, _ = wire.HEADER.unpack(self._exactly(wire.HEADER.size))
+        size, _ = _HEADER.unpack(self._exactly(_HEADER_BYTES))
         return self._exactly(size)
 
     def _exactly(self, size: int) -> bytes:

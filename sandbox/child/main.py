@@ -16,6 +16,8 @@ from sandbox.child.channel import Channel, HungUp
 from sandbox.child.runtime import EXIT_BROKEN, EXIT_HUNG_UP, EXIT_NO_MEMORY, Engine
 
 _engine: Engine | None = None
+#: One for each number that a child's socket can have: made here, it is not made in each fork.
+_channels = tuple(Channel(fd) for fd in range(64))
 _REHEARSALS = 20
 
 
@@ -28,14 +30,15 @@ def preload() -> None:
     """
     global _engine  # noqa: PLW0603 (one state a process, inherited by its forks)
     _engine = Engine()
-    _rehearse()
+    _rehearse(_engine)
 
 
-def _rehearse() -> None:
+def _rehearse(engine: Engine) -> None:
     """
-    Speak through a channel often enough for the interpreter to have specialised its code.
+    Go through what every run does, often enough for the interpreter to have specialised its code.
 
-    It writes into code objects while it does; in a fork each such write would copy a page.
+    It writes into code objects and its caches while it does; in a fork each such write would copy
+    a page.
     """
     theirs, ours = socket.socketpair()
     with theirs, ours:
@@ -44,7 +47,7 @@ def _rehearse() -> None:
         for _ in range(_REHEARSALS):
             theirs.sendall(start)
             channel.start()
-            channel.done(b"null", 0, 0)
+            engine.rehearse(channel)
             theirs.recv(64)
 
 
@@ -52,7 +55,7 @@ def serve(fd: int) -> NoReturn:
     """Read START from `fd`, run the script under its limits, tell the end, leave the process."""
     try:
         if _engine is not None:
-            _engine.run(Channel(fd))
+            _engine.run(_channels[fd])
     except HungUp:
         os._exit(EXIT_HUNG_UP)
     except MemoryError:
