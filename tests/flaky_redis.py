@@ -25,22 +25,23 @@ class FlakyRedis(LoopbackListener):
     """
     Forwards a TCP port to the Unix socket of a real server.
 
-    `arm(fault, word)` strikes at the next piece of traffic to the server that holds `word`, once.
+    `arm(fault, word)` strikes once, at the next piece of traffic to the server that holds `word`,
+    or at the `nth` time that word passes.
     """
 
     def __init__(self, socket_path: str) -> None:
         super().__init__()
         self._path = socket_path
         self.url = f"redis://127.0.0.1:{self.port}"
-        self._armed: tuple[Fault, bytes] | None = None
+        self._armed: tuple[Fault, bytes, int] | None = None
         self._lock = threading.Lock()
         self.struck = threading.Event()
 
-    def arm(self, fault: Fault, word: str) -> None:
-        """Let `fault` happen to the next command that holds `word`."""
+    def arm(self, fault: Fault, word: str, nth: int = 1) -> None:
+        """Let `fault` happen to the `nth` command from now that holds `word`."""
         self.struck.clear()
         with self._lock:
-            self._armed = fault, word.encode()
+            self._armed = fault, word.encode(), nth
 
     def met(self, client: socket.socket) -> None:
         """Forward in both directions, each in a thread of its own."""
@@ -79,7 +80,9 @@ class FlakyRedis(LoopbackListener):
 
     def _strikes(self, data: bytes) -> Fault | None:
         with self._lock:
-            if self._armed is None or self._armed[1] not in data:
+            if self._armed is None:
                 return None
-            fault, self._armed = self._armed[0], None
-            return fault
+            fault, word, nth = self._armed
+            nth -= data.count(word)
+            self._armed = None if nth <= 0 else (fault, word, nth)
+            return fault if nth <= 0 else None

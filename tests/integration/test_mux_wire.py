@@ -127,6 +127,7 @@ async def test_the_tape_has_intent_before_effect(stubs: Stubs) -> None:
     assert run.kinds == ["intent", "effect"]
     assert intent == {
         "seq": 1,
+        "asked": ("mux", "staging", "get_asset"),
         "name": "mux.get_asset",
         "account": "staging",
         "effect_class": "read",

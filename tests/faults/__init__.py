@@ -1,0 +1,1 @@
+"""Killing the parts of the service at every boundary of a run: `make faults`."""
