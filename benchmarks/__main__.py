@@ -42,11 +42,18 @@ def _search() -> list[Row]:
     return search.latency()
 
 
+def _ledger() -> list[Row]:
+    from benchmarks import ledger  # noqa: PLC0415
+
+    return ledger.appends()
+
+
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "sandbox": _sandbox,
     "service": _service,
     "calls": _calls,
     "search": _search,
+    "ledger": _ledger,
 }
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ledger.checkpoints import Checkpoints
 
 _BATCH = 500
-_TAPES_AT_ONCE = 16
+_TAPES_AT_ONCE = 64
 _TAPE_STEP = 16
 _STAGE_BYTES = 4 * 1024 * 1024
 _LOCK_S = 10.0

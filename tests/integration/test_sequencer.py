@@ -23,7 +23,7 @@ from tenancy.master_keys import MasterKeys, new_line
 from tenancy.payload_keys import PayloadReader
 from tests.sequencing import KEY, SHA, check_archive, end_run, ended_run, plain, taking
 
-CANARY = "canary-reply"
+SECRET_REPLY = "reply-that-nobody-may-read"
 
 
 def test_leaves_are_stored_in_their_exact_bytes_and_order(
@@ -105,8 +105,8 @@ def test_payloads_are_sealed_for_their_tenant_and_their_place(
 ) -> None:
     """No reply, input or script stands in the archive; moved, or without its key, none opens."""
     masters = MasterKeys.parse(new_line("one"))
-    run = ended_run(redis_sync, reply=CANARY)
-    ended_run(redis_sync, tenant="other", reply=CANARY)
+    run = ended_run(redis_sync, reply=SECRET_REPLY)
+    ended_run(redis_sync, tenant="other", reply=SECRET_REPLY)
     with taking(redis_sync, tmp_path, masters) as one:
         one.drain()
         check_archive(one.archive)
@@ -114,7 +114,7 @@ def test_payloads_are_sealed_for_their_tenant_and_their_place(
         payload = one.archive.payload(f"tape/{tape}/4")
         assert payload is not None
         reader = PayloadReader(one.archive, masters)
-        assert CANARY.encode() in (reader.open(payload) or b"")
+        assert SECRET_REPLY.encode() in (reader.open(payload) or b"")
         assert PayloadReader(one.archive, None).open(payload) is None
         assert set(one.archive.data_keys()) == {"acme", "other"}
         given = one.archive.payload(f"input/{run}")
@@ -125,7 +125,7 @@ def test_payloads_are_sealed_for_their_tenant_and_their_place(
         one.archive.keep_data_key(one.epoch, "acme", DataKey.new("acme", masters).wrap(masters))
         assert reader.open(given) is None
     for file in tmp_path.iterdir():
-        assert CANARY.encode() not in file.read_bytes()
+        assert SECRET_REPLY.encode() not in file.read_bytes()
         assert b"return 1" not in file.read_bytes()
 
 
