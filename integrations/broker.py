@@ -32,6 +32,7 @@ from integrations.failure import NOT_SENT, CallFailed, encode_failure, printable
 from integrations.function import Function, Integration
 from integrations.gate import Gate, Subject, approval_required
 from integrations.local_call import LocalCall
+from integrations.mcp.run_servers import McpServers, RunServers, Target
 from integrations.pack import FunctionPack, Pack
 from integrations.pending import Pending, Work
 from integrations.recorded import Recorded
@@ -49,21 +50,30 @@ from sandbox.limits import Limits
 from sandbox.outcome import Fault, Reason
 from tenancy.grants import Grants
 
+#: What every run may call: it only tells what a run may do otherwise.
+_OPEN = frozenset({"docs", "mcp"})
+
 
 class Broker:
     """
     What all runs of one worker share: the catalog, the connections, the clock and the throttle.
 
-    Without a `throttle`, rates are counted in this process.
+    Without a `throttle`, rates are counted in this process; without `mcp` there are no servers.
     """
 
     def __init__(
-        self, catalog: Catalog, http: VendorHttp, clock: Clock, throttle: Throttle | None = None
+        self,
+        catalog: Catalog,
+        http: VendorHttp,
+        clock: Clock,
+        throttle: Throttle | None = None,
+        mcp: McpServers | None = None,
     ) -> None:
         self.catalog = catalog
         self.http = http
         self.clock = clock
         self.throttle = throttle or MemoryThrottle()
+        self.mcp = mcp
 
     def open(  # noqa: PLR0913 (what differs between two runs, all named)
         self,
@@ -89,6 +99,7 @@ class Broker:
         run = RunBroker(self, grants, accounts, log, limits=limits, recorded=recorded)
         run.tenant, run.run_id, run.raises = tenant, run_id, raises
         run.continues(recording)
+        run.serves(self.mcp)
         return run
 
 
@@ -117,6 +128,7 @@ class RunBroker:
         self._gate = Gate(grants)
         self._pending: list[Pending] = []
         self._began_s = time.monotonic()
+        self._servers = RunServers(None, None, self._granted)
 
     @property
     def calls(self) -> list[CallRecord]:
@@ -143,7 +155,11 @@ class RunBroker:
             if names:
                 accounts = self._accounts(integration, granted)
                 surface[integration.name] = FunctionSurface(tuple(names), accounts)
-        return surface
+        return surface | self._servers.surface()
+
+    def serves(self, mcp: McpServers | None) -> None:
+        """Let the script call the MCP servers of the run's tenant, as they are now."""
+        self._servers = RunServers(mcp, self.tenant, self._granted)
 
     def continues(self, recording: Recording | None) -> None:
         """Go on with numbers where the recording ends."""
@@ -182,10 +198,10 @@ class RunBroker:
         function: Function | None = None
         account = call.account
         try:
-            function = self.broker.catalog.function(call.integration, call.function)
+            function, target = self._find(call)
             account = (account or "default") if function.spec else None
             self._check_grant(function, account)
-            work, shown = self._prepare(function, account, call)
+            work, shown = self._prepare(function, account, call, target)
             if before is not None:
                 check_again(work, before, self.broker.clock())
         except CallFailed as refusal:
@@ -214,8 +230,9 @@ class RunBroker:
         if not self._recorded.was_begun(call.seq):
             return
         with suppress(CallFailed):
-            function = self.broker.catalog.function(call.integration, call.function)
-            self._prepare(function, (call.account or "default") if function.spec else None, call)
+            function, target = self._find(call)
+            account = (call.account or "default") if function.spec else None
+            self._prepare(function, account, call, target)
 
     async def abandon(self) -> None:
         """
@@ -255,7 +272,7 @@ class RunBroker:
     # --- before anything is sent ----------------------------------------------------------------
 
     def _granted(self, function: Function) -> bool:
-        return function.integration == "docs" or self._gate.has(_subject(function))
+        return function.integration in _OPEN or self._gate.has(_subject(function))
 
     def _accounts(self, integration: Integration, granted: Iterable[Function]) -> tuple[str, ...]:
         if integration.pack is None:
@@ -265,12 +282,12 @@ class RunBroker:
         return tuple(name for name in known if name in usable)
 
     def _check_grant(self, function: Function, account: str | None) -> None:
-        if function.integration != "docs":
+        if function.integration not in _OPEN:
             self._gate.check(_subject(function), account)
 
     def _admit(self, function: Function, account: str | None, arguments: Any) -> None:
         """See that exactly this call may be made, and count it. Only here is `ask` met."""
-        if function.integration == "docs":
+        if function.integration in _OPEN:
             return
         subject = _subject(function)
         admission = self._gate.admit(subject, account, arguments)
@@ -278,9 +295,22 @@ class RunBroker:
             raise approval_required(subject, admission.asked_by)
         self._gate.count(admission)
 
-    def _prepare(self, function: Function, account: str | None, call: Call) -> tuple[Work, str]:
+    def _find(self, call: Call) -> tuple[Function, Target | None]:
+        """Give what is called, and what is asked for it where an MCP server is."""
+        target = self._servers.find(call, self.limits.depth)
+        if target is not None:
+            return target.function, target
+        return self.broker.catalog.function(call.integration, call.function), None
+
+    def _prepare(
+        self, function: Function, account: str | None, call: Call, target: Target | None
+    ) -> tuple[Work, str]:
         """Check account and arguments; give the work to do and the preview of it."""
         depth = self.limits.depth
+        if target is not None:
+            served, arguments, shown = self._servers.prepare(target, depth)
+            self._admit(function, account, arguments)
+            return served, shown
         if function.raw:
             given = first_argument(function, call.arguments, depth=depth)
             self._admit(function, account, given)

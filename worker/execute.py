@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from sandbox.supervisor import Sandbox
 
 
+#: Functions of `mcp` that no server is asked for.
+_TOLD_HERE = frozenset({"mcp.servers", "mcp.tools", "mcp.schema"})
+
+
 class Watcher(Protocol):
     """Told what happens in a run while it happens. Neither method may raise or wait."""
 
@@ -175,7 +179,7 @@ def called(count: int) -> str:
 
 def is_outside(name: str) -> bool:
     """Tell whether a call of this name leaves the worker, as most do that are not about names."""
-    return not name.startswith("docs.")
+    return not name.startswith("docs.") and name not in _TOLD_HERE
 
 
 class _Sends:

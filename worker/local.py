@@ -27,6 +27,7 @@ from worker.execute import Watcher, execute
 if TYPE_CHECKING:
     from integrations.accounts import Accounts
     from integrations.catalog import Catalog
+    from integrations.mcp.run_servers import McpServers
     from runs.model import RunRequest, RunResult
     from sandbox.supervisor import Sandbox
     from tenancy.grants import Grants
@@ -44,12 +45,14 @@ async def run_local(  # noqa: PLR0913 (a composition: one parameter per part)
     clock: Clock = now_ms,
     tape: MemoryTape | None = None,
     listed: bool = False,
+    mcp: McpServers | None = None,
 ) -> RunResult:
     """
     Run a script to its end; whatever the script did wrong is in the result.
 
     `tape` is where the run's tape is kept, for who wants to read it afterwards; `listed` gives
-    the return values as a list even if there is one or none.
+    the return values as a list even if there is one or none. `mcp` are the servers a script may
+    call; their connections are the caller's to close.
 
     Raises:
         Invalid: the request is malformed.
@@ -70,6 +73,7 @@ async def run_local(  # noqa: PLR0913 (a composition: one parameter per part)
         clock_ms=clock(),
         grants=grants.forced(force=checked.force),
         listed=listed,
+        raises=request.on_unknown == "raise",
     )
     tape = MemoryTape(clock) if tape is None else tape
     await tape.append(Kind.ACCEPTED, _accepted(spec))
@@ -79,7 +83,7 @@ async def run_local(  # noqa: PLR0913 (a composition: one parameter per part)
         ending = await execute(
             spec,
             sandbox=sandbox,
-            broker=Broker(catalog, http, clock),
+            broker=Broker(catalog, http, clock, mcp=mcp),
             accounts=accounts,
             tape=tape,
             watch=watch,

@@ -25,6 +25,9 @@ from core.tasks import end_tasks
 from integrations.accounts import AccountsFile
 from integrations.broker import Broker
 from integrations.catalog import Catalog
+from integrations.mcp.pool import McpPool, preload
+from integrations.mcp.run_servers import McpServers
+from integrations.mcp.trusted_tools import TrustedTools
 from integrations.vendor_http import VendorHttp
 from runs.redis_throttle import RedisThrottle
 from sandbox.supervisor import Sandbox, SandboxUnavailable
@@ -38,6 +41,8 @@ from worker.vault_desk import VaultDesk
 from worker.vaulted_accounts import VaultedAccounts
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from core.settings import Settings
 
 _MAX_SPARES = 32
@@ -102,7 +107,9 @@ def work(
 async def _make_parts(settings: Settings, redis_url: str, slots: int) -> Parts:
     catalog = Catalog.load(operator=settings.packs_dir)
     accounts = AccountsFile.load(settings.accounts, catalog) if settings.accounts else None
-    http = VendorHttp(allow_local=settings.environment == "development")
+    local = settings.environment == "development"
+    http = VendorHttp(allow_local=local)
+    mcp = _mcp_servers(settings.mcp_servers, allow_local=local)
     sandbox = Sandbox(spares=min(slots, _MAX_SPARES))
     redis = connect_async(redis_url)
     always: list[asyncio.Task[None]] = []
@@ -111,6 +118,8 @@ async def _make_parts(settings: Settings, redis_url: str, slots: int) -> Parts:
         await end_tasks(*always)
         await sandbox.close()
         await http.close()
+        if mcp is not None:
+            await mcp.pool.close()
         await redis.aclose()
 
     try:
@@ -121,13 +130,20 @@ async def _make_parts(settings: Settings, redis_url: str, slots: int) -> Parts:
     except BaseException:
         await redis.aclose()
         raise
-    broker = Broker(catalog, http, now_ms, RedisThrottle(redis))
+    broker = Broker(catalog, http, now_ms, RedisThrottle(redis), mcp)
     file = accounts or AccountsFile({})
     if masters is not None:
         desk = VaultDesk(redis, vault, masters, file, catalog)
         always.append(asyncio.create_task(desk.run(), name="vault-desk"))
     vaulted = VaultedAccounts(vault, file, catalog)
     return Parts(sandbox, broker, vaulted, close)
+
+
+def _mcp_servers(path: Path | None, *, allow_local: bool) -> McpServers | None:
+    if path is None:
+        return None
+    preload()
+    return McpServers(TrustedTools.load(path), McpPool(allow_local=allow_local))
 
 
 async def _check_vault(vault: Vault, environment: str) -> None:

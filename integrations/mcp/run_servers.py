@@ -171,6 +171,8 @@ class RunServers:
             server, tool = self._named(given["name"])
             return self._tool(server, tool, orjson.dumps([given.get("args") or {}]))
         server = self._server(given.pop("server"))
+        if server.pin is None:
+            raise not_trusted(f"{server.integration}.{ASKING[function.name].name}", server)
         asking = replace(ASKING[function.name], integration=server.integration)
         return Target(asking, orjson.dumps([given]), server, _ASKS[function.name])
 

@@ -20,6 +20,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -96,6 +97,9 @@ async def _end(process: Process) -> None:
             await process.wait()
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+    # What it had written stays unread: `wait` would wait for that too, if the pipe were not let go.
+    pipes: Any = process
+    pipes._transport.close()  # noqa: SLF001
     await process.wait()
 
 
