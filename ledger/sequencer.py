@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from core.errors import Unavailable
 from ledger.archive import NewLeaf, Outrun, Payload, TapeLine
 from ledger.leaves import MAX_LEAF_BYTES, LeafKind, leaf
 from ledger.taking import Ended, Sealer, TapeTaking, read_ended
-from ledger.terms_payloads import take_terms
+from ledger.terms_payloads import take_surfaces, take_terms
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -157,13 +157,12 @@ class Sequencer:
                 leaves[inbox_id] = _given(inbox_id, fields)
         accepted = [one for one in entries if one[1].get(b"kind") == b"run.accepted"]
         terms = [leaves[inbox_id] for inbox_id, _ in accepted]
-        for payload in take_terms(self._redis, self._archive, self._sealer, terms):
-            batch.payloads.append(payload)
-            batch.waiting_bytes += len(payload.data)
-            self._stage(batch)
+        self._keep(batch, take_terms(self._redis, self._archive, self._sealer, terms))
         for at in range(0, len(ended), _TAPES_AT_ONCE):
             part = ended[at : at + _TAPES_AT_ONCE]
-            leaves |= {one.ended.inbox_id: one.leaf() for one in self._tapes(part, batch)}
+            taken = self._tapes(part, batch)
+            self._keep(batch, take_surfaces(self._redis, self._archive, self._sealer, taken))
+            leaves |= {one.ended.inbox_id: one.leaf() for one in taken}
         batch.leaves = [NewLeaf(inbox_id, leaves[inbox_id]) for inbox_id, _ in entries]
         return batch
 
@@ -189,6 +188,12 @@ class Sequencer:
             if not one.hashes:
                 structlog.get_logger(__name__).error("tape_gone", run=one.ended.run)
         return taken
+
+    def _keep(self, batch: _Batch, payloads: Iterable[Payload]) -> None:
+        for payload in payloads:
+            batch.payloads.append(payload)
+            batch.waiting_bytes += len(payload.data)
+            self._stage(batch)
 
     def _stage(self, batch: _Batch) -> None:
         # Tapes may be far greater than memory is to be: what is read goes to the disk ahead.

@@ -24,8 +24,7 @@ from ledger.leaves import VERSION, LeafKind, commit, leaf, quoted_terms
 from ledger.merkle import leaf_hash, root_of
 
 SALT_BYTES = 32
-_SALT = re.compile(r"[0-9a-f]{64}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_HEX_256 = re.compile(r"[0-9a-f]{64}")
 _MAX_FACT_CHARS = 200
 _MAX_WORKERS = 16
 _MAX_FACTS = 12
@@ -89,6 +88,8 @@ class TapeTaking:
     sealer: Sealer
     id: str = field(default_factory=new_tape_id)
     hashes: list[bytes] = field(default_factory=list)
+    #: Digest of what the script saw of the integrations, if an entry says.
+    surface_sha256: str | None = None
     _seqs: list[int] = field(default_factory=list)
     _first: Mapping[str, Any] = field(default_factory=dict)
     _last: Mapping[str, Any] = field(default_factory=dict)
@@ -125,7 +126,7 @@ class TapeTaking:
     def leaf(self) -> bytes:
         """Write the leaf of the run's end, when all entries were taken."""
         salt = self._first.get("salt")
-        salted = salt if isinstance(salt, str) and _SALT.fullmatch(salt) else None
+        salted = str(salt) if _is_sha256(salt) else None
         digests = {
             "input": self._first.get("input_sha256"),
             "result": self._last.get("result_sha256"),
@@ -144,6 +145,7 @@ class TapeTaking:
             versions=_facts(self._last.get("versions")),
             workers=list(self._workers),
             calls=dict(self._effects) | {"open": len(self._open)},
+            surface_sha256=self.surface_sha256,
             tape=self._tape(),
         )
 
@@ -158,6 +160,8 @@ class TapeTaking:
         }
 
     def _note(self, kind: str, body: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        if _is_sha256(body.get("surface_sha256")):
+            self.surface_sha256 = body["surface_sha256"]
         if not self._first and kind == "accepted":
             self._first = body
         elif kind == "finished":
@@ -179,9 +183,11 @@ _EFFECTS = ("succeeded", "failed", "denied", "unknown")
 
 
 def _commit(salt: str | None, label: str, digest: Any) -> str | None:
-    if salt is None or not isinstance(digest, str) or not _SHA256.fullmatch(digest):
-        return None
-    return commit(salt, label, digest)
+    return None if salt is None or not _is_sha256(digest) else commit(salt, label, digest)
+
+
+def _is_sha256(value: Any) -> bool:
+    return isinstance(value, str) and _HEX_256.fullmatch(value) is not None
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,8 +48,12 @@ def state_of(reason: Reason) -> State:
     return State.FAILED
 
 
-def tape_body(ending: Ending, attempt: int) -> bytes:
-    """Write the body of the tape's `finished` entry: digests of what is too big for a tape."""
+def tape_body(ending: Ending, attempt: int, versions: Mapping[str, str] | None = None) -> bytes:
+    """
+    Write the body of the tape's `finished` entry: digests of what is too big for a tape.
+
+    `versions` says what it was executed with; None when it was not.
+    """
     return orjson.dumps(
         {
             "reason": ending.reason,
@@ -59,6 +63,7 @@ def tape_body(ending: Ending, attempt: int) -> bytes:
             "error": error_json(ending),
             "surface_sha256": ending.surface_sha256,
             "usage": ending.usage.to_json(),
+            "versions": versions,
         }
     )
 

@@ -102,7 +102,7 @@ def ended_run(client: redis.Redis, tenant: str = "acme", calls: int = 1, reply: 
         ("started", {"attempt": 1, "worker": "w1"}),
     ]
     for seq in range(1, calls + 1):
-        rows.append(("intent", {"seq": seq, "name": "mux.create_asset", "preview": "{}"}))
+        rows.append(("intent", {"seq": seq, "name": "mux.create_asset", "surface_sha256": SHA}))
         rows.append(("effect", {"seq": seq, "effect": "succeeded", "ok": True, "reply": reply}))
     for seq, (kind, body) in enumerate(rows, 1):
         fields: Any = {"kind": kind, "at_ms": 1_000 + seq, "body": orjson.dumps(body)}
@@ -116,6 +116,7 @@ def ended_run(client: redis.Redis, tenant: str = "acme", calls: int = 1, reply: 
     for name, value in kept.items():
         pipeline.hset(keys.run(run), name, value)
     pipeline.set(keys.script(SHA), "return 1")
+    pipeline.set(keys.surface(SHA), '{"mux":{}}')
     given: Any = {"kind": "run.accepted", "run": run, "leaf": accepted_leaf(run, 1_000, accepted)}
     pipeline.xadd(keys.LEDGER_INBOX, given)
     pipeline.execute()

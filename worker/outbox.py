@@ -28,6 +28,7 @@ from runs.endings import Ending, record_fields, tape_body
 from runs.redis_scripts import Arg, RedisScript, load
 from runs.rq_job import timestamp
 from sandbox.outcome import OUR_FAULT, Reason
+from sandbox.versions import versions
 from worker.event_writer import MAX_EVENTS, EventEntry
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def deliver_ending(claim: Claim, ending: Ending) -> Delivery:
     Raises:
         TypeError: something in the ending has no JSON form.
     """
-    body = tape_body(ending, claim.attempt)
+    body = tape_body(ending, claim.attempt, versions())
     written = (ending.state, ending.reason, body, *record_fields(ending))
     return Delivery(claim, *rq_words(claim.run_id, ending.reason, _message(ending)), written)
 

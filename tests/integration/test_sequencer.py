@@ -62,6 +62,9 @@ def test_a_runs_end_is_a_leaf_with_its_tapes_root(redis_sync: redis.Redis, tmp_p
         first = one.archive.payload(f"tape/{finished['tape']['id']}/1")
         script = one.archive.payload(f"script/acme/{SHA}")
         given = one.archive.payload(f"input/{run}")
+        surface = one.archive.payload(f"surface/acme/{SHA}")
+    assert surface is not None
+    assert (finished["surface_sha256"], surface.data) == (SHA, b'{"mux":{}}')
     assert (accepted["kind"], finished["kind"]) == ("run.accepted", "run.finished")
     assert finished["id"] == run
     assert (finished["key"], finished["reason"], finished["workers"]) == ("key_1", "ok", ["w1"])
