@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import orjson
+
 from core.calls import Effect, EffectClass
 from integrations.argument_problems import problem_text
 from integrations.arguments import MAX_EXPLAINED, MAX_PROBLEMS, count_values
 from integrations.failure import NOT_SENT, CallFailed, printable
 from tenancy.grant_rules import Rule, patterns_of
+from tenancy.grant_schema import MAX_MATCHED_BYTES
 from tenancy.grants import Grants, Whose
 
 _TO_WHOM = {Whose.TENANT: "this tenant", Whose.KEY: "this run's key", Whose.RUN: "this run"}
@@ -103,6 +106,7 @@ class Gate:
         holding = []
         for whose, rules in self._deciding(subject):
             right = [rule for rule in rules if rule.takes(account)]
+            _check_size(subject, right, arguments)
             fitting = [rule for rule in right if _fits(rule, arguments)]
             if not fitting:
                 raise _wrong_arguments(subject, whose, right[0], arguments)
@@ -151,6 +155,19 @@ def approval_required(subject: Subject, asked_by: Rule) -> CallFailed:
         f"{subject.name} needs an approval, by the grant {asked_by}{forced}; {NOT_SENT}",
         effect=Effect.DENIED,
     )
+
+
+def _check_size(subject: Subject, rules: Sequence[Rule], arguments: Any) -> None:
+    if not any(rule.patterns for rule in rules):
+        return
+    size = len(orjson.dumps(arguments))
+    if size > MAX_MATCHED_BYTES:
+        raise CallFailed(
+            "arguments_denied",
+            f"{subject.name}: the arguments have {size} bytes; where grants have patterns for them,"
+            f" {MAX_MATCHED_BYTES} are allowed; {NOT_SENT}",
+            effect=Effect.DENIED,
+        )
 
 
 def _fits(rule: Rule, arguments: Any) -> bool:

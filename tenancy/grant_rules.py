@@ -20,7 +20,7 @@ import orjson
 
 from core.calls import EffectClass
 from core.errors import Invalid
-from tenancy.grant_schema import check_schema, validator_of
+from tenancy.grant_schema import check_schema, count_patterns, validator_of
 
 MAX_ACCOUNTS = 64
 MAX_CALLS_PER_RUN = 100_000
@@ -64,6 +64,11 @@ class Rule:
     def by_class(self) -> bool:
         """Tell whether the pattern names reading or writing and no function."""
         return ":" in self.pattern
+
+    @property
+    def patterns(self) -> int:
+        """Give how many regular expressions the limit of arguments has."""
+        return 0 if self.arguments is None else count_patterns(self.arguments)
 
     @property
     def validator(self) -> jsonschema_rs.Draft202012Validator | None:

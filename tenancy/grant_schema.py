@@ -1,8 +1,9 @@
 """
 The JSON Schemas by which grants limit arguments: small, without references, checked in bounds.
 
-A schema may come from a client. References are refused whole: one could name an address to be
-read, or a schema that never ends. Patterns run in linear time.
+A schema may come from a client, and is checked in the worker's event loop. References are refused
+whole: one could name an address to be read, or a schema that never ends. Patterns run in linear
+time, but the worst of them slowly: their size, their number and the text they see are bounded.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from core.errors import Invalid
 
 MAX_BYTES = 4_096
 MAX_DEPTH = 12
-_PATTERN_BYTES = 262_144  # of one compiled pattern
+#: Arguments that a schema with patterns is asked about, as JSON, in bytes.
+MAX_MATCHED_BYTES = 16_384
+_PATTERN_BYTES = 16_384  # of one compiled pattern
 #: Words that lead out of a schema, or name a place in it that something else may lead to.
 _REFUSED = (
     *("$ref", "$dynamicRef", "$recursiveRef", "$id", "id", "$schema", "$vocabulary"),
@@ -70,6 +73,22 @@ def validator_of(text: str) -> jsonschema_rs.Draft202012Validator:
     return jsonschema_rs.Draft202012Validator(
         orjson.loads(text), pattern_options=linear, offline=True
     )
+
+
+@lru_cache(maxsize=1024)
+def count_patterns(text: str) -> int:
+    """Count the regular expressions in a schema that `check_schema` gave."""
+    count, waiting = 0, [orjson.loads(text)]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            count += isinstance(one.get("pattern"), str)
+            named = one.get("patternProperties")
+            count += len(named) if isinstance(named, dict) else 0
+            waiting.extend(one.values())
+        elif isinstance(one, list):
+            waiting.extend(one)
+    return count
 
 
 def _check_words(schema: Any, pointer: str, depth: int) -> None:

@@ -33,6 +33,8 @@ from tenancy.grant_rules import Permission, Rule, parse_rule, patterns_of
 MAX_GRANTS = 256
 #: Of one set, as JSON: it is stored with every run.
 MAX_BYTES = 32_768
+#: Of the schemas of one set together.
+MAX_PATTERNS = 8
 
 
 class Whose(StrEnum):
@@ -59,16 +61,26 @@ class GrantSet:
         """
         if not isinstance(given, list | tuple):
             raise Invalid("it must be a list of grants", pointer=pointer)
-        rules: list[Rule] = []
+        if len(given) > MAX_GRANTS:
+            raise Invalid(f"more than {MAX_GRANTS} grants", pointer=pointer)
+        rules: dict[Rule, None] = {}
+        size = patterns = 0
         for index, one in enumerate(given):
-            if index >= MAX_GRANTS:
-                raise Invalid(f"more than {MAX_GRANTS} grants", pointer=pointer)
-            rules.append(parse_rule(one, f"{pointer}/{index}"))
-        made = cls(tuple(dict.fromkeys(rules)))
-        size = len(orjson.dumps(made.to_json()))
-        if size > MAX_BYTES:
-            raise Invalid(f"the grants have {size} bytes; at most {MAX_BYTES}", pointer=pointer)
-        return made
+            rule = parse_rule(one, f"{pointer}/{index}")
+            if rule in rules:
+                continue
+            rules[rule] = None
+            size += len(orjson.dumps(rule.to_json()))
+            patterns += rule.patterns
+            # At once: to read many schemas takes its time.
+            if size > MAX_BYTES:
+                raise Invalid(f"the grants have more than {MAX_BYTES} bytes", pointer=pointer)
+            if patterns > MAX_PATTERNS:
+                raise Invalid(
+                    f"the schemas of the grants have more than {MAX_PATTERNS} patterns",
+                    pointer=pointer,
+                )
+        return cls(tuple(rules))
 
     def deciding(self, names: Sequence[str], effect_class: EffectClass) -> tuple[Rule, ...]:
         """

@@ -8,8 +8,10 @@ from typing import Any
 import orjson
 import pytest
 
-from core.calls import Effect
+from core.calls import Effect, EffectClass
 from core.clock import now_ms
+from integrations.failure import CallFailed
+from integrations.gate import Gate, Subject
 from integrations.stubs import Stubs
 from ledger.tape import Kind, MemoryTape
 from runs.model import RunRequest, RunResult
@@ -182,6 +184,22 @@ class TestArguments:
             await run.value("mux.list_assets", {"limit": 1})
             await run.value("mux.list_assets", 2)
             assert (await run.error("mux.list_assets", 3))["code"] == "arguments_denied"
+
+
+def test_patterns_see_texts_of_a_bounded_size() -> None:
+    """A long text is refused before any pattern is asked; where there is none, it is not."""
+    subject = Subject.of("notes", ("write",), EffectClass.WRITE)
+    text = {"properties": {"text": {"pattern": "^(a|b)*a(a|b){20}c"}}}
+    rule = {"pattern": "notes", "arguments": text}
+    with pytest.raises(CallFailed) as refused:
+        Gate(Grants.parse([rule])).admit(subject, None, {"text": "ab" * 1_000_000})
+    assert refused.value.code == "arguments_denied"
+    assert refused.value.message == (
+        "notes.write: the arguments have 2000011 bytes; where grants have patterns for them,"
+        " 16384 are allowed; no external call was made"
+    )
+    plain = {"pattern": "notes", "arguments": {"required": ["text"]}}
+    Gate(Grants.parse([plain])).admit(subject, None, {"text": "ab" * 1_000_000})
 
 
 class TestAccounts:

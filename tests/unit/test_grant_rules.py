@@ -11,7 +11,7 @@ from core.errors import Invalid
 from integrations.catalog import Catalog
 from integrations.grant_names import check_names, check_taking
 from tenancy.grant_rules import parse_rule, patterns_of
-from tenancy.grants import MAX_BYTES, Grants, GrantSet, Whose
+from tenancy.grants import MAX_BYTES, MAX_PATTERNS, Grants, GrantSet, Whose
 
 CATALOG = Catalog.load()
 READ, WRITE = EffectClass.READ, EffectClass.WRITE
@@ -120,8 +120,21 @@ def test_a_property_may_be_named_like_a_word_of_schemas() -> None:
 def test_a_set_has_a_largest_size() -> None:
     """A set is stored with every run: it is bounded in bytes, too."""
     wide = {"pattern": "mux", "arguments": {"title": "x" * 4_000}}
-    with pytest.raises(Invalid, match=f"at most {MAX_BYTES}"):
+    with pytest.raises(Invalid, match=f"more than {MAX_BYTES} bytes"):
         GrantSet.parse([{**wide, "calls_per_run": n} for n in range(1, 20)])
+
+
+def test_a_set_has_few_patterns() -> None:
+    """The worst pattern is slow, though linear: there are few of them, wherever they stand."""
+    pattern = {"pattern": "mux", "arguments": {"patternProperties": {"a": {"pattern": "b"}}}}
+    GrantSet.parse([{**pattern, "calls_per_run": n} for n in range(1, MAX_PATTERNS // 2 + 1)])
+    with pytest.raises(Invalid, match="more than 8 patterns"):
+        GrantSet.parse([{**pattern, "calls_per_run": n} for n in range(1, MAX_PATTERNS)])
+    for text in (r"\pL{9}", "[a-z]{500}", "(a|b){400}"):
+        with pytest.raises(Invalid):
+            parse_rule({"pattern": "mux", "arguments": {"pattern": text}}, "")
+    url = r"^https://[A-Za-z0-9.-]{1,80}\.example\.com/.*$"
+    parse_rule({"pattern": "mux", "arguments": {"properties": {"input": {"pattern": url}}}}, "")
 
 
 @pytest.mark.parametrize(
