@@ -17,7 +17,7 @@ from api.problems import MAX_ERRORS, FieldError, InvalidFields
 from api.strict_json import parse, pointer_to, read_body
 from core.errors import Invalid
 from runs.accept import MAX_NAME_CHARS, Checked, check_request
-from runs.model import RunRequest
+from runs.model import OnUnknown, RunRequest
 from sandbox.limits import KIB, SPECS, LimitOutOfRange, check_limit
 from tenancy.grants import GrantSet
 
@@ -62,6 +62,11 @@ class Submission(BaseModel):
         default=False,
         description="Make calls without asking where a grant such as `ask:mux:write` would ask. "
         "The key needs the scope `runs:force`.",
+    )
+    on_unknown: OnUnknown = Field(
+        default="fail",
+        description="What becomes of a call of which nobody knows whether it was done: it ends the "
+        "run as `effect_unknown`, or is an error of that code in the script.",
     )
     seed: int | None = Field(
         default=None, ge=0, le=2**63 - 1, description="Of `math.random`; chosen when absent."

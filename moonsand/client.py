@@ -24,7 +24,7 @@ import httpx2
 from core.errors import Unavailable
 from moonsand import exchange
 from moonsand.exchange import Ask, Event, Page
-from runs.model import RunRecord, RunRequest, State
+from runs.model import OnUnknown, RunRecord, RunRequest, State
 
 T = TypeVar("T")
 
@@ -58,6 +58,7 @@ class SubmitOptions(TypedDict, total=False):
     limits: dict[str, int]
     grants: list[str | dict[str, Any]] | None
     force: bool
+    on_unknown: OnUnknown
     seed: int | None
     name: str
 

@@ -109,6 +109,8 @@ def submit(request: RunRequest, wait_s: float, *, check: bool = False) -> Ask[Ru
     body["input"] = request.input
     if not request.force:
         del body["force"]
+    if request.on_unknown == "fail":
+        del body["on_unknown"]
     if wait_s:
         body["wait_s"] = wait_s
     if check:

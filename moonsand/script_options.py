@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -52,6 +52,10 @@ GrantsFile = Annotated[
 ]
 Force = Annotated[
     bool, typer.Option("--force", help="Do not ask where a grant by class (`ask:mux:write`) would.")
+]
+OnUnknown = Annotated[
+    Literal["fail", "raise"],
+    typer.Option(help="A call of which nobody knows whether it was done: end the run, or raise."),
 ]
 Seed = Annotated[
     int | None,
@@ -176,7 +180,12 @@ def check_rules(rules: list[Any], where: str) -> None:
 
 
 def build_request(
-    source: Source, limits: LimitOptions, *, grants: GrantOptions, seed: int | None
+    source: Source,
+    limits: LimitOptions,
+    *,
+    grants: GrantOptions,
+    seed: int | None,
+    on_unknown: Literal["fail", "raise"],
 ) -> RunRequest:
     """
     Read the script and its input, and check all that can be checked before anything runs.
@@ -191,6 +200,7 @@ def build_request(
         limits=limits.to_limits(),
         grants=grants.rules(),
         force=grants.force,
+        on_unknown=on_unknown,
         seed=seed,
         name=name,
     )

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from core.errors import Invalid, TooLarge
-from runs.model import RunRequest
+from runs.model import OnUnknown, RunRequest
 from sandbox.limits import LimitOutOfRange, Limits, check_limit
 from tenancy.grants import GrantSet
 
@@ -26,6 +26,7 @@ class Checked:
     limits: Limits
     grants: list[str | dict[str, Any]] | None
     force: bool
+    on_unknown: OnUnknown
     seed: int
     name: str
 
@@ -46,6 +47,7 @@ def check_request(request: RunRequest) -> Checked:
         limits=limits,
         grants=None if request.grants is None else GrantSet.parse(request.grants).to_json(),
         force=request.force,
+        on_unknown=request.on_unknown,
         seed=secrets.randbits(63) if request.seed is None else request.seed,
         name=request.name,
     )

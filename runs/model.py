@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.calls import CallRecord
 from sandbox.outcome import Reason
+
+OnUnknown = Literal["fail", "raise"]
 
 
 class State(StrEnum):
@@ -33,7 +35,8 @@ class RunRequest(BaseModel):
 
     `limits` holds only what differs from the defaults; `grants` are rules such as `mux:read`,
     None for all that the tenant and the key have. `force` skips the questions that rules about
-    reading or writing ask. `seed` is chosen by us when absent.
+    reading or writing ask. `seed` is chosen by us when absent. `on_unknown` tells what becomes of a
+    call of which nobody knows whether it was done: it ends the run, or is the script's error.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +48,7 @@ class RunRequest(BaseModel):
     force: bool = False
     seed: int | None = Field(default=None, ge=0, le=2**63 - 1)
     name: str = "script"
+    on_unknown: OnUnknown = "fail"
 
 
 class RunError(BaseModel):

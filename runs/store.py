@@ -298,6 +298,7 @@ def _hash_fields(record: RunRecord, checked: Checked, key_id: str, terms: Terms)
         "limits": orjson.dumps(record.limits),
         "grants": orjson.dumps(kept_grants(record)),
         "seed": record.seed,
+        "on_unknown": checked.on_unknown,
         "key_id": key_id,
         "state": State.QUEUED.value,
         "attempt": 0,
@@ -317,6 +318,7 @@ def _accepted_body(record: RunRecord, checked: Checked, key_id: str) -> dict[str
         "limits": record.limits,
         "grants": kept_grants(record),
         "seed": record.seed,
+        "on_unknown": checked.on_unknown,
         "key_id": key_id,
         "salt": new_salt(),
     }

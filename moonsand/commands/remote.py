@@ -37,6 +37,7 @@ def submit(
     grant: options.Grant = None,
     grants: options.GrantsFile = None,
     force: options.Force = False,
+    on_unknown: options.OnUnknown = "fail",
     instructions: options.Instructions = None,
     memory_mb: options.MemoryMb = None,
     cpu_ms: options.CpuMs = None,
@@ -60,6 +61,7 @@ def submit(
         options.LimitOptions(instructions, memory_mb, cpu_ms, wall_s, output_kb, calls),
         grants=options.GrantOptions(grant, grants, force),
         seed=seed,
+        on_unknown=on_unknown,
     )
     how = _How(wait, check, as_json)
     try:

@@ -45,6 +45,7 @@ def run(
     grant: options.Grant = None,
     grants: options.GrantsFile = None,
     force: options.Force = False,
+    on_unknown: options.OnUnknown = "fail",
     accounts: AccountsFile = None,
     packs: PacksDirectory = None,
     instructions: options.Instructions = None,
@@ -65,6 +66,7 @@ def run(
         options.LimitOptions(instructions, memory_mb, cpu_ms, wall_s, output_kb, calls),
         grants=options.GrantOptions(grant, grants, force),
         seed=seed,
+        on_unknown=on_unknown,
     )
     watch = Watch(live=not as_json)
     result = asyncio.run(run_here(request, (accounts, packs), watch))
