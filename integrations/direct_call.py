@@ -13,6 +13,8 @@ from integrations.arguments import bind, refusal
 from integrations.broker import Broker
 from integrations.catalog import Catalog
 from integrations.failure import NOT_SENT, CallFailed
+from integrations.function import Function
+from integrations.gate import Gate, Subject, approval_required
 from integrations.redaction import REDACTED, scrub_text
 from integrations.request import auth_headers, build
 from integrations.vendor_http import VendorHttp
@@ -39,11 +41,18 @@ def split_name(name: str) -> tuple[str, str | None, str]:
     raise CallFailed("unknown_function", f"give a name such as mux.list_assets; {NOT_SENT}")
 
 
-async def call_directly(
-    catalog: Catalog, accounts: Accounts, name: str, account: str | None, arguments: Any
+async def call_directly(  # noqa: PLR0913, PLR0917 (what a call is made of, in its own order)
+    catalog: Catalog,
+    accounts: Accounts,
+    name: str,
+    account: str | None,
+    arguments: Any,
+    grants: Grants | None = None,
 ) -> Any:
     """
     Call a function and give its reply; `account` wins over one in the name.
+
+    Without `grants` everything may be called.
 
     Raises:
         CallFailed: there is no reply.
@@ -53,7 +62,7 @@ async def call_directly(
     run = Broker(catalog, http, now_ms).open(
         tenant=None,
         run_id="call",
-        grants=Grants.everything(),
+        grants=grants or Grants.everything(),
         accounts=accounts,
         tape=MemoryTape(now_ms),
         limits=Limits(),
@@ -72,11 +81,18 @@ async def call_directly(
     return value
 
 
-def request_of(
-    catalog: Catalog, accounts: Accounts, name: str, account: str | None, arguments: Any
+def request_of(  # noqa: PLR0913, PLR0917 (as `call_directly`)
+    catalog: Catalog,
+    accounts: Accounts,
+    name: str,
+    account: str | None,
+    arguments: Any,
+    grants: Grants | None = None,
 ) -> dict[str, Any]:
     """
     Say what a call would send, without sending it; credentials are left out.
+
+    Without `grants` everything may be called.
 
     Raises:
         CallFailed: the call would be refused.
@@ -92,6 +108,7 @@ def request_of(
     except NotFound as missing:
         raise CallFailed("unknown_account", f"{missing.detail}; {NOT_SENT}") from None
     given = bind(function, orjson.dumps([arguments]), depth=Limits().depth)
+    _admit(function, used, given, grants or Grants.everything())
     about: dict[str, Any] = {
         "function": function.full_name,
         "account": used,
@@ -114,3 +131,11 @@ def request_of(
         "body": None if request.body is None else scrub_text(request.body.decode(), secrets),
     }
     return {**about, "request": sent}
+
+
+def _admit(function: Function, account: str, arguments: Any, grants: Grants) -> None:
+    """See that the broker would make this call."""
+    subject = Subject.of(function.integration, function.names, function.effect_class)
+    admission = Gate(grants).admit(subject, account, arguments)
+    if admission.asked_by is not None:
+        raise approval_required(subject, admission.asked_by)

@@ -159,6 +159,12 @@ class Pack(Strict):
     redact: tuple[str, ...] = ()
     functions: tuple[FunctionPack, ...] = Field(min_length=1)
 
+    @property
+    def probe(self) -> FunctionPack | None:
+        """Give a function by which an account is tried: it reads and needs no parameters."""
+        reading = (one for one in self.functions if one.effect is EffectClass.READ)
+        return next((one for one in reading if not one.parameters.get("required")), None)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = [name for function in self.functions for name in function.names]

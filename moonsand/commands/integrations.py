@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from moonsand.commands import documentation
+from moonsand.commands.call import call
+from moonsand.commands.configure import configure
+from moonsand.commands.diagnose import doctor
 from moonsand.commands.import_openapi import import_openapi
 from moonsand.commands.lua import lua
-from moonsand.commands.run import AccountsFile, PacksDirectory
+from moonsand.commands.run import PacksDirectory
 from moonsand.exits import Exit, UsageFault
-from moonsand.local_accounts import accounts_of
 from moonsand.script_options import AsJson
 from moonsand.terminal import pretty, write_error, write_output
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Show, check and call integrations.")
 app.command("import")(import_openapi)
 app.command("lua")(lua)
+app.command("call", context_settings={"ignore_unknown_options": True})(call)
+app.command("configure")(configure)
+app.command("doctor")(doctor)
 app.command("search")(documentation.search)
 app.command("docs")(documentation.docs)
-Function_ = Annotated[
-    str, typer.Argument(metavar="FUNCTION", help="As `mux.list_assets`, or of a named account.")
-]
 
 
 @app.command("list")
@@ -78,42 +78,6 @@ def schema(
             value = _schema(catalog.function(integration, function))
     except CallFailed as unknown:
         raise UsageFault(unknown.message) from None
-    write_output(f"{pretty(value)}\n")
-    return Exit.SUCCEEDED
-
-
-@app.command()
-def call(
-    function: Function_,
-    arguments: Annotated[
-        str | None, typer.Argument(help="A JSON object; `-` reads it from stdin.")
-    ] = None,
-    arg: Annotated[
-        list[str] | None,
-        typer.Option(help="One parameter as NAME=VALUE; the value is JSON or text; repeatable."),
-    ] = None,
-    account: Annotated[str | None, typer.Option(help="Name of an account.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the request; send nothing.")
-    ] = False,
-    accounts: AccountsFile = None,
-    packs: PacksDirectory = None,
-) -> int:
-    """Call one function and print its reply as JSON; 1 if it failed."""
-    from integrations.direct_call import call_directly, request_of
-    from integrations.failure import CallFailed
-
-    given = _arguments(arguments, arg or [])
-    catalog = _catalog(packs)
-    known = accounts_of(accounts, catalog)
-    try:
-        if dry_run:
-            value = request_of(catalog, known, function, account, given)
-        else:
-            value = asyncio.run(call_directly(catalog, known, function, account, given))
-    except CallFailed as failure:
-        write_error(f"moonsand: {failure.message}")
-        return Exit.FAILED
     write_output(f"{pretty(value)}\n")
     return Exit.SUCCEEDED
 
@@ -180,23 +144,3 @@ def _schema(function: Function) -> dict[str, Any]:
         "description": function.description,
         "parameters": dict(function.parameters),
     }
-
-
-def _arguments(text: str | None, pairs: list[str]) -> dict[str, Any]:
-    if text == "-":
-        text = sys.stdin.read()
-    try:
-        given = json.loads(text) if text and text.strip() else {}
-    except ValueError as error:
-        raise UsageFault(f"the arguments are not JSON: {error}") from None
-    if not isinstance(given, dict):
-        raise UsageFault("the arguments must be a JSON object")
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise UsageFault("--arg takes NAME=VALUE")
-        try:
-            given[name] = json.loads(value)
-        except ValueError:
-            given[name] = value
-    return given

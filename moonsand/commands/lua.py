@@ -61,7 +61,9 @@ def lua(
     Exit code: 0 succeeded, 1 the script failed, 2 nothing was run, 3 our fault.
     """
     script, name = options.read_script(options.Source(file, code, None))
-    request = RunRequest(script=script, name=name, limits=limits_of(memory_limit, cpu_limit))
+    request = RunRequest(
+        script=script, name=name, limits=limits_of(memory_limit, cpu_limit), force=force
+    )
     watch = Watch(live=not as_json)
     result = asyncio.run(run_here(request, (accounts, packs), watch, listed=True))
     if watch.reader_left:

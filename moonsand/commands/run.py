@@ -136,13 +136,13 @@ async def _run_jailed(
     request: RunRequest, files: Files, watch: Watch, stop: asyncio.Event, *, listed: bool
 ) -> RunResult:
     from integrations.catalog import Catalog
+    from moonsand.local_policy import LocalPolicy
     from sandbox.supervisor import Sandbox
-    from tenancy.grants import Grants
     from worker.local import run_local
 
     accounts, packs = files
     catalog = Catalog.load(operator=packs)
-    grants = Grants.everything() if request.grants is None else Grants.parse(request.grants)
+    grants = LocalPolicy.load().grants(request.grants, force=request.force)
     known = accounts_of(accounts, catalog)
     async with Sandbox(spares=1) as sandbox:
         return await run_local(

@@ -86,7 +86,7 @@ def test_a_dry_run_sends_nothing_and_shows_no_secret(stubs: Stubs, accounts: str
     [
         (["mux.list_asset"], 1, "Unknown function: mux.list_asset. Did you mean: list_assets?"),
         (["mux.list_assets", '{"limit": 0}'], 1, "limit must be at least 1, not 0"),
-        (["mux.list_assets", "{"], 2, "the arguments are not JSON"),
+        (["mux.list_assets", "{"], 2, "the arguments: not JSON"),
         (["mux.list_assets", "[]"], 2, "must be a JSON object"),
         (["mux.none.list_assets"], 1, "mux has no account `none`"),
         (["list_assets"], 1, "give a name such as mux.list_assets"),
