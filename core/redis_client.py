@@ -113,6 +113,7 @@ def _judge(info: Mapping[str, Any], environment: Environment) -> list[str]:
 def _options(url: str) -> dict[str, Any]:
     if url.startswith("unix:"):
         return {"socket_timeout": _ANSWER_S}
+    url.encode("ascii")  # a ValueError here, not deep inside a later connection
     return {
         "socket_timeout": _ANSWER_S,
         "health_check_interval": 30,

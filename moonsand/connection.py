@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
-from core.errors import Unauthenticated
+from core.errors import Invalid, Unauthenticated
 from moonsand.client import DEFAULT_URL, AsyncClient
 from moonsand.local_state import LocalState, default_directory
 
@@ -18,6 +20,7 @@ Key = Annotated[
     str | None,
     typer.Option(envvar="MOONSAND_API_KEY", help="API key (default: that of the local service)."),
 ]
+_ADDRESS = re.compile(r"https?://[\x21-\x7e]+")
 
 
 def open_client(url: str | None, key: str | None) -> AsyncClient:
@@ -27,11 +30,13 @@ def open_client(url: str | None, key: str | None) -> AsyncClient:
     The local service's key is used for its own address only.
 
     Raises:
+        Invalid: the address or the key is malformed.
         Unauthenticated: there is no key to use.
     """
     local = LocalState.load(default_directory())
     if url is None:
         url = local.url if local else DEFAULT_URL
+    _check_address(url)
     if key is None and local is not None and url.rstrip("/") == local.url:
         key = local.key
     if key is None:
@@ -39,4 +44,18 @@ def open_client(url: str | None, key: str | None) -> AsyncClient:
             f"no API key for {url}",
             hint="give --key, set MOONSAND_API_KEY, or start `moonsand serve` here",
         )
+    if not (key.isascii() and key.isprintable()):
+        raise Invalid("the API key is malformed: no key has such characters")
     return AsyncClient(url, key)
+
+
+def _check_address(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        good = parts.hostname and parts.port != 0  # the port is read, and refused, here
+    except ValueError:
+        good = False
+    if not (good and _ADDRESS.fullmatch(url)):
+        raise Invalid(
+            f"{url[:100]!r} is no address of an API: give http://HOST:PORT or https://HOST"
+        )
