@@ -29,6 +29,7 @@ from moonsand.commands import (
     keys,
     ledger,
     local,
+    mcp,
     remote,
     run,
     service,
@@ -62,6 +63,7 @@ for command in (
     app.command(command.__name__)(command)
 app.add_typer(keys.app, name="keys")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(mcp.app, name="mcp")
 app.add_typer(credentials.app, name="credentials")
 app.add_typer(grants.app, name="grants")
 app.add_typer(integrations.app, name="integrations")

@@ -66,3 +66,15 @@ async def trust_all(path: Path, tenant: str | None = None) -> None:
 def mcp_servers(path: Path) -> McpServers:
     """Give what a broker takes."""
     return McpServers(TrustedTools.load(path), McpPool())
+
+
+def mcp_processes(mark: str) -> list[int]:
+    """Give the processes with a text among their arguments."""
+    found = []
+    for one in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (one / "cmdline").read_bytes():
+                found.append(int(one.name))
+        except OSError:
+            continue
+    return found

@@ -15,6 +15,7 @@ import typer
 from moonsand import script_options as options
 from moonsand.commands.run import AccountsFile, PacksDirectory, Watch, run_here
 from moonsand.exits import Exit, of_result
+from moonsand.local_mcp import McpFile
 from moonsand.terminal import write_end, write_output
 from runs.model import RunRequest, RunResult
 from sandbox.limits import SPECS
@@ -23,6 +24,8 @@ from sandbox.outcome import Reason
 _MEMORY, _CPU = SPECS["memory_bytes"], SPECS["cpu_ms"]
 #: KosmoKrator's scripts know no other limits than memory and processor time: they get the most.
 _UNKNOWN = ("instructions", "wall_ms", "output_bytes", "result_bytes", "calls")
+#: Calls that reach nobody outside.
+_TOLD_HERE = frozenset({"mcp.servers", "mcp.tools", "mcp.schema"})
 
 Force = Annotated[
     bool, typer.Option("--force", help="Skip the read/write policy; what it skipped is recorded.")
@@ -54,6 +57,7 @@ def lua(
     cpu_limit: CpuLimit = None,
     accounts: AccountsFile = None,
     packs: PacksDirectory = None,
+    mcp: McpFile = None,
 ) -> int:
     """
     Run a script here against the configured accounts, as KosmoKrator's `integrations:lua`.
@@ -65,7 +69,7 @@ def lua(
         script=script, name=name, limits=limits_of(memory_limit, cpu_limit), force=force
     )
     watch = Watch(live=not as_json)
-    result = asyncio.run(run_here(request, (accounts, packs), watch, listed=True))
+    result = asyncio.run(run_here(request, (accounts, packs), watch, listed=True, mcp=mcp))
     if watch.reader_left:
         raise watch.reader_left
     if as_json:
@@ -96,9 +100,9 @@ def envelope(result: RunResult, *, forced: bool) -> dict[str, Any]:
         "execution_time_ms": result.usage.wall_ms,
         "memory_usage": result.usage.memory_bytes,
         "integration_calls": [
-            {"function": f"app.integrations.{one.name}", **one.to_json()}
+            {"function": _lua_path(one.name), **one.to_json()}
             for one in result.calls
-            if not one.name.startswith("docs.")
+            if not one.name.startswith("docs.") and one.name not in _TOLD_HERE
         ],
         "meta": {
             "permission_bypassed": forced,
@@ -108,6 +112,10 @@ def envelope(result: RunResult, *, forced: bool) -> dict[str, Any]:
             "hint": error.hint if error else None,
         },
     }
+
+
+def _lua_path(name: str) -> str:
+    return f"app.{name}" if name.startswith("mcp.") else f"app.integrations.{name}"
 
 
 def _unlisted(result: RunResult) -> RunResult:

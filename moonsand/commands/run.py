@@ -15,6 +15,7 @@ from core.ids import new_id
 from moonsand import script_options as options
 from moonsand.exits import Exit, of_result
 from moonsand.local_accounts import accounts_of
+from moonsand.local_mcp import McpFile, servers_of
 from moonsand.signals import stop_signal
 from moonsand.terminal import write_end, write_output
 from runs.model import RunError, RunRequest, RunResult, State
@@ -55,6 +56,7 @@ def run(
     output_kb: options.OutputKb = None,
     calls: options.Calls = None,
     seed: options.Seed = None,
+    mcp: McpFile = None,
 ) -> int:
     """
     Run a script here, in the jail, without Redis.
@@ -69,7 +71,7 @@ def run(
         on_unknown=on_unknown,
     )
     watch = Watch(live=not as_json)
-    result = asyncio.run(run_here(request, (accounts, packs), watch))
+    result = asyncio.run(run_here(request, (accounts, packs), watch, mcp=mcp))
     if watch.reader_left:
         raise watch.reader_left
     if as_json:
@@ -107,12 +109,18 @@ class Watch:
 
 
 async def run_here(
-    request: RunRequest, files: Files, watch: Watch, *, listed: bool = False
+    request: RunRequest,
+    files: Files,
+    watch: Watch,
+    *,
+    listed: bool = False,
+    mcp: Path | None = None,
 ) -> RunResult:
     """
     Run a script here; even a host that cannot, or a bug of ours, is a result.
 
-    `listed` gives the return values as a list even if there is one or none.
+    `listed` gives the return values as a list even if there is one or none; `mcp` is a file of MCP
+    servers.
 
     Raises:
         Refused: something that was asked for cannot be given; nothing was run.
@@ -121,7 +129,7 @@ async def run_here(
 
     watch.stop = stop_signal()
     try:
-        return await _run_jailed(request, files, watch, watch.stop, listed=listed)
+        return await _run_jailed(request, files, watch, watch.stop, listed=listed, mcp=mcp)
     except SandboxUnavailable as error:
         hint = "`moonsand doctor` says what is missing"
         return _not_run(Reason.SANDBOX_UNAVAILABLE, RunError(message=str(error), hint=hint))
@@ -133,7 +141,13 @@ async def run_here(
 
 
 async def _run_jailed(
-    request: RunRequest, files: Files, watch: Watch, stop: asyncio.Event, *, listed: bool
+    request: RunRequest,
+    files: Files,
+    watch: Watch,
+    stop: asyncio.Event,
+    *,
+    listed: bool,
+    mcp: Path | None,
 ) -> RunResult:
     from integrations.catalog import Catalog
     from moonsand.local_policy import LocalPolicy
@@ -144,7 +158,7 @@ async def _run_jailed(
     catalog = Catalog.load(operator=packs)
     grants = LocalPolicy.load().grants(request.grants, force=request.force)
     known = accounts_of(accounts, catalog)
-    async with Sandbox(spares=1) as sandbox:
+    async with Sandbox(spares=1) as sandbox, servers_of(mcp) as servers:
         return await run_local(
             request,
             sandbox=sandbox,
@@ -154,6 +168,7 @@ async def _run_jailed(
             watch=watch,
             cancel=stop,
             listed=listed,
+            mcp=servers,
         )
 
 

@@ -26,6 +26,7 @@ PRINTED = {
     "get_current_user": "Launch film: 42 viewers\nunknown: 3 viewers\n",
     "get_realtime_data": "Launch film: 42 viewers\nunknown: 3 viewers\n",
     "workflow": '{\n  "data": [\n...',
+    "list_mcp_servers": "[]\n",
     "list_assets_cli": '{\n  "data": [\n...',
     "print_result": '{\n  "data": [\n...',
     "docs_read": "# Mux — Lua API Reference\n...",
