@@ -189,6 +189,9 @@ class RunBroker:
         answer = self._recorded.answer(call)
         if answer is not None:
             self._recount(call)
+            record = self._recorded.record(call.seq)
+            if self._log.on_record is not None and record is not None:
+                self._log.on_record(record)
             return await self._recorded.in_turn(answer)
         await self._recorded.played()
         return await self._live(call, self._recorded.lost(call.seq))
@@ -232,7 +235,8 @@ class RunBroker:
         with suppress(CallFailed):
             function, target = self._find(call)
             account = (call.account or "default") if function.spec else None
-            self._prepare(function, account, call, target)
+            # Not `_prepare`: an account that is gone by now was used all the same.
+            self._admit(function, account, self._arguments(function, call, target))
 
     async def abandon(self) -> None:
         """
@@ -306,28 +310,31 @@ class RunBroker:
         self, function: Function, account: str | None, call: Call, target: Target | None
     ) -> tuple[Work, str]:
         """Check account and arguments; give the work to do and the preview of it."""
-        depth = self.limits.depth
         if target is not None:
-            served, arguments, shown = self._servers.prepare(target, depth)
+            served, arguments, shown = self._servers.prepare(target, self.limits.depth)
             self._admit(function, account, arguments)
             return served, shown
-        if function.raw:
-            given = first_argument(function, call.arguments, depth=depth)
-            self._admit(function, account, given)
-            return LocalCall(function, given), preview(given, ())
         pack = self.broker.catalog.integrations[function.integration].pack
         if function.spec is None or pack is None or account is None:
-            arguments = bind(function, call.arguments, depth=depth)
+            arguments = self._arguments(function, call, None)
             self._admit(function, account, arguments)
             return LocalCall(function, arguments), preview(arguments, ())
         credentials = self._credentials(function, account)
-        arguments = bind(function, call.arguments, depth=depth)
+        arguments = self._arguments(function, call, None)
         sender = self._sender(function, function.spec, pack, credentials, call)
         adapted = function.adapter is not None
         request = None if adapted else build(function, pack, arguments, credentials)
         self._admit(function, account, arguments)
         work = VendorCall(sender, credentials, arguments, request)
         return work, preview(arguments, pack.redact, sender.secrets)
+
+    def _arguments(self, function: Function, call: Call, target: Target | None) -> Any:
+        depth = self.limits.depth
+        if target is not None:
+            return self._servers.prepare(target, depth)[1]
+        if function.raw:
+            return first_argument(function, call.arguments, depth=depth)
+        return bind(function, call.arguments, depth=depth)
 
     def _sender(
         self,

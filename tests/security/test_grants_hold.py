@@ -10,11 +10,17 @@ import pytest
 
 from core.calls import Effect, EffectClass
 from core.clock import now_ms
+from integrations.accounts import Accounts
+from integrations.broker import Broker
 from integrations.failure import CallFailed
 from integrations.gate import Gate, Subject
 from integrations.stubs import Stubs
-from ledger.tape import Kind, MemoryTape
+from integrations.vendor_http import VendorHttp
+from ledger.recording import Recording
+from ledger.tape import Entry, Kind, MemoryTape
 from runs.model import RunRequest, RunResult
+from sandbox.calls import Call, Reply
+from sandbox.limits import Limits
 from sandbox.outcome import Reason
 from sandbox.supervisor import Sandbox
 from tenancy.grants import Grants, GrantSet, Whose
@@ -254,6 +260,33 @@ class TestCounts:
             error = await run.error("mux.list_assets", account="production")
             assert error["code"] == "calls_used_up"
             assert "granted 2 calls of mux in one run, and 2 were made" in error["message"]
+
+    async def test_calls_of_an_earlier_attempt_count(self, stubs: Stubs) -> None:
+        """What is answered from the tape was made once; also where its account is gone by now."""
+        grants = Grants.parse([{"pattern": "mux", "calls_per_run": 2}])
+        async with mux_run(stubs, grants=grants) as run:
+            await run.value("mux.list_assets", account="production")
+            entries = [Entry(1, Kind.STARTED, 0, {"attempt": 1, "clock_ms": 0}), *run.tape.entries]
+        reached = stubs.mux_faults.counts.total()
+        http = VendorHttp()
+        again = Broker(whole_catalog(), http, now_ms).open(
+            tenant=None,
+            run_id="run_test",
+            grants=grants,
+            accounts=Accounts([stub_accounts(stubs).get("mux", "default")]),
+            tape=MemoryTape(now_ms),
+            limits=Limits(),
+            recording=Recording.of(entries),
+        )
+        replies = [
+            await again.call(Call(seq, "mux", "list_assets", account, b"[]"))
+            for seq, account in ((1, "production"), (2, None), (3, None))
+        ]
+        await again.abandon()
+        await http.close()
+        assert [reply.ok for reply in replies if isinstance(reply, Reply)] == [True, True, False]
+        assert b"2 calls of mux in one run, and 2 were made" in getattr(replies[2], "body", b"")
+        assert stubs.mux_faults.counts.total() == reached + 1
 
     async def test_each_run_has_its_own(self, stubs: Stubs) -> None:
         """One run's calls are not another's, though both have the same grants."""
