@@ -49,6 +49,7 @@ def run(
     on_unknown: options.OnUnknown = "fail",
     accounts: AccountsFile = None,
     packs: PacksDirectory = None,
+    mcp: McpFile = None,
     instructions: options.Instructions = None,
     memory_mb: options.MemoryMb = None,
     cpu_ms: options.CpuMs = None,
@@ -56,7 +57,6 @@ def run(
     output_kb: options.OutputKb = None,
     calls: options.Calls = None,
     seed: options.Seed = None,
-    mcp: McpFile = None,
 ) -> int:
     """
     Run a script here, in the jail, without Redis.
