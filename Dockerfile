@@ -1,4 +1,4 @@
-# One image for every role: `moonsand api`, `moonsand worker`.
+# One image for every role: `moonsand api`, `moonsand worker`, `moonsand sequencer`.
 # No part of it needs root or a capability; the jail is built from what any process may do.
 
 FROM python:3.11-slim-bookworm AS build
@@ -17,7 +17,8 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends libseccomp2 tini \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 10001 moonsand \
-    && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin moonsand
+    && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin moonsand \
+    && install -d -o 10001 -g 10001 -m 0700 /var/lib/moonsand/ledger
 COPY --from=build /opt/moonsand /opt/moonsand
 ENV PATH=/opt/moonsand/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     MOONSAND_ENVIRONMENT=production MOONSAND_HOST=0.0.0.0

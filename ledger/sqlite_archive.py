@@ -53,16 +53,11 @@ class SqliteArchive:
 
     def __init__(self, path: Path, *, write: bool) -> None:
         mode = "rw" if write else "ro"
+        self._db = self._connect(f"{path.absolute().as_uri()}?mode={mode}")
         try:
-            self._db = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={mode}",
-                uri=True,
-                timeout=_WAIT_S,
-                isolation_level=None,
-                check_same_thread=False,
-            )
             found = self._meta("format")
         except sqlite3.Error as error:
+            self._db.close()
             raise Unavailable(f"the ledger's archive cannot be read: {error}") from error
         if found != _FORMAT:
             self._db.close()
@@ -70,6 +65,15 @@ class SqliteArchive:
         if write:
             # What is deleted is overwritten: a payload must not live on in a free page.
             self._db.executescript("PRAGMA synchronous=FULL; PRAGMA secure_delete=ON;")
+
+    @staticmethod
+    def _connect(uri: str) -> sqlite3.Connection:
+        try:
+            return sqlite3.connect(
+                uri, uri=True, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise Unavailable(f"the ledger's archive cannot be opened: {error}") from error
 
     @classmethod
     def create(cls, path: Path) -> Self:

@@ -16,12 +16,12 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 each_service = pytest.mark.parametrize("name", SERVICES)
-each_role = pytest.mark.parametrize("name", ["api", "worker"])
+each_role = pytest.mark.parametrize("name", ["api", "worker", "sequencer"])
 
 
 def test_the_services_are_the_roles() -> None:
     """The file starts the store and one service a role, nothing else."""
-    assert set(SERVICES) == {"valkey", "api", "worker"}
+    assert set(SERVICES) == {"valkey", "api", "worker", "sequencer"}
 
 
 @each_service
@@ -51,7 +51,7 @@ def test_a_service_is_bounded_and_watched(name: str) -> None:
 
 @each_role
 def test_a_role_waits_for_a_healthy_store(name: str) -> None:
-    """API and worker start when Valkey answers, and run as the user of the image."""
+    """API, worker and sequencer start when Valkey answers, and run as the user of the image."""
     service = SERVICES[name]
     assert service["depends_on"] == {"valkey": {"condition": "service_healthy"}}
     assert service["user"] == "10001:10001"
@@ -81,7 +81,7 @@ def test_the_store_is_reached_by_us_alone() -> None:
 def test_only_workers_hold_credentials() -> None:
     """Accounts and the values they name are given to workers and to nobody else."""
     assert SERVICES["worker"]["env_file"] == ["worker.env"]
-    for name in ("api", "valkey"):
+    for name in ("api", "valkey", "sequencer"):
         assert "env_file" not in SERVICES[name]
         assert "accounts" not in str(SERVICES[name])
 
@@ -89,7 +89,20 @@ def test_only_workers_hold_credentials() -> None:
 def test_only_the_api_is_published_and_on_loopback() -> None:
     """TLS and the open network are the business of a proxy in front."""
     ports = {name: service.get("ports") for name, service in SERVICES.items()}
-    assert ports == {"valkey": None, "api": ["127.0.0.1:8420:8420"], "worker": None}
+    assert ports.pop("api") == ["127.0.0.1:8420:8420"]
+    assert set(ports.values()) == {None}
+
+
+def test_only_the_sequencer_writes_and_signs_the_ledger() -> None:
+    """The API reads the archive, no other role sees it, and the key is the sequencer's alone."""
+    mounts = {name: service.get("volumes", []) for name, service in SERVICES.items()}
+    assert "ledger:/var/lib/moonsand/ledger" in mounts["sequencer"]
+    assert mounts["api"] == ["ledger:/var/lib/moonsand/ledger:ro"]
+    for name in ("valkey", "worker"):
+        assert "ledger" not in str(mounts[name])
+    for name in ("valkey", "worker", "api"):
+        assert "ledger.key" not in str(SERVICES[name])
+        assert "LEDGER_KEY" not in str(SERVICES[name])
 
 
 def test_a_worker_gets_time_for_the_longest_run() -> None:
