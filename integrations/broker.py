@@ -189,9 +189,6 @@ class RunBroker:
         answer = self._recorded.answer(call)
         if answer is not None:
             self._recount(call)
-            record = self._recorded.record(call.seq)
-            if self._log.on_record is not None and record is not None:
-                self._log.on_record(record)
             return await self._recorded.in_turn(answer)
         await self._recorded.played()
         return await self._live(call, self._recorded.lost(call.seq))
