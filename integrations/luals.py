@@ -35,17 +35,64 @@ function docs.search(query, limit) end
 ---@return string
 function docs.read(name) end
 """
+_MCP = """\
+mcp = {}
+
+---Name every MCP server.
+---@return table[]
+function mcp.servers() end
+
+---Name every tool this run may call, or those of one server.
+---@param server? string
+---@return table[]
+function mcp.tools(server) end
+
+---Show one tool with its parameters, as `files.read_file`.
+---@param name string
+---@return table
+function mcp.schema(name) end
+
+---Call a tool by name, as `files.read_file`.
+---@param name string
+---@param args? table
+---@return any
+function mcp.call(name, args) end
+
+---Name a server's resources.
+---@param server string
+---@return table[]
+function mcp.resources(server) end
+
+---Read a resource.
+---@param server string
+---@param uri string
+---@return table
+function mcp.read_resource(server, uri) end
+
+---Name a server's prompts.
+---@param server string
+---@return table[]
+function mcp.prompts(server) end
+
+---Get a prompt, filled in.
+---@param server string
+---@param name string
+---@param args? table<string, string>
+---@return table
+function mcp.get_prompt(server, name, args) end
+"""
 
 
 def definitions(integrations: Iterable[Integration]) -> str:
-    """Give the text of a definition file for these integrations, and for `docs`."""
+    """Give the text of a definition file for these integrations, for `docs` and for `mcp`."""
     vendors = [one for one in integrations if one.pack is not None]
-    parts = ["---@meta", "", "-- Made by `moonsand integrations stubs`.", "", _DOCS]
+    parts = ["---@meta", "", "-- Made by `moonsand integrations stubs`.", "", _DOCS, _MCP]
     for integration in vendors:
         parts += _integration(integration)
     names = [f"---@field {one.name} integrations.{one.name}.accounts" for one in vendors]
     parts += ["---@class integrations", *names, "", "---@class app"]
-    parts += ["---@field integrations integrations", "app = {}"]
+    servers = "table<string, table<string, fun(arguments?: table): any>>"
+    parts += ["---@field integrations integrations", f"---@field mcp {servers}", "app = {}"]
     return "\n".join(parts) + "\n"
 
 

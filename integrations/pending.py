@@ -104,7 +104,8 @@ class Pending:
         abandoned = failure.code == ABANDONED
         if unknown and self._raises and not abandoned:
             failure.code = EFFECT_UNKNOWN
-        integration, _, name = self._facts.name.partition(".")
+        # The last dot: `mcp.files` has one of its own.
+        integration, _, name = self._facts.name.rpartition(".")
         body = encode_failure(failure, integration, self._facts.account, name)
         ending = Ending(failure.effect, ok=False, body=body, status=failure.status)
         reply = await self._log.effect(self._facts, ending, abandoned=abandoned)
