@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+from base64 import b64encode
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import orjson
 
@@ -60,9 +63,15 @@ def scrub_text(text: str, secrets: Iterable[str]) -> str:
 
 
 def _forms(secret: str) -> tuple[str, ...]:
-    """Give a credential as it is, and as JSON text has it when that differs."""
-    escaped = _escaped(secret)
-    return (secret,) if escaped == secret else (secret, escaped)
+    """Give a credential as it is, and as JSON, addresses, base 64 and hexadecimal have it."""
+    raw = secret.encode("utf-8", "surrogatepass")
+    base64 = b64encode(raw).decode().rstrip("=")
+    forms = (
+        *(secret, _escaped(secret), json.dumps(secret)[1:-1], raw.hex(), raw.hex().upper()),
+        *(quote(raw, safe=""), quote(raw), quote_plus(raw)),
+        *(base64, base64.replace("+", "-").replace("/", "_")),
+    )
+    return tuple(dict.fromkeys(forms))
 
 
 def _escaped(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -12,6 +13,7 @@ from hypothesis import settings
 from core.redis_client import connect, connect_async
 from core.redis_server import PrivateRedis
 from integrations.stubs import Stubs, running_stubs
+from tests import canary
 from tests.deadline import Deadline
 
 # How long an example takes is no invariant: machines are busy. All else stays as the profile is.
@@ -49,6 +51,9 @@ def stubs(stub_servers: Stubs) -> Stubs:
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateRedis]:
     """One real private server for the whole session."""
     with PrivateRedis(tmp_path_factory.mktemp("redis")) as server:
+        with connect(server.url) as client:
+            # Its file is searched when all is over: everything that was ever written stays in it.
+            client.config_set("auto-aof-rewrite-percentage", 0)
         yield server
 
 
@@ -73,3 +78,23 @@ async def redis_async(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
     """Asyncio client of an empty Redis, for tests that are coroutines."""
     async with connect_async(redis_url) as client:
         yield client
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """
+    Search what all tests have left, every write to every Redis included, for credentials.
+
+    Looked for are those of the stand-ins, those that tests make up, and whole API keys.
+    """
+    factory = getattr(session.config, "_tmp_path_factory", None)
+    base: Path | None = getattr(factory, "_basetemp", None)
+    if base is None:
+        return
+    left = canary.found_in(canary.files(base), canary.stub_secrets() | {canary.MARK})
+    if left:
+        listed = "".join(f"  {one}\n" for one in left)
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.write(f"\ncredentials were left in {base}:\n{listed}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -63,9 +63,7 @@ class WorkerProcess:
 
     def descendants(self) -> list[int]:
         """Give the ids of its zygote and its children, busiest first."""
-        parents = dict(_parents())
-        found = [pid for pid in parents if _descends(pid, self.pid, parents)]
-        return sorted(found, key=_cpu_ticks, reverse=True)
+        return descendants_of(self.pid)
 
 
 @contextmanager
@@ -80,6 +78,13 @@ def running_worker(redis_url: str, slots: int = 4, **settings: Any) -> Iterator[
         if worker.process.poll() is None:
             worker.signal(signal.SIGCONT)
             worker.kill()
+
+
+def descendants_of(ancestor: int) -> list[int]:
+    """Give the ids of what a process started, and theirs, busiest first."""
+    parents = dict(_parents())
+    found = [pid for pid in parents if _descends(pid, ancestor, parents)]
+    return sorted(found, key=_cpu_ticks, reverse=True)
 
 
 def _parents() -> Iterator[tuple[int, int]]:

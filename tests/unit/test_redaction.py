@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+from base64 import b64encode, urlsafe_b64encode
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import orjson
 import pytest
@@ -99,3 +102,17 @@ def test_a_credential_is_found_in_json_text() -> None:
     assert "canary" not in scrub_text(text, [secret])
     body = orjson.dumps({"schema": text})
     assert b"canary" not in scrub(body, orjson.loads(body), [secret])
+
+
+def test_a_credential_is_found_in_what_is_made_of_it() -> None:
+    """Encoded for an address, in base 64 and in hexadecimal, a credential is still one."""
+    secret = 'se cr/+"\\ünï-canary'
+    raw = secret.encode()
+    made = [
+        *(quote(secret), quote(secret, safe=""), quote_plus(secret), json.dumps(secret)),
+        *(raw.hex(), raw.hex().upper(), b64encode(raw).decode(), urlsafe_b64encode(raw).decode()),
+    ]
+    for text in made:
+        assert scrub_text(f"x {text} y", [secret]).replace("=", "").replace('"', "") == (
+            "x [redacted] y"
+        )
