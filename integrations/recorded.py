@@ -56,6 +56,11 @@ class Recorded:
         """Every call that is recorded, whether the script has made it again or not."""
         return [call.record() for call in self._calls.values()]
 
+    def record(self, seq: int) -> CallRecord | None:
+        """Give the record of one call, None if it is not on the tape."""
+        call = self._calls.get(seq)
+        return call.record() if call is not None else None
+
     def answer(self, call: Call) -> Reply | EndRun | None:
         """Give what is recorded of a call; None: it is live, and `played` is to be awaited."""
         before = self._calls.get(call.seq)

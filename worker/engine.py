@@ -30,7 +30,7 @@ from runs.redis_scripts import Arg, load
 from runs.rq_job import timestamp
 from sandbox.outcome import Fault, Reason
 from worker.claim import Claim, Verdict
-from worker.event_writer import EventWriter
+from worker.event_writer import EventWriter, Shown
 from worker.execute import execute
 from worker.outbox import (
     DEPENDENTS,
@@ -208,9 +208,13 @@ class Engine:
 
     async def _execute(self, slot: Slot) -> None:
         claim = slot.claim
-        events = EventWriter(claim.run_id, self._loop.call_later, self._outbox.send)
+        send = self._outbox.send
+        events = EventWriter(claim.run_id, self._loop.call_later, send)
         delivery: Delivery | LetGo
         try:
+            if claim.attempt > 1:
+                shown = await self._shown(claim)
+                events = EventWriter(claim.run_id, self._loop.call_later, send, shown)
             # Written out here, not in the outbox: what breaks on it must not break other runs.
             delivery = self._delivery(slot, await self._ending(slot, events))
         except Exception:  # noqa: BLE001 (whatever broke, the run must end)
@@ -228,6 +232,12 @@ class Engine:
         if stopped or ending.resumable:
             return LetGo(slot.claim, fault=not stopped)
         return deliver_ending(slot.claim, ending)
+
+    async def _shown(self, claim: Claim) -> Shown:
+        try:
+            return await Shown.read(self._redis, claim.run_id)
+        except (RedisError, OSError):
+            return Shown()  # a line that is shown twice is no reason to lose the run
 
     async def _recording(self, claim: Claim) -> Recording | None:
         """Read what earlier attempts left; nobody can add to it since this attempt has begun."""

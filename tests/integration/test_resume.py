@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,10 +12,12 @@ from typing import Any
 import pytest
 import redis
 
+from runs.model import RunRequest
 from runs.store import RunStore
 from sandbox.outcome import Reason
+from tests.deadline import Deadline
 from tests.faults import lab
-from tests.faults.counting_vendor import CountingVendor
+from tests.faults.counting_vendor import CountingVendor, Hold
 from tests.faults.lab import Boundary, Strike
 from tests.flaky_redis import FlakyRedis
 from tests.integration.run_watching import (
@@ -23,6 +26,7 @@ from tests.integration.run_watching import (
     TENANT,
     ended,
     nothing_held,
+    picture,
     submit,
     tape,
 )
@@ -96,3 +100,122 @@ async def test_a_worker_killed_at_a_boundary_does_nothing_twice_and_loses_no_run
     assert lab.problems(record, "a", bench.vendor, tape(bench.redis, run_id)) == []
     assert nothing_held(bench.redis)
     assert record.reason is (Reason.EFFECT_UNKNOWN if strike in IN_DOUBT else Reason.OK)
+
+
+async def test_a_lost_run_goes_on_as_if_nothing_had_happened(bench: Bench) -> None:
+    """Output, result, usage and calls are those of one execution; nobody sees a line twice."""
+    with bench.worker(direct=False) as doomed:
+        plain = await ended(bench.store, await submit(bench.store, lab.request("p")))
+        struck = lab.arm(
+            Strike(Boundary.REQUEST, 5, happened=True), QUEUE, bench.wire, bench.vendor
+        )
+        run_id = await submit(bench.store, lab.request("a"))
+        lab.wait_for(struck, Strike(Boundary.REQUEST, 5, happened=True))
+        doomed.kill()
+    bench.vendor.release()
+    with bench.worker():
+        record = await ended(bench.store, run_id, seconds=LOST_S)
+        events = [event async for event in bench.store.events(TENANT, run_id)]
+
+    assert record.attempt == 2
+    assert record.usage.instructions == plain.usage.instructions
+    assert record.output == lab.output("a")
+    assert "".join(one.data["text"] for one in events if one.type == "log") == record.output
+    assert sorted(one.data["seq"] for one in events if one.type == "call") == list(range(1, 8))
+
+
+async def test_an_unknown_effect_may_be_the_scripts_to_handle(bench: Bench) -> None:
+    """With `on_unknown` raise the script gets an error of code `effect_unknown`, once and again."""
+    script = """
+    local ok, problem = pcall(app.integrations.till.pay, { tag = "u" })
+    print(ok, problem.code, problem.retriable)
+    app.integrations.till.price({ tag = "u" })
+    return problem.code
+    """
+    request = RunRequest(script=script, on_unknown="raise")
+    with bench.worker(direct=False) as doomed:
+        bench.vendor.arm(Hold.AFTER)
+        run_id = await submit(bench.store, request)
+        Deadline().until(bench.vendor.struck.is_set, "the request")
+        doomed.kill()
+    bench.vendor.release()
+    bench.vendor.arm(Hold.BEFORE)
+    with bench.worker() as second:
+        Deadline().until(bench.vendor.struck.is_set, "the second call", seconds=LOST_S)
+        second.kill()
+    bench.vendor.release()
+    with bench.worker():
+        record = await ended(bench.store, run_id, seconds=LOST_S)
+
+    assert (record.reason, record.result, record.attempt) == (Reason.OK, "effect_unknown", 3)
+    assert record.output == "false\teffect_unknown\tfalse\n"
+    assert [(one.name, one.effect) for one in record.calls] == [
+        ("till.pay", "unknown"),
+        ("till.price", "succeeded"),
+    ]
+    assert bench.vendor.done["u"] == 1
+
+
+async def test_what_a_script_sees_is_that_of_its_first_attempt(bench: Bench) -> None:
+    """A pack that is gone at resume time is still seen; its function is not sent again."""
+    script = """
+    local seen = app.integrations.till ~= nil
+    app.integrations.till.price({ tag = "s" })
+    print(seen, app.integrations.till ~= nil)
+    return select(2, pcall(app.integrations.till.pay_once, { tag = "s" })).code
+    """
+    with bench.worker() as doomed:
+        bench.vendor.arm(Hold.BEFORE, 2)
+        run_id = await submit(bench.store, RunRequest(script=script))
+        Deadline().until(bench.vendor.struck.is_set, "the request")
+        doomed.kill()
+    bench.vendor.release()
+    with running_worker(bench.url, slots=1):  # knows neither the pack nor the account
+        record = await ended(bench.store, run_id, seconds=LOST_S)
+
+    assert record.reason is Reason.EFFECT_UNKNOWN
+    assert record.output == "true\ttrue\n"
+    assert [one.effect for one in record.calls] == ["succeeded", "unknown"]
+    assert bench.vendor.done["s"] == 0
+
+
+async def test_a_frozen_worker_that_wakes_sends_and_writes_nothing_more(bench: Bench) -> None:
+    """Stopped while a write's answer is on its way, awake after another took the run: fenced."""
+    script = """
+    app.integrations.till.pay_once({ tag = "f" })
+    app.integrations.till.pay({ tag = "g" })
+    return 1
+    """
+    with bench.worker() as frozen:
+        bench.vendor.arm(Hold.BEFORE)
+        run_id = await submit(bench.store, RunRequest(script=script))
+        Deadline().until(bench.vendor.struck.is_set, "the request")
+        frozen.signal(signal.SIGSTOP)
+        with bench.worker() as other:
+            record = await ended(bench.store, run_id, seconds=LOST_S)
+            other.stop()
+        before = picture(bench.redis, run_id)
+        bench.vendor.release()
+        frozen.signal(signal.SIGCONT)
+        assert (await ended(bench.store, await submit(bench.store))).reason is Reason.OK
+
+    assert (record.reason, record.attempt) == (Reason.OK, 2)
+    assert (bench.vendor.done["f"], bench.vendor.done["g"]) == (1, 1)
+    assert picture(bench.redis, run_id) == before
+
+
+async def test_a_run_that_costs_its_worker_every_time_ends(bench: Bench) -> None:
+    """After the last attempt it is `worker_lost`; it does not go round for ever."""
+    run_id = await submit(bench.store, lab.request("x"))
+    for _ in range(2):
+        bench.vendor.arm(Hold.BEFORE)
+        with bench.worker(attempts=2) as doomed:
+            Deadline().until(bench.vendor.struck.is_set, "the request", seconds=LOST_S)
+            doomed.kill()
+        bench.vendor.release()
+    with bench.worker(attempts=2):
+        record = await ended(bench.store, run_id, seconds=LOST_S)
+
+    assert (record.reason, record.attempt) == (Reason.WORKER_LOST, 2)
+    assert record.error is not None
+    assert "in each of 2 attempts" in record.error.message

@@ -9,7 +9,7 @@ import pytest
 
 from core import keys
 from core.calls import CallRecord, Effect, EffectClass
-from worker.event_writer import FLUSH_S, MAX_CHARS, MAX_LINES, EventEntry, EventWriter
+from worker.event_writer import FLUSH_S, MAX_CHARS, MAX_LINES, EventEntry, EventWriter, Shown
 
 CALL = CallRecord(
     seq=1,
@@ -127,3 +127,22 @@ def test_what_was_taken_is_not_sent_again(timers: Timers) -> None:
 
     timers.pass_time()
     assert sent == []
+
+
+def test_a_later_attempt_shows_only_what_was_not_shown(timers: Timers) -> None:
+    """A run that goes on prints all of it again; watchers see each character and call once."""
+    sent: list[EventEntry] = []
+    events = EventWriter("run_x", timers.call_later, sent.extend, Shown(6, frozenset({1})))
+
+    events.output("one\n")
+    events.call(CALL)
+    events.output("two\n")
+    events.call(CALL.model_copy(update={"seq": 2}))
+    events.output("three\n")
+    sent += events.take()
+
+    assert [kind for _, kind, _ in sent] == ["log", "call", "log"]
+    assert [orjson.loads(data) for _, kind, data in sent if kind == "log"] == [
+        {"text": "o\n", "at": 6},
+        {"text": "three\n", "at": 8},
+    ]
