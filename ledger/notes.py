@@ -109,7 +109,7 @@ class VerifyKey:
             raise Invalid("a checkpoint of more than 100,000 bytes is none")
         text, gap, signatures = note.rpartition("\n\n")
         text += "\n"
-        if not gap or not any(self._signed(text, line) for line in signatures.splitlines()):
+        if not gap or not any(self._signed(text, line) for line in signatures.split("\n")):
             raise Invalid(f"the checkpoint has no good signature of {self.name}")
         checkpoint = Checkpoint.parse(text)
         if checkpoint.origin != self.name:
@@ -122,7 +122,7 @@ class VerifyKey:
         if dash != "\u2014" or name != self.name or data is None or data[:_ID_BYTES] != self.id:
             return False
         try:
-            self._key.verify(data[_ID_BYTES:], text.encode())
+            self._key.verify(data[_ID_BYTES:], text.encode("utf-8", "surrogatepass"))
         except InvalidSignature:
             return False
         return True
