@@ -28,6 +28,8 @@ class RawServer:
         self.answer = answer
         self.tools = TOOLS if tools is None else tools
         self.calls = 0
+        #: Speaks the protocol of 2026 instead.
+        self.modern = answer is insists
         #: Headers and bodies of everything that came.
         self.seen: list[tuple[dict[str, str], Any]] = []
 
@@ -43,6 +45,11 @@ class RawServer:
 
     async def _respond(self, message: dict[str, Any]) -> Response:
         method = message.get("method")
+        if method == "server/discover" and self.modern:
+            return result(message, {
+                "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}},
+                "resultType": "complete", "ttlMs": 0, "cacheScope": "private",
+            })  # fmt: skip
         if method == "initialize":
             return result(message, {
                 "protocolVersion": "2025-06-18",
@@ -50,7 +57,8 @@ class RawServer:
                 "serverInfo": {"name": "raw", "version": "1"},
             })  # fmt: skip
         if method == "tools/list":
-            return result(message, {"tools": self.tools})
+            modern = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
+            return result(message, {"tools": self.tools} | (modern if self.modern else {}))
         if method == "tools/call":
             self.calls += 1
             return await self.answer(self, message)
@@ -210,3 +218,12 @@ async def echoes_secrets(server: RawServer, message: Any) -> Response:
 async def content_ok(_: RawServer, message: Any) -> Response:
     """Answer as one should."""
     return content(message, "ok")
+
+
+async def insists(_: RawServer, message: Any) -> Response:
+    """Answer with a question, as the protocol of 2026 has it."""
+    schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}}
+    params = {"mode": "form", "message": "Sure?", "requestedSchema": schema}
+    question = {"method": "elicitation/create", "params": params}
+    asked = {"inputRequests": {"q": question}, "requestState": "s"}
+    return result(message, {"resultType": "input_required", **asked})

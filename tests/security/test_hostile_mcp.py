@@ -76,6 +76,7 @@ def attempt(tmp_path: Path, answer: Answer, tool: str, section: str = "") -> tup
         (mcp_raw.redirects, "redirect_refused", Effect.FAILED),
         (mcp_raw.fails, "server_error", Effect.UNKNOWN),
         (mcp_raw.accepted, "bad_request", Effect.UNKNOWN),
+        (mcp_raw.insists, "input_required", Effect.FAILED),
     ],
 )
 @pytest.mark.parametrize("tool", ["look", "change"])

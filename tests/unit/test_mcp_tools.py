@@ -10,6 +10,8 @@ import pytest
 
 from core.calls import EffectClass
 from core.errors import Invalid
+from integrations.catalog import Catalog
+from integrations.check import check_script
 from integrations.mcp.answers import value_of
 from integrations.mcp.checking_schema import SchemaRefused, checking_schema, validator_of
 from integrations.mcp.lua_names import lua_names
@@ -270,3 +272,11 @@ def test_what_was_trusted_meanwhile_counts_from_the_next_run_on(tmp_path: Path) 
     )
     assert trusted.for_tenant(None)["web"].pin is not None
     assert before["web"].pin is None
+
+
+def test_a_check_takes_tools_for_what_only_the_operator_knows() -> None:
+    """No finding about a server it cannot know; a typo in `mcp` itself is one."""
+    known = check_script('app.mcp.files.read{ path = "a" } return mcp.servers()', Catalog.load())
+    assert (known.findings, known.needs.dynamic) == ([], True)
+    (typo,) = check_script("return mcp.server()", Catalog.load()).findings
+    assert typo.code == "unknown_name"
