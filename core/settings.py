@@ -61,6 +61,18 @@ class Settings(BaseModel):
         le=100,
         description="Times a run may lose its worker before it ends as `worker_lost`.",
     )
+    tape_replicas: int = Field(
+        default=0,
+        ge=0,
+        le=16,
+        description="Replicas of Redis that must have a call's intent before it is sent.",
+    )
+    tape_replicas_ms: int = Field(
+        default=1_000,
+        ge=1,
+        le=10_000,
+        description="Milliseconds they have for that; then the call is not sent.",
+    )
     accounts: Path | None = Field(
         default=None, description="TOML file of vendor accounts. Read by workers only."
     )
@@ -107,6 +119,10 @@ class Settings(BaseModel):
         ge=1,
         le=10_000_000,
         description="Entries that may wait for the sequencer; beyond that no run is accepted.",
+    )
+    ledger_tiles: Path | None = Field(
+        default=None,
+        description="Directory that gets the log as write-once files, in C2SP's layout of tiles.",
     )
     ledger_witness: str | None = Field(
         default=None,

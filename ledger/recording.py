@@ -29,6 +29,10 @@ class TapeUnreadable(Exception):
     """The entries are no tape of a run."""
 
 
+class TapeTorn(TapeUnreadable):
+    """An entry is missing: the store lost some that it had confirmed."""
+
+
 @dataclass(frozen=True, slots=True)
 class RecordedReply:
     """
@@ -129,6 +133,8 @@ class Recording:
         return recording
 
     def _take(self, entry: Entry, *, bodies: bool = True) -> None:
+        if entry.seq != self.length + 1:
+            raise TapeTorn(f"entry {self.length + 1} is missing: the tape was lost in part")
         self.length = entry.seq
         if entry.kind in {Kind.INTENT, Kind.EFFECT, Kind.FINISHED} and self.surface_sha256 is None:
             self.surface_sha256 = entry.body.get("surface_sha256")

@@ -6,12 +6,15 @@ May import: core, redis.
 
 Redis takes an id only if it is greater than the last, so of two writers that both hold number n
 one is refused. The entry is as durable on return as Redis makes it: with `appendfsync everysec`
-a power cut may take the last second.
+a power cut may take the last second. An intent, before which nothing may be sent, can besides wait
+for replicas. A Redis that has lost the end of a tape is noticed by the next entry: numbers have no
+gaps, so the stream must be as long as its last number.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -19,10 +22,21 @@ from redis.exceptions import RedisError, ResponseError
 
 from core import keys
 from core.clock import Clock, now_ms
-from ledger.tape import Entry, Kind, TapeError, TapeFenced
+from ledger.tape import Entry, Kind, TapeError, TapeFenced, TapeLost
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
+
+
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """How many replicas must have an intent before anything is sent, and how long that may take."""
+
+    count: int = 0
+    within_ms: int = 1_000
+
+
+NO_REPLICAS = Replicas()
 
 
 class RedisTape:
@@ -33,8 +47,16 @@ class RedisTape:
     send a command twice by itself: a repeat would look like another writer.
     """
 
-    def __init__(self, redis: Redis, run_id: str, next_seq: int, clock: Clock = now_ms) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        run_id: str,
+        next_seq: int,
+        clock: Clock = now_ms,
+        replicas: Replicas = NO_REPLICAS,
+    ) -> None:
         self._redis = redis
+        self._replicas = replicas
         self._key = keys.tape(run_id)
         self._next_seq = next_seq
         self._clock = clock
@@ -46,8 +68,9 @@ class RedisTape:
 
         Raises:
             TapeFenced: another writer has taken this number.
-            TapeError: Redis did not confirm. It may have written the entry all the same, so that
-                this tape takes no more.
+            TapeLost: Redis no longer has entries that it had confirmed.
+            TapeError: Redis did not confirm, or too few replicas. It may have written the entry all
+                the same, so that this tape takes no more.
         """
         if self._failed:
             raise TapeError("an earlier entry was not confirmed; this tape takes no more")
@@ -59,21 +82,31 @@ class RedisTape:
         return entry
 
     async def _write(self, entry: Entry) -> None:
+        fields: Any = {"kind": entry.kind.value, "at_ms": entry.at_ms, "body": _encode(entry.body)}
+        wait = self._replicas if entry.kind is Kind.INTENT else NO_REPLICAS
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.xadd(self._key, fields, id=f"{entry.seq}-0", nomkstream=True)
+        pipeline.xlen(self._key)
+        if wait.count:
+            pipeline.execute_command("WAIT", wait.count, wait.within_ms)
         try:
-            written = await self._redis.xadd(
-                self._key,
-                {"kind": entry.kind.value, "at_ms": entry.at_ms, "body": _encode(entry.body)},
-                id=f"{entry.seq}-0",
-                nomkstream=True,
-            )
-        except ResponseError as refused:
-            if "equal or smaller" in str(refused):
-                raise TapeFenced(f"entry {entry.seq} was written by somebody else") from refused
-            raise TapeError(f"Redis refused entry {entry.seq}") from refused
+            written, length, *reached = await pipeline.execute(raise_on_error=False)
         except (RedisError, OSError) as lost:
             raise TapeError(f"Redis did not confirm entry {entry.seq}") from lost
-        if written is None:
-            raise TapeError(f"the tape that entry {entry.seq} belongs to is gone")
+        _check_written(entry.seq, written)
+        if length != entry.seq:
+            raise TapeLost(f"the tape has {length} entries and should have {entry.seq}")
+        if wait.count and (not isinstance(reached[0], int) or reached[0] < wait.count):
+            raise TapeError(f"entry {entry.seq} did not reach {wait.count} replicas in time")
+
+
+def _check_written(seq: int, written: Any) -> None:
+    if isinstance(written, ResponseError) and "equal or smaller" in str(written):
+        raise TapeFenced(f"entry {seq} was written by somebody else") from written
+    if isinstance(written, Exception):
+        raise TapeError(f"Redis refused entry {seq}") from written
+    if written is None:
+        raise TapeLost(f"the tape that entry {seq} belongs to is gone")
 
 
 async def scan_tape(redis: Redis, run_id: str, batch: int = 16) -> AsyncIterator[Entry]:

@@ -41,6 +41,10 @@ class TapeFenced(TapeError):
     """Somebody else wrote this sequence number: this writer no longer owns the run."""
 
 
+class TapeLost(TapeError):
+    """The store has lost entries that it had confirmed."""
+
+
 class Tape(Protocol):
     """The tape of one run, held by its one writer."""
 

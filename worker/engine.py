@@ -22,7 +22,7 @@ from core.errors import ServiceError
 from core.redis_client import connect_async
 from core.tasks import end_tasks
 from integrations.accounts import Accounts
-from ledger.recording import Recording, TapeUnreadable
+from ledger.recording import Recording, TapeTorn, TapeUnreadable
 from ledger.redis_tape import RedisTape, scan_tape
 from ledger.tape import TapeError
 from runs.endings import Ending
@@ -31,7 +31,7 @@ from runs.rq_job import timestamp
 from sandbox.outcome import Fault, Reason
 from worker.claim import Claim, Verdict
 from worker.event_writer import EventWriter, Shown
-from worker.execute import execute
+from worker.execute import LOST_TAPE, execute
 from worker.outbox import (
     DEPENDENTS,
     Delivery,
@@ -264,6 +264,8 @@ class Engine:
             recording = await self._recording(claim)
         except TapeError:
             return replace(_UNREADABLE, resumable=True)
+        except TapeTorn:
+            return _TAPE_LOST
         except (TapeUnreadable, ValueError, KeyError):
             structlog.get_logger(__name__).exception("tape_unreadable", run=claim.run_id)
             return _UNREADABLE
@@ -272,7 +274,7 @@ class Engine:
             sandbox=self._parts.sandbox,
             broker=self._parts.broker,
             accounts=accounts,
-            tape=RedisTape(self._redis, claim.run_id, claim.next_seq),
+            tape=RedisTape(self._redis, claim.run_id, claim.next_seq, replicas=self._plan.replicas),
             watch=events,
             cancel=slot.cancel,
             recording=recording,
@@ -329,6 +331,10 @@ class Engine:
 
 
 _BROKEN = Ending(Reason.INTERNAL, error=Fault("an error of ours ended the run"))
+_TAPE_LOST = Ending(
+    Reason.EFFECT_UNKNOWN,
+    error=Fault(LOST_TAPE, hint="look at the vendors before you submit it again"),
+)
 _UNREADABLE = Ending(
     Reason.INTERNAL, error=Fault("the tape of the run's earlier attempts cannot be read")
 )

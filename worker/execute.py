@@ -17,7 +17,7 @@ import structlog
 
 from integrations.surface import Surface
 from ledger.recording import Recording
-from ledger.tape import Entry, Kind, Tape, TapeError
+from ledger.tape import Entry, Kind, Tape, TapeError, TapeLost
 from runs.endings import Ending
 from runs.record import to_result
 from sandbox.calls import StartRequest
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
 #: Functions of `mcp` that no server is asked for.
 _TOLD_HERE = frozenset({"mcp.servers", "mcp.tools", "mcp.schema"})
+
+
+#: Why a run is not executed again whose tape Redis lost in part.
+LOST_TAPE = "Redis lost the end of this run's tape, so nobody knows what its calls did"
 
 
 class Watcher(Protocol):
@@ -121,6 +125,9 @@ async def execute(  # noqa: PLR0913 (a composition: one parameter per part)
     except LookupError as missing:
         structlog.get_logger(__name__).error("no_surface", run=spec.run_id, error=str(missing))
         reason, message = Reason.INTERNAL, str(missing)
+    except TapeLost as lost:
+        structlog.get_logger(__name__).error("tape_lost", run=spec.run_id, error=str(lost))
+        reason, message = Reason.EFFECT_UNKNOWN, LOST_TAPE
     except TapeError as lost:
         resumable = True
         structlog.get_logger(__name__).error("tape_lost", run=spec.run_id, error=str(lost))

@@ -29,6 +29,7 @@ from integrations.mcp.pool import McpPool, preload
 from integrations.mcp.run_servers import McpServers
 from integrations.mcp.trusted_tools import TrustedTools
 from integrations.vendor_http import VendorHttp
+from ledger.redis_tape import Replicas
 from runs.redis_throttle import RedisThrottle
 from sandbox.supervisor import Sandbox, SandboxUnavailable
 from tenancy.master_keys import MasterKeys
@@ -70,6 +71,7 @@ def run_worker(settings: Settings, *, slots: int, burst: bool = False) -> int:
         slots=slots,
         lease_s=settings.lease_s,
         attempts=settings.attempts,
+        replicas=Replicas(settings.tape_replicas, settings.tape_replicas_ms),
         cap=settings.tenant_slots or default_cap(slots),
         grace_s=settings.shutdown_grace_s,
     )

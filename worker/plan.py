@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ledger.redis_tape import NO_REPLICAS, Replicas
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
@@ -11,9 +13,10 @@ class WorkerPlan:
     What a worker is started with. Times are in seconds.
 
     A lease that is not renewed for `lease_s` is over, and some worker notices within `sweep_s`.
-    A run that was lost `attempts` times ends. `cap` bounds one tenant's runs for each live worker,
-    0 for no bound. `grace_s` is how long runs in hand may go on after the worker was asked to
-    stop. `worker_ttl_s` is how long Redis remembers a silent worker.
+    A run that was lost `attempts` times ends. An intent must reach `replicas` before anything is
+    sent. `cap` bounds one tenant's runs for each live worker, 0 for no bound. `grace_s` is how long
+    runs in hand may go on after the worker was asked to stop. `worker_ttl_s` is how long Redis
+    remembers a silent worker.
     """
 
     name: str
@@ -23,6 +26,7 @@ class WorkerPlan:
     grace_s: float = 30.0
     worker_ttl_s: int = 90
     attempts: int = 5
+    replicas: Replicas = NO_REPLICAS
 
     @property
     def beat_s(self) -> float:

@@ -11,8 +11,10 @@ import pytest
 import redis.asyncio
 
 from core import keys
-from ledger.redis_tape import RedisTape, scan_tape
-from ledger.tape import Entry, Kind, MemoryTape, Tape, TapeError, TapeFenced
+from core.redis_client import connect_async
+from ledger.recording import Recording, TapeTorn
+from ledger.redis_tape import RedisTape, Replicas, scan_tape
+from ledger.tape import Entry, Kind, MemoryTape, Tape, TapeError, TapeFenced, TapeLost
 from tests.redis_backends import BACKENDS, opened
 
 RUN = "run_" + "0" * 26
@@ -128,6 +130,32 @@ async def test_a_tape_that_is_gone_is_not_begun_anew(client: redis.asyncio.Redis
         await tape.append(Kind.STARTED, {})
 
     assert not await client.exists(keys.tape(RUN))
+
+
+async def test_a_redis_that_lost_entries_is_noticed_by_the_next_one(
+    client: redis.asyncio.Redis,
+) -> None:
+    """A writer whose confirmed entries are gone learns it before anything is sent."""
+    tape = RedisTape(client, RUN, 2)
+    await tape.append(Kind.STARTED, {})
+    await client.xdel(keys.tape(RUN), "2-0")
+
+    with pytest.raises(TapeLost, match="the tape has 2 entries and should have 3"):
+        await tape.append(Kind.INTENT, {})
+
+    with pytest.raises(TapeTorn, match="entry 2 is missing"):
+        await Recording.read(scan_tape(client, RUN))
+
+
+async def test_an_intent_that_too_few_replicas_have_is_not_confirmed(redis_url: str) -> None:
+    """With replicas asked for and none there, nothing may be sent; other entries need none."""
+    async with connect_async(redis_url) as client:
+        await begin(client)
+        tape = RedisTape(client, RUN, 2, replicas=Replicas(1, within_ms=20))
+        await tape.append(Kind.STARTED, {})
+
+        with pytest.raises(TapeError, match="entry 3 did not reach 1 replicas in time"):
+            await tape.append(Kind.INTENT, {})
 
 
 async def test_a_run_without_a_tape_reads_as_empty(client: redis.asyncio.Redis) -> None:
