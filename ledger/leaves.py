@@ -106,7 +106,19 @@ def quoted_terms(body: Mapping[str, Any]) -> dict[str, Any]:
         "script_sha256": body.get("script_sha256"),
         "seed": body.get("seed"),
         "limits": _quote(body.get("limits")),
-        "grants": _quote(body.get("grants")),
+        "grants": _quote(without_schemas(body.get("grants"))),
+    }
+
+
+def without_schemas(grants: Any) -> Any:
+    """Give grants without the schemas of arguments: those hold texts that a user chose."""
+    if isinstance(grants, list):
+        return [without_schemas(one) for one in grants]
+    if not isinstance(grants, dict):
+        return grants
+    return {
+        name: "limited" if name == "arguments" else without_schemas(one)
+        for name, one in grants.items()
     }
 
 

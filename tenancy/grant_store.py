@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import orjson
 from redis.exceptions import RedisError
@@ -15,8 +14,7 @@ from core import keys
 from core.clock import Clock, now_ms
 from core.errors import Broken, Invalid, NotFound, Unavailable
 from ledger import inbox
-from ledger.leaves import LeafKind, leaf
-from tenancy.grant_rules import Rule
+from ledger.leaves import LeafKind, leaf, without_schemas
 from tenancy.grants import GrantSet, Whose
 from tenancy.tenants import check_tenant
 
@@ -104,17 +102,9 @@ class GrantStore:
 
 
 def _leaf(tenant: str, key_id: str | None, rules: GrantSet | None, by: str, at_ms: int) -> bytes:
-    # A leaf stays for ever: of limited arguments it only has that they are limited.
-    outline = None if rules is None else [_outline(rule) for rule in rules.rules]
+    outline = None if rules is None else without_schemas(rules.to_json())
     facts = {"by": by, "grants": outline}
     return leaf(LeafKind.GRANTS_CHANGED, key_id or tenant, tenant=tenant, at_ms=at_ms, **facts)
-
-
-def _outline(rule: Rule) -> Any:
-    if rule.arguments is None:
-        return rule.to_json()
-    shown = replace(rule, arguments="{}").to_json()
-    return {**shown, "arguments": "limited"} if isinstance(shown, dict) else shown
 
 
 @lru_cache(maxsize=1024)

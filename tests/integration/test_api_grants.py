@@ -257,12 +257,14 @@ def test_a_change_is_told_to_the_ledger(admin: httpx2.Client, redis_server: Priv
         "arguments": {"properties": {"asset_id": {"const": "me@x"}}},
     }
     put(admin, ["mux:write", rule])
+    admin.post("/v1/runs", json={"script": "return 1", "grants": [rule]})
     with connect(redis_server.url) as redis:
-        last: Any = redis.xrevrange(keys.LEDGER_INBOX, count=1)
-    leaf = orjson.loads(last[0][1][b"leaf"])
+        told: Any = redis.xrange(keys.LEDGER_INBOX)
+    leaves = [orjson.loads(fields[b"leaf"]) for _, fields in told if b"leaf" in fields]
+    limited = {"pattern": "mux.get_asset", "effect": "allow", "arguments": "limited"}
+    run_leaf = next(one for one in reversed(leaves) if one["kind"] == "run.accepted")
+    assert run_leaf["grants"] == {"tenant": ["mux:write", limited], "run": [limited]}
+    leaf = next(one for one in reversed(leaves) if one["kind"] == "grants.changed")
     assert (leaf["kind"], leaf["tenant"], leaf["id"]) == ("grants.changed", "acme", "acme")
     assert leaf["by"] == key_id_of(admin, redis_server)
-    assert leaf["grants"] == [
-        "mux:write",
-        {"pattern": "mux.get_asset", "effect": "allow", "arguments": "limited"},
-    ]
+    assert leaf["grants"] == ["mux:write", limited]
