@@ -24,6 +24,7 @@ from ledger.notes import SigningKey
 from ledger.sequencer import Sequencer
 from ledger.sqlite_archive import NAME, SqliteArchive
 from ledger.taking import InTheClear, Sealer
+from ledger.tile_files import TileFiles
 from ledger.witness import witness_of
 from tenancy.master_keys import MasterKeys
 from tenancy.payload_keys import PayloadSealer
@@ -50,6 +51,7 @@ def run_sequencer(settings: Settings) -> int:
         raise Unavailable("no directory for the ledger's archive", hint="set MOONSAND_LEDGER_DIR")
     key, masters = signing_key(settings), MasterKeys.of_settings(settings)
     witnesses = [witness_of(settings.ledger_witness)] if settings.ledger_witness else []
+    tiles = _directory(settings.ledger_tiles) if settings.ledger_tiles else None
     stop = _stopped_by_signals()
     with (
         connect(settings.redis_url) as redis,
@@ -57,6 +59,8 @@ def run_sequencer(settings: Settings) -> int:
     ):
         check_server(redis, settings.environment)
         sealer: Sealer = InTheClear() if masters is None else PayloadSealer(archive, masters)
+        if tiles is not None:
+            witnesses.append(TileFiles(archive, tiles))
         every_s = settings.ledger_checkpoint_s
         checkpoints = Checkpoints(archive, key, redis, witnesses, every_s)
         structlog.get_logger(__name__).info(
@@ -91,9 +95,9 @@ def _directory(path: Path) -> Path:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise Unavailable(f"the ledger's directory cannot be made: {error.strerror}") from None
+        raise Unavailable(f"{path} cannot be made: {error.strerror}") from None
     if not os.access(path, os.W_OK):
-        raise Unavailable("the ledger's directory cannot be written")
+        raise Unavailable(f"{path} cannot be written", hint="the ledger is to be kept there")
     return path
 
 
