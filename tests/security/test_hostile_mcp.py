@@ -19,6 +19,8 @@ from integrations.mcp.guarded_http import is_private
 from integrations.mcp.pool import McpPool
 from integrations.mcp.run_servers import McpServers, RunServers
 from integrations.mcp.servers_file import ServersFile
+from integrations.mcp.tool_list import ToolList
+from integrations.mcp.trust import Pin, TrustFile
 from integrations.mcp.trusted_tools import TrustedTools
 from integrations.sender import Bounds
 from sandbox.calls import Call
@@ -232,3 +234,27 @@ def test_a_program_that_is_no_server_is_ended(tmp_path: Path, program: str) -> N
         asyncio.run(list_tools(server, None))
     arguments = [one.read_bytes() for one in Path("/proc").glob("[0-9]*/cmdline") if one.exists()]
     assert not any(str(file).encode() in one for one in arguments)
+
+
+def test_a_server_that_keeps_failing_is_left_alone_for_a_while(tmp_path: Path) -> None:
+    """It is not started for each of a thousand calls; nothing was sent, and later may be well."""
+    path = write_servers(tmp_path, '[raw]\ncommand = "/bin/false"\n')
+    server = ServersFile.load(path).for_tenant(None)["raw"]
+    tools = ToolList.of([{"name": "change", "inputSchema": {"type": "object"}}])
+    TrustFile(path).write({("development", "raw"): Pin(tools, server.endpoint, 1)})
+
+    async def whole() -> list[CallFailed]:
+        pool = McpPool()
+        failures = []
+        for _ in range(3):
+            with pytest.raises(CallFailed) as refused:
+                await ask(path, "change", pool)
+            failures.append(refused.value)
+        await pool.close()
+        return failures
+
+    failures = asyncio.run(whole())
+    assert {(one.code, one.effect, one.retriable) for one in failures} == {
+        ("unreachable", Effect.FAILED, True)
+    }
+    assert "is left alone for" in failures[-1].message
