@@ -17,7 +17,7 @@ from integrations.gate import Gate, Subject
 from integrations.stubs import Stubs
 from integrations.vendor_http import VendorHttp
 from ledger.recording import Recording
-from ledger.tape import Entry, Kind, MemoryTape
+from ledger.tape import Kind, MemoryTape
 from runs.model import RunRequest, RunResult
 from sandbox.calls import Call, Reply
 from sandbox.limits import Limits
@@ -265,8 +265,8 @@ class TestCounts:
         """What is answered from the tape was made once; also where its account is gone by now."""
         grants = Grants.parse([{"pattern": "mux", "calls_per_run": 2}])
         async with mux_run(stubs, grants=grants) as run:
+            await run.tape.append(Kind.STARTED, {"attempt": 1, "clock_ms": 0})
             await run.value("mux.list_assets", account="production")
-            entries = [Entry(1, Kind.STARTED, 0, {"attempt": 1, "clock_ms": 0}), *run.tape.entries]
         reached = stubs.mux_faults.counts.total()
         http = VendorHttp()
         again = Broker(whole_catalog(), http, now_ms).open(
@@ -276,7 +276,7 @@ class TestCounts:
             accounts=Accounts([stub_accounts(stubs).get("mux", "default")]),
             tape=MemoryTape(now_ms),
             limits=Limits(),
-            recording=Recording.of(entries),
+            recording=Recording.of(run.tape.entries),
         )
         replies = [
             await again.call(Call(seq, "mux", "list_assets", account, b"[]"))
