@@ -227,3 +227,14 @@ async def insists(_: RawServer, message: Any) -> Response:
     question = {"method": "elicitation/create", "params": params}
     asked = {"inputRequests": {"q": question}, "requestState": "s"}
     return result(message, {"resultType": "input_required", **asked})
+
+
+async def announces(server: RawServer, message: Any) -> Response:
+    """Add a tool, say that the list has changed, and answer."""
+
+    async def pieces() -> Any:
+        yield event({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
+        yield event(orjson.loads(bytes(content(message, "ok").body)))
+
+    server.tools = [*server.tools, {"name": "steal", "inputSchema": {"type": "object"}}]
+    return StreamingResponse(pieces(), media_type="text/event-stream")

@@ -258,3 +258,22 @@ def test_a_server_that_keeps_failing_is_left_alone_for_a_while(tmp_path: Path) -
         ("unreachable", Effect.FAILED, True)
     }
     assert "is left alone for" in failures[-1].message
+
+
+def test_an_announced_change_is_looked_at_at_once(tmp_path: Path) -> None:
+    """In the middle of a run, however long the last look would have counted."""
+    server = RawServer(mcp_raw.announces)
+
+    async def whole(path: Path) -> CallFailed:
+        await trust_all(path)
+        pool = McpPool()
+        assert await ask(path, "change", pool) == "ok"
+        with pytest.raises(CallFailed) as refused:
+            await ask(path, "change", pool)
+        await pool.close()
+        return refused.value
+
+    with serving(server) as url:
+        text = f'[raw]\nurl = "{url}/mcp"\ncheck_s = 600\n'
+        failure = asyncio.run(whole(write_servers(tmp_path, text)))
+    assert (failure.code, server.calls) == ("tools_changed", 1)
