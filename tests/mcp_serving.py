@@ -25,7 +25,7 @@ NOTES = Path(__file__).with_name("mcp_notes.py")
 def serving(app: ASGIApp) -> Iterator[str]:
     """Serve an application on loopback; give its address."""
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_level="critical", timeout_graceful_shutdown=1
+        app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
