@@ -28,7 +28,7 @@ from core.errors import Unavailable
 from ledger.archive import NewLeaf, Outrun, Payload, TapeLine
 from ledger.leaves import MAX_LEAF_BYTES, LeafKind, leaf
 from ledger.taking import Ended, Sealer, TapeTaking, read_ended
-from ledger.terms_payloads import take_surfaces, take_terms
+from ledger.terms_payloads import take_endings, take_surfaces, take_terms
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -124,7 +124,7 @@ class Sequencer:
             self._checkpoints.check()
             self._sealer.begin(epoch)
         except BaseException:
-            self._lock.release()
+            self._let_others()
             raise
         self._epoch = epoch
         structlog.get_logger(__name__).info(
@@ -162,6 +162,7 @@ class Sequencer:
             part = ended[at : at + _TAPES_AT_ONCE]
             taken = self._tapes(part, batch)
             self._keep(batch, take_surfaces(self._redis, self._archive, self._sealer, taken))
+            self._keep(batch, take_endings(self._redis, self._sealer, taken))
             leaves |= {one.ended.inbox_id: one.leaf() for one in taken}
         batch.leaves = [NewLeaf(inbox_id, leaves[inbox_id]) for inbox_id, _ in entries]
         return batch
@@ -240,12 +241,22 @@ class Sequencer:
         self._renew_at = time.monotonic() + _LOCK_S / 3
 
     def _release(self) -> None:
-        if self._epoch is not None:
+        """Sign what is not signed yet, and let another begin at once."""
+        if self._epoch is None:
+            return
+        try:
             self._checkpoints.maybe(self._epoch, at_once=True)
-            try:
-                self._lock.release()
-            except (LockError, RedisError):
-                structlog.get_logger(__name__).info("sequencer_lock_left")
+        except (Outrun, Unavailable, RedisError, OSError) as error:
+            log = structlog.get_logger(__name__)
+            log.warning("sequencer_left_unsigned", error=type(error).__name__)
+        self._epoch = None
+        self._let_others()
+
+    def _let_others(self) -> None:
+        try:
+            self._lock.release()
+        except (LockError, RedisError):
+            structlog.get_logger(__name__).info("sequencer_lock_left")
 
 
 def _given(inbox_id: str, fields: Mapping[bytes, bytes]) -> bytes:
