@@ -123,6 +123,11 @@ class TapeTaking:
         payload = Payload(payload_id, self.ended.tenant, self.ended.run, at_ms or 0, key_id, sealed)
         return TapeLine(self.id, seq, data), payload
 
+    def ended_with(self) -> dict[str, str]:
+        """Give the digests of result and output, as far as the last entry has them."""
+        digests = {name: self._last.get(f"{name}_sha256") for name in ("result", "output")}
+        return {name: str(digest) for name, digest in digests.items() if _is_sha256(digest)}
+
     def leaf(self) -> bytes:
         """Write the leaf of the run's end, when all entries were taken."""
         salt = self._first.get("salt")

@@ -1,5 +1,5 @@
 """
-What a run was given, on its way into the archive as payloads: script, input, surface.
+What a run was given and gave, on its way into the archive: script, input, surface, result, output.
 
 Runs in: sequencer. Trusts: Redis. Refuses: nothing; what is gone from Redis is left out, since the
 leaf binds it in any case. May import: core, redis, ledger.
@@ -7,12 +7,14 @@ leaf binds it in any case. May import: core, redis, ledger.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core import keys
 from ledger.archive import Payload
+from ledger.bundle import TOLD_BY_DIGEST
 from ledger.leaves import read_leaf
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from ledger.taking import Sealer, TapeTaking
 
 _AT_ONCE = 64
+_MAX_BYTES_AT_ONCE = 8 << 20
+#: A tape, `result` or `output`, and the digest of it.
+_Asked = tuple["TapeTaking", str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,46 @@ def take_surfaces(
             at_ms, key = one.ended.at_ms, keys.surface(sha256)
             wanted.append(_Wanted(f"surface/{tenant}/{sha256}", tenant, "", key, at_ms))
     return _take(redis, archive, sealer, wanted)
+
+
+def take_endings(redis: Redis, sealer: Sealer, taken: Sequence[TapeTaking]) -> Iterator[Payload]:
+    """Give results and outputs that the ends of some tapes name, if Redis still has just these."""
+    wanted = [
+        (one, name, sha256)
+        for one in taken
+        for name, sha256 in one.ended_with().items()
+        if sha256 not in TOLD_BY_DIGEST
+    ]
+    for at in range(0, len(wanted), _AT_ONCE):
+        part = wanted[at : at + _AT_ONCE]
+        pipeline = redis.pipeline(transaction=False)
+        for one, name, _ in part:
+            pipeline.hstrlen(keys.run(one.ended.run), name)
+        # One may have megabytes: they are not read all at once.
+        sizes = pipeline.execute()
+        for asked in _portions(part, sizes):
+            for one, name, _ in asked:
+                pipeline.hget(keys.run(one.ended.run), name)
+            for (one, name, sha256), data in zip(asked, pipeline.execute(), strict=True):
+                if data is not None and hashlib.sha256(data).hexdigest() == sha256:
+                    ended, payload_id = one.ended, f"{name}/{one.id}"
+                    key_id, sealed = sealer.seal(ended.tenant, payload_id, data)
+                    yield Payload(
+                        *(payload_id, ended.tenant, ended.run, ended.at_ms), key_id, sealed
+                    )
+
+
+def _portions(asked: Sequence[_Asked], sizes: Sequence[int]) -> Iterator[list[_Asked]]:
+    portion: list[_Asked] = []
+    room = _MAX_BYTES_AT_ONCE
+    for one, size in zip(asked, sizes, strict=True):
+        if portion and size > room:
+            yield portion
+            portion, room = [], _MAX_BYTES_AT_ONCE
+        portion.append(one)
+        room -= size
+    if portion:
+        yield portion
 
 
 def _take(

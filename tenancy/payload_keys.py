@@ -11,13 +11,21 @@ not the keys of the vault's accounts: erasing credentials leaves the archive rea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tenancy.envelope import DataKey, seal_bytes, unseal_bytes
 from tenancy.master_keys import MasterKeys
 
 if TYPE_CHECKING:
-    from ledger.archive import Archive, ArchiveReader, Payload
+    from ledger.archive import Archive, Payload
+
+
+class KeyRecords(Protocol):
+    """Whatever has the wrapped data keys of tenants, as every archive does."""
+
+    def data_keys(self) -> dict[str, bytes]:
+        """Give the wrapped data key of every tenant that has one."""
+        ...
 
 
 class PayloadSealer:
@@ -58,7 +66,7 @@ class PayloadSealer:
 class PayloadReader:
     """Opens payloads, sealed or not. `masters` None opens those in the clear only."""
 
-    def __init__(self, archive: ArchiveReader, masters: MasterKeys | None) -> None:
+    def __init__(self, archive: KeyRecords, masters: MasterKeys | None) -> None:
         self._archive = archive
         self._masters = masters
 
