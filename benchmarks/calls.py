@@ -31,6 +31,7 @@ from runs.spec import RunSpec
 from sandbox.calls import Call, EndRun, OnCall, OnOutput, Reply, StartRequest
 from sandbox.limits import Limits
 from sandbox.outcome import Outcome, Reason
+from sandbox.parking import Parking
 from sandbox.supervisor import Sandbox
 from tenancy.grants import Grants
 from worker.event_writer import EventWriter
@@ -60,6 +61,7 @@ class _Watched(Sandbox):
         on_call: OnCall,
         on_output: OnOutput | None = None,
         cancel: asyncio.Event | None = None,
+        parking: Parking | None = None,
     ) -> Outcome:
         arrived = self.arrived = []
 
@@ -67,7 +69,7 @@ class _Watched(Sandbox):
             arrived.append(time.perf_counter())
             return await on_call(call)
 
-        return await super().run(request, noted, on_output, cancel)
+        return await super().run(request, noted, on_output, cancel, parking)
 
 
 @dataclass

@@ -8,6 +8,7 @@ and a child that outlives its result. May import: stdlib.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ from sandbox import wire
 from sandbox.calls import Call, EndRun, OnCall, OnOutput, StartRequest
 from sandbox.delivery import Delivery
 from sandbox.outcome import Outcome, Reason, Usage
+from sandbox.parking import Parking
 from sandbox.reply_room import ReplyRoom
 from sandbox.session import Claim, Over, Printed, Session
 from sandbox.verdict import Kill, Seen, judge, limit_passed
@@ -22,18 +24,29 @@ from sandbox.zygote import Child, Exit
 
 _CHUNK = 256 * 1024
 _LINGER_S = 2.0
+#: How soon it is looked again whether a child that still runs has come to wait.
+_LOOK_S = 0.005
+_LET_GO = Kill(Reason.CANCELLED, "let go while it waits")
 
 
 class Conduct:
     """The supervisor's side of one run. Made with a leased child, which it closes."""
 
     def __init__(
-        self, child: Child, request: StartRequest, on_call: OnCall, on_output: OnOutput | None
+        self,
+        child: Child,
+        request: StartRequest,
+        on_call: OnCall,
+        on_output: OnOutput | None,
+        parking: Parking | None = None,
     ) -> None:
         self._child = child
         self._request = request
         self._on_call = on_call
         self._on_output = on_output
+        self._parking = parking or Parking()
+        self._parking.on_change = self._look_whether_idle
+        self._looking: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._session = Session(request.limits)
         self._output: list[str] = []
@@ -143,6 +156,7 @@ class Conduct:
         self._session.answered(seq)
         await self._send(frame)
         self._room.leave(len(frame))
+        self._look_whether_idle()
 
     def _hung_up(self) -> None:
         self._loop.remove_reader(self._child.socket.fileno())
@@ -151,6 +165,29 @@ class Conduct:
         if self._session.claim is None and self._kill is None:
             # Most likely it is dead and its exit status, on its way to us, says why.
             self._after(_LINGER_S, self._hangs_on)
+
+    # --- letting go ---------------------------------------------------------------------------
+
+    def _look_whether_idle(self) -> None:
+        """Let the child go once it can't go on without a reply that is far away."""
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+        if self._kill is not None or not self._parking.covers(self._session.awaited):
+            return
+        if self._child.is_blocked() and not self._has_said_more():
+            self._end(_LET_GO)
+        else:
+            self._looking = self._loop.call_later(_LOOK_S, self._look_whether_idle)
+
+    def _has_said_more(self) -> bool:
+        try:
+            self._child.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
 
     # --- what the clocks say ------------------------------------------------------------------
 
@@ -187,6 +224,9 @@ class Conduct:
 
     async def _let_go(self) -> None:
         self._stop_timers()
+        self._parking.on_change = None
+        if self._looking is not None:
+            self._looking.cancel()
         if not self._child.exited.done():
             self._child.kill()
         answers = list(self._answers)
@@ -211,7 +251,9 @@ class Conduct:
             calls=self._session.calls,
         )
         printed = "".join(self._output)
-        return Outcome(reason, usage, result, printed, error, round(self._elapsed_s() * 1_000_000))
+        answered_us = round(self._elapsed_s() * 1_000_000)
+        suspended = self._kill is _LET_GO
+        return Outcome(reason, usage, result, printed, error, answered_us, suspended)
 
     def _elapsed_s(self) -> float:
         return (self._answered or time.monotonic()) - self._began

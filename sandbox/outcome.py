@@ -107,6 +107,8 @@ class Outcome:
     `result` is JSON text (`b"null"` unless `reason` is `ok`): the return value, or a JSON list
     when the script returned several. `output` is the printed text, control characters escaped.
     `answered_us` is the time from the lease of the child to its last frame, or to its death.
+    `suspended`: the script has not ended; its child was let go while it waited for parked calls,
+    and `reason` says nothing.
     """
 
     reason: Reason
@@ -115,3 +117,4 @@ class Outcome:
     output: str = ""
     error: Fault | None = None
     answered_us: int = 0
+    suspended: bool = False

@@ -86,6 +86,11 @@ class Session:
         self.claim: Claim | None = None
 
     @property
+    def awaited(self) -> frozenset[int]:
+        """Give the numbers of the calls whose replies the child waits for."""
+        return frozenset(self._outstanding)
+
+    @property
     def partial(self) -> bool:
         """Tell whether the child stopped in the middle of a frame."""
         return self._decoder.partial

@@ -19,6 +19,7 @@ from typing import Self
 from sandbox.calls import Call, OnCall, OnOutput, StartRequest
 from sandbox.conduct import Conduct
 from sandbox.outcome import Outcome
+from sandbox.parking import Parking
 from sandbox.zygote import Child, SandboxUnavailable, Zygote
 
 __all__ = ["Call", "Outcome", "Sandbox", "SandboxUnavailable", "StartRequest"]
@@ -94,19 +95,21 @@ class Sandbox:
         on_call: OnCall,
         on_output: OnOutput | None = None,
         cancel: asyncio.Event | None = None,
+        parking: Parking | None = None,
     ) -> Outcome:
         """
         Run one script to its end and judge it.
 
         Whatever the script did is in the outcome. `on_call` answers its calls, each in a task of
         its own, up to `MAX_OUTSTANDING` at once; the script gets the replies by their `order`. What
-        it raises ends the child and is raised here. Cancelling the task kills the child.
+        it raises ends the child and is raised here. Cancelling the task kills the child. When the
+        script waits for nothing but calls in `parking`, its child is let go: `suspended`.
 
         Raises:
             SandboxUnavailable: no child can be had; nothing was run.
         """
         child = await self._lease()
-        conduct = Conduct(child, request, on_call, on_output)
+        conduct = Conduct(child, request, on_call, on_output, parking)
         watch = asyncio.create_task(_watch(cancel, conduct)) if cancel is not None else None
         try:
             return await conduct.to_the_end()

@@ -76,6 +76,18 @@ class Child:
         except OSError:
             return None
 
+    def is_blocked(self) -> bool:
+        """
+        Tell whether it waits in the kernel, as for a reply, and neither runs nor could run.
+
+        Source: proc_pid_stat(5), field 3. True where the kernel does not tell.
+        """
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_bytes()
+        except OSError:
+            return True
+        return stat.rpartition(b") ")[2][:1] != b"R"
+
     def kill(self) -> None:
         """Kill it; correct also when it is gone already."""
         with contextlib.suppress(ProcessLookupError, OSError):
