@@ -124,10 +124,6 @@ class Settings(BaseModel):
         default=None,
         description="Directory that gets the log as write-once files, in C2SP's layout of tiles.",
     )
-    ledger_tiles: Path | None = Field(
-        default=None,
-        description="Directory that gets the log as write-once files, in C2SP's layout of tiles.",
-    )
     ledger_witness: str | None = Field(
         default=None,
         description="Where checkpoints are sent: a directory, or an `https://` address.",
