@@ -49,12 +49,15 @@ doctor: $(READY) ## Say what of the jail, Redis and settings this machine can do
 
 # --- checks ---
 
-.PHONY: test security lint types imports fmt check bench
+.PHONY: test security faults lint types imports fmt check bench
 test: $(READY) ## Run all tests (T=path or T="-k word" for some)
 	@$(BIN)/python -m pytest $(T)
 
 security: $(READY) ## Run the attacks and hostile children; the jail must be real
 	@REQUIRE_JAIL=1 $(BIN)/python -m pytest tests/security
+
+faults: $(READY) ## Kill workers, children and Redis a thousand times (FAULTS="--kills 100")
+	@$(BIN)/python -m tests.faults $(FAULTS)
 
 lint: $(READY) ## Check style
 	@$(BIN)/ruff check .

@@ -13,7 +13,7 @@ gaps, so the stream must be as long as its last number.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,18 +44,22 @@ class RedisTape:
     The writing end of a run's tape; it belongs to the one task that executes the run.
 
     `next_seq` is the number of the first entry to be written, from 1. The connection must not
-    send a command twice by itself: a repeat would look like another writer.
+    send a command twice by itself: a repeat would look like another writer. `on_written` is told of
+    each entry that is confirmed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (the parts of one tape, each once)
         self,
         redis: Redis,
         run_id: str,
         next_seq: int,
         clock: Clock = now_ms,
+        *,
         replicas: Replicas = NO_REPLICAS,
+        on_written: Callable[[Entry], None] | None = None,
     ) -> None:
         self._redis = redis
+        self._on_written = on_written
         self._replicas = replicas
         self._key = keys.tape(run_id)
         self._next_seq = next_seq
@@ -79,6 +83,8 @@ class RedisTape:
         await self._write(entry)
         self._failed = False
         self._next_seq += 1
+        if self._on_written is not None:
+            self._on_written(entry)
         return entry
 
     async def _write(self, entry: Entry) -> None:

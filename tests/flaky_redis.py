@@ -46,7 +46,11 @@ class FlakyRedis(LoopbackListener):
     def met(self, client: socket.socket) -> None:
         """Forward in both directions, each in a thread of its own."""
         server = self.keep(socket.socket(socket.AF_UNIX))
-        server.connect(self._path)
+        try:
+            server.connect(self._path)
+        except OSError:  # the server itself is away
+            hang_up(client)
+            return
         muted = threading.Event()
         for source, sink, toward_server in ((client, server, True), (server, client, False)):
             threading.Thread(

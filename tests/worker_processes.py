@@ -61,6 +61,11 @@ class WorkerProcess:
         self.process.terminate()
         return self.process.wait(seconds)
 
+    def children_of_zygote(self) -> list[int]:
+        """Give the ids of the jailed children: the zygote's, not the zygote itself."""
+        parents = dict(_parents())
+        return [pid for pid in self.descendants() if parents.get(pid) != self.pid]
+
     def descendants(self) -> list[int]:
         """Give the ids of its zygote and its children, busiest first."""
         return descendants_of(self.pid)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from worker.plan import WorkerPlan
 
 MAX_BATCH = 16
+_HELD_S = 0.2
 
 #: An execution's id has to be new, not secret: the kernel's generator costs more than the claim.
 _randbits = random.Random(os.urandom(32)).getrandbits  # noqa: S311
@@ -60,7 +61,7 @@ class Claim:
     `started` is the Unix time in seconds, as text, at which Redis gave it out. `next_seq` is the
     tape's next sequence number. `spec` is there when it is to be executed, `settled` when its run
     ended before, `refusal` when the job is none of ours. `cancelled`: somebody asked for that
-    before anybody could execute it.
+    before anybody could execute it. `tape_lost`: a restarted Redis lost a write's intent.
     """
 
     queue: str
@@ -74,6 +75,7 @@ class Claim:
     settled: Reason | None = None
     refusal: str | None = None
     cancelled: bool = False
+    tape_lost: bool = False
 
     @property
     def key(self) -> str:
@@ -107,6 +109,9 @@ class Claimer:
         rows = load("claim").run(self._redis, [*args, *_EXPIRED_ARGS, *executions])
         if rows is None:
             return None
+        if rows == 0:  # Redis was restarted a moment ago
+            time.sleep(_HELD_S)
+            return []
         self._unanswered = []
         return [_read(row) for row in rows]
 
@@ -134,6 +139,7 @@ def _read(row: Sequence[Any]) -> Claim:
         "verdict": Verdict(verdict),
         "settled": Reason(settled.decode()) if settled else None,
         "cancelled": bool(row[18]),
+        "tape_lost": bool(row[19]),
     }
     try:
         check_job(run_id, data)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -44,6 +45,7 @@ from worker.outbox import (
 from worker.slots import Room, Slot, Stop
 from worker.surfaces import RedisSurfaces
 from worker.sweep import Sweep
+from worker.witness import Witness
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -95,6 +97,7 @@ class Engine:
         self._outbox: Outbox
         self._parts: Parts
         self._surfaces: RedisSurfaces
+        self._witness: Witness
         self._over: asyncio.Event
 
     # --- called by the claiming thread ---------------------------------------------------------
@@ -168,6 +171,7 @@ class Engine:
             return
         self._outbox = Outbox(self._redis, self._plan.name, self._delivered)
         self._surfaces = RedisSurfaces(self._redis)
+        self._witness = Witness(self._redis)
         sweep = Sweep(self._redis, self._plan)
         always = [
             asyncio.create_task(coroutine, name=name)
@@ -175,6 +179,7 @@ class Engine:
                 ("outbox", self._outbox.run()),
                 ("beat", self._beat()),
                 ("sweep", sweep.run()),
+                ("witness", self._witness.run()),
             )
         ]
         self._ready.set()
@@ -198,6 +203,8 @@ class Engine:
                 self._outbox.finish(deliver_refusal(claim, claim.refusal))
             elif claim.verdict is Verdict.SETTLED and claim.settled is not None:
                 self._outbox.finish(deliver_settled(claim, claim.settled))
+            elif claim.tape_lost:
+                self._outbox.finish(deliver_ending(claim, _TAPE_LOST))
             else:
                 slot = self._slots[claim.execution] = Slot(claim)
                 if claim.cancelled:
@@ -259,7 +266,8 @@ class Engine:
                 "no_accounts", run=claim.run_id, tenant=spec.tenant, error=missing.detail
             )
             fault = Fault("the credential vault of this tenant cannot be used; nothing was run")
-            return Ending(Reason.INTERNAL, error=fault)
+            away = isinstance(missing.__cause__, RedisError | OSError)
+            return Ending(Reason.INTERNAL, error=fault, resumable=away)
         try:
             recording = await self._recording(claim)
         except TapeError:
@@ -274,7 +282,13 @@ class Engine:
             sandbox=self._parts.sandbox,
             broker=self._parts.broker,
             accounts=accounts,
-            tape=RedisTape(self._redis, claim.run_id, claim.next_seq, replicas=self._plan.replicas),
+            tape=RedisTape(
+                self._redis,
+                claim.run_id,
+                claim.next_seq,
+                replicas=self._plan.replicas,
+                on_written=partial(self._witness.note, claim.run_id),
+            ),
             watch=events,
             cancel=slot.cancel,
             recording=recording,

@@ -7,10 +7,11 @@
 --       `queue`: a name already popped from the ring, or empty.
 --       `again`: 1 when a call with these execution ids went unanswered: what it took is given
 --       once more.
--- Gives false when RQ's workers are suspended; else one row for each job taken:
+-- Gives false when RQ's workers are suspended, 0 when nobody may claim yet; else one row for each job taken:
 --   verdict  queue  id  execution  started  data  attempt  clock_ms  tape length  and, of the
 --   record: tenant  name  script  input  limits  grants  seed  reason  on_unknown
---   and 1 if somebody asked for the run to be cancelled, else 0
+--   and 1 if somebody asked for the run to be cancelled, else 0; and 1 if Redis lost an entry of
+--   its tape, else 0
 -- Verdicts: `run`: execute it, over its tape if this is not the first attempt. `settled`: the run
 -- ended earlier and must not be executed again. `unknown`: no such run.
 --#include lib_end
@@ -52,8 +53,7 @@ local function start_run(id, execution)
     redis.call('HDEL', run, 'lost')  -- somebody asked for it again: the count begins anew
   end
   local body = { attempt = attempt, worker = worker, clock_ms = tonumber(now_ms) }
-  redis.call('XADD', tape, redis.call('XLEN', tape) + 1 .. '-0', 'kind', 'started', 'at_ms', now_ms,
-    'body', cjson.encode(body))
+  append(tape, 'started', now_ms, cjson.encode(body))
   redis.call('XADD', events, '*', 'type', 'state', 'data',
     cjson.encode({ state = 'running', at_ms = tonumber(now_ms), attempt = attempt }))
 end
@@ -82,6 +82,7 @@ local function give(verdict, queue, id, execution)
   if record[3] then record[3] = redis.call('GET', 'ms:script:' .. record[3]) end
   for index = 1, 9 do row[#row + 1] = record[index] end
   row[#row + 1] = redis.call('EXISTS', 'ms:cancel:' .. id)
+  row[#row + 1] = redis.call('HEXISTS', run, 'tape_lost')
   rows[#rows + 1] = row
 end
 
@@ -138,6 +139,18 @@ local queue = ARGV[6]
 if redis.call('EXISTS', 'rq:suspended') == 1 then
   if queue ~= '' then redis.call('ZADD', 'ms:ring', 'NX', turn_us, queue) end
   return false
+end
+-- A server that was restarted may have lost its last second. Workers that live say what they had
+-- written in it (see WITNESS) before anybody executes a run again.
+local server = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''
+local server_before = redis.call('GET', 'ms:epoch')
+if server_before ~= server then
+  redis.call('SET', 'ms:epoch', server)
+  if server_before then redis.call('SET', 'ms:hold', 1, 'EX', 5) end
+end
+if redis.call('EXISTS', 'ms:hold') == 1 then
+  if queue ~= '' then redis.call('ZADD', 'ms:ring', 'NX', turn_us, queue) end
+  return 0
 end
 if ARGV[7] == '1' then give_again() end
 -- Jobs that turn out to need no slot are bounded too: a script holds up everybody.

@@ -1,5 +1,18 @@
 -- What the scripts that end something share. Names of keys: core/keys.py, and RQ's own (rq:*).
 
+-- Writes the next entry of a tape and gives its number. Numbers have no gaps, so the length is the
+-- last one, unless Redis lost a part: that tape goes on after what is left, and has a gap for ever.
+local function append(tape, kind, at_ms, body)
+  local seq = redis.call('XLEN', tape) + 1
+  local done = redis.pcall('XADD', tape, seq .. '-0', 'kind', kind, 'at_ms', at_ms, 'body', body)
+  if type(done) == 'table' and done.err then
+    local last = redis.call('XREVRANGE', tape, '+', '-', 'COUNT', 1)[1]
+    seq = tonumber(string.match(last[1], '^%d+')) + 1
+    redis.call('XADD', tape, seq .. '-0', 'kind', kind, 'at_ms', at_ms, 'body', body)
+  end
+  return seq
+end
+
 -- Ends a run in its record, on its tape, in its events and in the ledger's inbox, and wakes who
 -- waits for it. `fields` are further fields of the record: name, value, name, value...
 local function end_run(run_id, at_ms, state, reason, tape_body, fields)
@@ -7,9 +20,7 @@ local function end_run(run_id, at_ms, state, reason, tape_body, fields)
   local known = redis.call('HMGET', run, 'tenant', 'result_ttl_s', 'failure_ttl_s')
   local ttl_s = state == 'succeeded' and known[2] or known[3]
   redis.call('HSET', run, 'state', state, 'reason', reason, 'ended_ms', at_ms, unpack(fields))
-  -- Sequence numbers have no gaps, so the length is the last one.
-  local seq = redis.call('XLEN', tape) + 1
-  redis.call('XADD', tape, seq .. '-0', 'kind', 'finished', 'at_ms', at_ms, 'body', tape_body)
+  local seq = append(tape, 'finished', at_ms, tape_body)
   redis.call('XADD', events, 'MAXLEN', '~', 1000, '*', 'type', 'state', 'data',
     cjson.encode({ state = state, reason = reason, at_ms = tonumber(at_ms) }))
   redis.call('XADD', 'ms:done', 'MAXLEN', '~', 5000, '*', 'run', run_id, 'state', state)

@@ -93,7 +93,7 @@ class CountingVendor:
         self._release = threading.Event()
         self._armed: tuple[Hold, int] | None = None
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
+        self._server = _Quiet(("127.0.0.1", 0), _handler_of(self))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         packs = directory / "packs"
@@ -103,7 +103,7 @@ class CountingVendor:
         accounts = directory / "till.toml"
         url = f"http://127.0.0.1:{self._server.server_address[1]}"
         accounts.write_text(f'[tenants.{tenant}.till.default]\nkey = "k-e-y-1"\nurl = "{url}"\n')
-        self.settings = {"accounts": accounts, "packs_dir": packs}
+        self.settings: dict[str, Any] = {"accounts": accounts, "packs_dir": packs}
 
     def arm(self, hold: Hold, nth: int = 1) -> None:
         """Hold the `nth` request from now."""
@@ -159,6 +159,13 @@ class CountingVendor:
             hold, nth = self._armed
             self._armed = None if nth == 1 else (hold, nth - 1)
             return hold if nth == 1 else None
+
+
+class _Quiet(ThreadingHTTPServer):
+    """Says nothing of clients that were killed in the middle of a request."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing."""
 
 
 def _handler_of(vendor: CountingVendor) -> type[BaseHTTPRequestHandler]:

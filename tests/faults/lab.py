@@ -90,8 +90,19 @@ def wait_for(struck: Callable[[], bool], strike: Strike) -> None:
     Deadline().until(struck, f"the boundary {strike}", seconds=20)
 
 
-def problems(record: RunRecord, tag: str, vendor: CountingVendor, kinds: list[str]) -> list[str]:
-    """Say what is wrong with a run after a kill; nothing if it is as promised."""
+def problems(
+    record: RunRecord,
+    tag: str,
+    vendor: CountingVendor,
+    kinds: list[str],
+    *,
+    crashed: bool = False,
+) -> list[str]:
+    """
+    Say what is wrong with a run after a kill; nothing if it is as promised.
+
+    `crashed`: it was its child that was killed, so that the run has ended as `crashed`.
+    """
     found = []
     asked = writes(tag)
     twice = [one for one in asked if vendor.done[one] > 1]
@@ -107,6 +118,10 @@ def problems(record: RunRecord, tag: str, vendor: CountingVendor, kinds: list[st
             found.append(f"output or calls are not those of one execution: {record.output!r}")
         if [call.seq for call in record.calls] != list(range(1, CALLS + 1)):
             found.append("a call is missing or listed twice")
+    elif crashed and record.reason is Reason.CRASHED:
+        known = {call.seq for call in record.calls if call.effect in {"succeeded", "unknown"}}
+        untold = sum(vendor.asked[one] for one in asked) > len(known)
+        found += ["a call that was made is not listed"] if untold else []
     elif record.reason is Reason.EFFECT_UNKNOWN:
         unknown = [call.name for call in record.calls if call.effect == "unknown"]
         if unknown != ["till.pay"] or "till.pay (call 4)" not in (record.error or "").__str__():
