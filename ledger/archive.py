@@ -119,6 +119,10 @@ class Archive(ArchiveReader, Protocol):
         """Keep parts of tapes whose leaves are not committed yet; nobody sees them until then."""
         ...
 
+    def discard(self, epoch: int) -> None:
+        """Forget what was staged by a batch that was not committed."""
+        ...
+
     def commit(
         self,
         epoch: int,

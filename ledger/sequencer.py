@@ -142,6 +142,7 @@ class Sequencer:
         if not rows:
             return 0
         entries = [(row_id.decode(), fields) for row_id, fields in rows]
+        self._archive.discard(self._own())  # of a batch that broke off
         known = self._archive.known([inbox_id for inbox_id, _ in entries])
         batch = self._read([one for one in entries if one[0] not in known])
         if batch.leaves:

@@ -25,11 +25,11 @@ from ledger.merkle import leaf_hash
 from ledger.tiles import Edge, LedgerDamaged
 
 NAME = "archive.db"
-_FORMAT = 1
+FORMAT = 1
 _WAIT_S = 10.0
 _PAGE = 1_000
 _TEXTS = ("kind", "id", "tenant")
-_SCHEMA = """
+SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 CREATE TABLE leaves (
     idx INTEGER PRIMARY KEY, data BLOB NOT NULL, inbox TEXT NOT NULL UNIQUE,
@@ -45,6 +45,7 @@ CREATE TABLE payloads (
 CREATE INDEX payloads_run ON payloads (run);
 CREATE TABLE data_keys (tenant TEXT PRIMARY KEY, record BLOB NOT NULL) STRICT;
 CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;
+CREATE TABLE staged (id TEXT PRIMARY KEY) STRICT;
 """
 
 
@@ -53,15 +54,16 @@ class SqliteArchive:
 
     def __init__(self, path: Path, *, write: bool) -> None:
         mode = "rw" if write else "ro"
+        self._staged = False
         self._db = self._connect(f"{path.absolute().as_uri()}?mode={mode}")
         try:
             found = self._meta("format")
         except sqlite3.Error as error:
             self._db.close()
             raise Unavailable(f"the ledger's archive cannot be read: {error}") from error
-        if found != _FORMAT:
+        if found != FORMAT:
             self._db.close()
-            raise Unavailable(f"the ledger's archive has format {found}, not {_FORMAT}")
+            raise Unavailable(f"the ledger's archive has format {found}, not {FORMAT}")
         if write:
             # What is deleted is overwritten: a payload must not live on in a free page.
             self._db.executescript("PRAGMA synchronous=FULL; PRAGMA secure_delete=ON;")
@@ -152,13 +154,23 @@ class SqliteArchive:
     def take_over(self) -> int:
         """Begin a new epoch: whoever wrote before can no more."""
         with self._transaction():
+            self._discard()
             self._db.execute("UPDATE meta SET value = value + 1 WHERE name = 'epoch'")
             return self._meta("epoch")
 
     def stage(self, epoch: int, lines: Sequence[TapeLine], payloads: Sequence[Payload]) -> None:
         """Keep parts of tapes whose leaves come later."""
         with self._transaction(epoch):
+            ids = [(payload.id,) for payload in payloads if not self._has(payload.id)]
             self._keep(lines, payloads)
+            self._db.executemany("INSERT INTO staged VALUES (?)", ids)
+            self._staged = True
+
+    def discard(self, epoch: int) -> None:
+        """Forget what was staged by a batch that was not committed."""
+        if self._staged:
+            with self._transaction(epoch):
+                self._discard()
 
     def commit(
         self,
@@ -177,6 +189,8 @@ class SqliteArchive:
             tiles = [(level, number, data) for (level, number), data in changed.items()]
             self._db.executemany("INSERT OR REPLACE INTO tiles VALUES (?, ?, ?)", tiles)
             self._keep(lines, payloads)
+            self._db.execute("DELETE FROM staged")
+            self._staged = False
         return edge.size
 
     def keep_data_key(self, epoch: int, tenant: str, record: bytes) -> None:
@@ -212,6 +226,19 @@ class SqliteArchive:
         if epoch is not None and self._meta("epoch") != epoch:
             raise Outrun("a later sequencer has taken over this archive")
 
+    def _discard(self) -> None:
+        for (name,) in self._all("SELECT id FROM staged WHERE id LIKE 'tape/%'"):
+            _, tape, seq = name.split("/")
+            self._db.execute(
+                "DELETE FROM tape_entries WHERE tape = ? AND seq = ?", (tape, int(seq))
+            )
+        self._db.execute("DELETE FROM payloads WHERE id IN (SELECT id FROM staged)")
+        self._db.execute("DELETE FROM staged")
+        self._staged = False
+
+    def _has(self, payload_id: str) -> bool:
+        return self._one("SELECT 1 FROM payloads WHERE id = ?", payload_id) is not None
+
     def _keep(self, lines: Sequence[TapeLine], payloads: Sequence[Payload]) -> None:
         rows = [(line.tape, line.seq, line.data) for line in lines]
         self._db.executemany("INSERT INTO tape_entries VALUES (?, ?, ?)", rows)
@@ -245,8 +272,8 @@ def _make(path: Path) -> None:
         os.close(os.open(made, os.O_CREAT | os.O_RDWR, 0o600))
         with closing(sqlite3.connect(made, isolation_level=None)) as db:
             db.execute("PRAGMA journal_mode=WAL")
-            db.executescript(_SCHEMA)
-            db.execute("INSERT INTO meta VALUES ('format', ?), ('epoch', 0)", (_FORMAT,))
+            db.executescript(SCHEMA)
+            db.execute("INSERT INTO meta VALUES ('format', ?), ('epoch', 0)", (FORMAT,))
         with suppress(FileExistsError):  # somebody else began at the same moment
             os.link(made, path)
 
