@@ -38,6 +38,7 @@ _BATCH = 100
 _TRIES = 3
 _CANCELED_KEPT_S = 30 * 86_400
 _FLAG_S = 60
+_CANCEL_S = 7_200
 #: RECOVER's answer when the run waits in its queue again.
 _BACK = 2
 
@@ -171,14 +172,29 @@ class Sweep:
                 await self._end_if_queued(queue, job_id.decode())
 
     async def _end_if_queued(self, queue: str, run_id: str) -> None:
-        state = await cast("Awaitable[bytes | None]", self._redis.hget(keys.run(run_id), "state"))
-        if state is None or state.decode() != State.QUEUED:
+        found: Any = await self._redis.hmget(keys.run(run_id), ["state", "execution"])
+        state, execution = (one.decode() if one is not None else "" for one in found)
+        if state == State.RUNNING:
+            await self._end_between_attempts(queue, run_id, execution)
+        if state != State.QUEUED:
             return
         now_ms = time.time_ns() // 1_000_000
         body, error = cancelled_while_queued()
         tenant = queue.removeprefix(keys.queue(""))
         args: list[Arg] = [run_id, tenant, now_ms, now_ms // 1000, timestamp(now_ms)]
         await load("cancel").run_async(self._redis, [*args, body, error, _FLAG_S])
+
+    async def _end_between_attempts(self, queue: str, run_id: str, execution: str) -> None:
+        # It was lost and waited for its next attempt: that one ends it, with what its tape says.
+        if await self._redis.zscore(f"rq:wip:{queue}", f"{run_id}:{execution}") is not None:
+            return
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.set(keys.cancel(run_id), 1, ex=_CANCEL_S)
+        pipeline.zrem(f"rq:canceled:{queue}", run_id)
+        pipeline.hset(f"rq:job:{run_id}", "status", "queued")
+        pipeline.lpush(_QUEUE_KEY + queue, run_id)
+        pipeline.zadd(keys.RING, {queue: 0}, nx=True)
+        await pipeline.execute()
 
     async def _tidy(self, queues: list[str], now_s: int) -> None:
         workers = list(await cast("Awaitable[set[bytes]]", self._redis.smembers("rq:workers")))

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import redis
+from rq.job import Job
 
-from runs.model import RunRequest
+from runs.model import RunRequest, State
 from runs.store import RunStore
 from sandbox.outcome import Reason
 from tests.deadline import Deadline
@@ -21,10 +22,12 @@ from tests.faults.counting_vendor import CountingVendor, Hold
 from tests.faults.lab import Boundary, Strike
 from tests.flaky_redis import FlakyRedis
 from tests.integration.run_watching import (
+    ENDLESS,
     LOST_S,
     QUEUE,
     TENANT,
     ended,
+    in_state,
     nothing_held,
     picture,
     submit,
@@ -219,3 +222,33 @@ async def test_a_run_that_costs_its_worker_every_time_ends(bench: Bench) -> None
     assert (record.reason, record.attempt) == (Reason.WORKER_LOST, 2)
     assert record.error is not None
     assert "in each of 2 attempts" in record.error.message
+
+
+@pytest.mark.parametrize("how", ["api", "rq"])
+async def test_a_run_cancelled_between_two_attempts_is_cancelled(bench: Bench, how: str) -> None:
+    """While nobody executes it, it can be cancelled; what its tape says is in the record."""
+    with bench.worker(direct=False) as doomed:
+        bench.vendor.arm(Hold.AFTER, 2)
+        run_id = await submit(bench.store, lab.request("c"))
+        Deadline().until(bench.vendor.struck.is_set, "the request")
+        with bench.worker() as busy:
+            other = await submit(bench.store, ENDLESS)
+            await in_state(bench.store, other, State.RUNNING)
+            doomed.kill()
+            job = Job.fetch(run_id, connection=bench.redis, serializer="json")
+            Deadline().until(lambda: job.get_status() == "queued", "its place in the queue")
+            if how == "api":
+                await bench.store.cancel(TENANT, run_id)
+            else:
+                job.cancel()
+            await bench.store.cancel(TENANT, other)
+            record = await ended(bench.store, run_id, seconds=LOST_S)
+            busy.stop()
+    bench.vendor.release()
+
+    assert (record.reason, record.attempt) == (Reason.CANCELLED, 2)
+    assert [(one.name, one.effect) for one in record.calls] == [
+        ("till.price", "succeeded"),
+        ("till.pay_once", "unknown"),
+    ]
+    assert nothing_held(bench.redis)
