@@ -115,7 +115,8 @@ class Gate:
         for whose, rule in counted:
             self._check_used(subject, whose, rule)
         asked_by = next((rule for _, rule in holding if self._grants.asks(rule)), None)
-        return Admission(asked_by, tuple(counted))
+        # A run that is executed again has the rules of its acceptance and those of today.
+        return Admission(asked_by, tuple(dict.fromkeys(counted)))
 
     def count(self, admission: Admission) -> None:
         """Count a call that is made now."""

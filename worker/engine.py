@@ -33,6 +33,7 @@ from sandbox.outcome import Fault, Reason
 from worker.claim import Claim, Verdict
 from worker.event_writer import EventWriter, Shown
 from worker.execute import LOST_TAPE, execute
+from worker.grants_of_today import with_grants_of_today
 from worker.outbox import (
     DEPENDENTS,
     Delivery,
@@ -261,11 +262,13 @@ class Engine:
         try:
             found = self._parts.accounts.for_tenant(spec.tenant)
             accounts = found if isinstance(found, Accounts) else await found
+            if claim.attempt > 1:
+                spec = await with_grants_of_today(self._redis, spec)
         except ServiceError as missing:
             structlog.get_logger(__name__).error(
                 "no_accounts", run=claim.run_id, tenant=spec.tenant, error=missing.detail
             )
-            fault = Fault("the credential vault of this tenant cannot be used; nothing was run")
+            fault = Fault("the accounts or grants of this tenant cannot be used; nothing was run")
             away = isinstance(missing.__cause__, RedisError | OSError)
             return Ending(Reason.INTERNAL, error=fault, resumable=away)
         try:

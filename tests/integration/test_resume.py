@@ -13,9 +13,12 @@ import pytest
 import redis
 from rq.job import Job
 
+from core.redis_client import connect_async
 from runs.model import RunRequest, State
 from runs.store import RunStore
 from sandbox.outcome import Reason
+from tenancy.grant_store import GrantStore
+from tenancy.grants import GrantSet
 from tests.deadline import Deadline
 from tests.faults import lab
 from tests.faults.counting_vendor import CountingVendor, Hold
@@ -222,6 +225,32 @@ async def test_a_run_that_costs_its_worker_every_time_ends(bench: Bench) -> None
     assert (record.reason, record.attempt) == (Reason.WORKER_LOST, 2)
     assert record.error is not None
     assert "in each of 2 attempts" in record.error.message
+
+
+async def test_what_a_tenant_may_no_longer_call_is_not_sent_any_more(bench: Bench) -> None:
+    """Grants are asked again of today: what is on the tape stands, what comes after is refused."""
+    script = """
+    print(app.integrations.till.price({ tag = "g" }).value)
+    local paid = app.integrations.till.pay_once({ tag = "g" })
+    local ok, problem = pcall(app.integrations.till.pay, { tag = "g" })
+    return { paid.value, problem.code }
+    """
+    with bench.worker(direct=False) as doomed:
+        await ended(bench.store, await submit(bench.store))
+        strike = Strike(Boundary.EFFECT, 2, happened=True)
+        struck = lab.arm(strike, QUEUE, bench.wire, bench.vendor)
+        run_id = await submit(bench.store, RunRequest(script=script))
+        lab.wait_for(struck, strike)
+        doomed.kill()
+    async with connect_async(bench.url) as client:
+        rules = GrantSet.parse(["till:read"])
+        await GrantStore(client).set(TENANT, None, rules, by="cli")
+    with bench.worker():
+        record = await ended(bench.store, run_id, seconds=LOST_S)
+
+    assert (record.reason, record.result) == (Reason.OK, [1, "denied"])
+    assert [one.effect for one in record.calls] == ["succeeded", "succeeded", "denied"]
+    assert bench.vendor.done["g"] == 1
 
 
 @pytest.mark.parametrize("how", ["api", "rq"])
