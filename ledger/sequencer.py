@@ -168,6 +168,7 @@ class Sequencer:
             taken = self._tapes(part, batch)
             self._keep(batch, take_surfaces(self._redis, self._archive, self._sealer, taken))
             self._keep(batch, take_endings(self._redis, self._sealer, taken))
+            self._note_kept(batch, taken)
             leaves |= {one.ended.inbox_id: one.leaf() for one in taken}
         batch.leaves = [NewLeaf(inbox_id, leaves[inbox_id]) for inbox_id, _ in entries]
         return batch
@@ -200,6 +201,13 @@ class Sequencer:
             batch.payloads.append(payload)
             batch.waiting_bytes += len(payload.data)
             self._stage(batch)
+
+    def _note_kept(self, batch: _Batch, taken: Sequence[TapeTaking]) -> None:
+        """Tell each leaf which payloads the archive has: what is missing later was taken away."""
+        ids = {payload_id for one in taken for payload_id in one.payload_ids().values()}
+        there = self._archive.has_payloads(ids) | {payload.id for payload in batch.payloads}
+        for one in taken:
+            one.kept = sorted(name for name, found in one.payload_ids().items() if found in there)
 
     def _stage(self, batch: _Batch) -> None:
         # Tapes may be far greater than memory is to be: what is read goes to the disk ahead.

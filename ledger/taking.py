@@ -33,6 +33,8 @@ _CALL = ("seq", "name", "account", "effect_class", "effect", "ok", "status", "du
 #: What a line quotes of its entry's body, by kind, so that it stays when the body is deleted.
 FACTS: Mapping[str, tuple[str, ...]] = {
     "started": ("attempt", "worker"),
+    "waiting": (*_CALL, "for", "until_ms"),
+    "answered": ("seq", "decision", "by", "at_ms"),
     "intent": _CALL,
     "effect": _CALL,
     "finished": ("attempt", "reason"),
@@ -90,6 +92,8 @@ class TapeTaking:
     hashes: list[bytes] = field(default_factory=list)
     #: Digest of what the script saw of the integrations, if an entry says.
     surface_sha256: str | None = None
+    #: Which of `payload_ids` the archive has.
+    kept: list[str] = field(default_factory=list)
     _seqs: list[int] = field(default_factory=list)
     _first: Mapping[str, Any] = field(default_factory=dict)
     _last: Mapping[str, Any] = field(default_factory=dict)
@@ -128,6 +132,17 @@ class TapeTaking:
         digests = {name: self._last.get(f"{name}_sha256") for name in ("result", "output")}
         return {name: str(digest) for name, digest in digests.items() if _is_sha256(digest)}
 
+    def payload_ids(self) -> dict[str, str]:
+        """Give the payloads that belong to the run beside its tape, by what they are."""
+        tenant, script = self.ended.tenant, self._first.get("script_sha256")
+        ids = {"input": f"input/{self.ended.run}"}
+        ids |= {name: f"{name}/{self.id}" for name in ("result", "output")}
+        if _is_sha256(script):
+            ids["script"] = f"script/{tenant}/{script}"
+        if self.surface_sha256 is not None:
+            ids["surface"] = f"surface/{tenant}/{self.surface_sha256}"
+        return ids
+
     def leaf(self) -> bytes:
         """Write the leaf of the run's end, when all entries were taken."""
         salt = self._first.get("salt")
@@ -151,6 +166,7 @@ class TapeTaking:
             workers=list(self._workers),
             calls=dict(self._effects) | {"open": len(self._open)},
             surface_sha256=self.surface_sha256,
+            kept=self.kept,
             tape=self._tape(),
         )
 
