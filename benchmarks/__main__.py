@@ -48,12 +48,19 @@ def _ledger() -> list[Row]:
     return ledger.appends()
 
 
+def _durability() -> list[Row]:
+    from benchmarks import durability  # noqa: PLC0415
+
+    return asyncio.run(durability.intents())
+
+
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "sandbox": _sandbox,
     "service": _service,
     "calls": _calls,
     "search": _search,
     "ledger": _ledger,
+    "durability": _durability,
 }
 
 
