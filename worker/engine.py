@@ -228,11 +228,12 @@ class Engine:
         except Exception:  # noqa: BLE001 (whatever broke, the run must end)
             structlog.get_logger(__name__).exception("run_broke", run=claim.run_id)
             delivery = deliver_ending(claim, _BROKEN)
-        self._outbox.send(events.take())
+        last_words = events.take()
         if slot.stop is Stop.LEASE_LOST:
             structlog.get_logger(__name__).warning("lease_lost", run=claim.run_id)
             self._delivered(claim, 0)
         else:
+            self._outbox.send(last_words)
             self._outbox.finish(delivery)
 
     def _delivery(self, slot: Slot, ending: Ending) -> Delivery | LetGo:
