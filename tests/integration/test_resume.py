@@ -210,6 +210,34 @@ async def test_a_frozen_worker_that_wakes_sends_and_writes_nothing_more(bench: B
     assert picture(bench.redis, run_id) == before
 
 
+@pytest.mark.parametrize("hold", list(Hold), ids=lambda one: one.name)
+async def test_a_byte_that_was_leaving_when_its_worker_froze_is_unknown(
+    bench: Bench, hold: Hold
+) -> None:
+    """Between intent and pause it may have left: nobody knows, nobody sends it again."""
+    with bench.worker() as frozen:
+        bench.vendor.arm(hold)
+        script = 'return app.integrations.till.pay({ tag = "b" })'
+        run_id = await submit(bench.store, RunRequest(script=script))
+        Deadline().until(bench.vendor.struck.is_set, "the request")
+        frozen.signal(signal.SIGSTOP)
+        with bench.worker() as other:
+            record = await ended(bench.store, run_id, seconds=LOST_S)
+            other.stop()
+        before = picture(bench.redis, run_id)
+        bench.vendor.release()
+        frozen.signal(signal.SIGCONT)
+        assert (await ended(bench.store, await submit(bench.store))).reason is Reason.OK
+
+    assert (record.reason, [one.effect for one in record.calls]) == (
+        Reason.EFFECT_UNKNOWN,
+        ["unknown"],
+    )
+    assert bench.vendor.done["b"] == (1 if hold is Hold.AFTER else 0)
+    assert bench.vendor.asked["b"] <= 1
+    assert picture(bench.redis, run_id) == before
+
+
 async def test_a_run_that_costs_its_worker_every_time_ends(bench: Bench) -> None:
     """After the last attempt it is `worker_lost`; it does not go round for ever."""
     run_id = await submit(bench.store, lab.request("x"))
