@@ -157,12 +157,12 @@ class TapeTaking:
             self.ended.run,
             tenant=self.ended.tenant,
             at_ms=self.ended.at_ms,
-            **quoted_terms({name: _term(name, one) for name, one in self._first.items()}),
+            **terms_of(self._first),
             **{name: _commit(salted, name, digest) for name, digest in digests.items()},
             reason=_fact(self._last.get("reason")),
             attempt=_fact(self._last.get("attempt")),
-            usage=_facts(self._last.get("usage")),
-            versions=_facts(self._last.get("versions")),
+            usage=some_facts(self._last.get("usage")),
+            versions=some_facts(self._last.get("versions")),
             workers=list(self._workers),
             calls=dict(self._effects) | {"open": len(self._open)},
             surface_sha256=self.surface_sha256,
@@ -200,7 +200,7 @@ def _known_effect(effect: Any) -> str:
     return effect if effect in _EFFECTS else "other"
 
 
-_EFFECTS = ("succeeded", "failed", "denied", "unknown")
+_EFFECTS = ("succeeded", "failed", "denied", "unknown", "planned")
 
 
 def _commit(salt: str | None, label: str, digest: Any) -> str | None:
@@ -219,6 +219,11 @@ def _object(body: bytes) -> dict[str, Any]:
     return read if isinstance(read, dict) else {}
 
 
+def terms_of(first: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what the leaf of a run's end says of its terms, by the body of its first entry."""
+    return quoted_terms({name: _term(name, one) for name, one in first.items()})
+
+
 def _term(name: str, value: Any) -> Any:
     return value if name in {"limits", "grants"} else _fact(value)
 
@@ -233,7 +238,8 @@ def _fact(value: Any) -> Any:
     return value if _is_fact(value) else None
 
 
-def _facts(value: Any) -> dict[str, Any] | None:
+def some_facts(value: Any) -> dict[str, Any] | None:
+    """Give what a leaf quotes of a small object; None of one that is none, or not small."""
     if not isinstance(value, dict) or len(value) > _MAX_FACTS:
         return None
     return {

@@ -10,18 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.errors import Invalid
 from ledger.merkle import HASH_BYTES
 from ledger.notes import Checkpoint
 from ledger.tile_files import tile_path
-from ledger.tiles import HEIGHT, WIDTH
+from ledger.tiles import HEIGHT, WIDTH, LedgerDamaged
 
 _MAX_NOTE_BYTES = 100_000
 _MAX_BUNDLE_BYTES = WIDTH * (2 + 65_535)
 
 
 class TileDirectory:
-    """The log as its checkpoint names it. `note` is that checkpoint, `size` its number of leaves."""
+    """The log as its checkpoint `note` names it, of `size` leaves."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -40,7 +39,7 @@ class TileDirectory:
         Give the leaves in order, as many as the files have of those the checkpoint names.
 
         Raises:
-            Invalid: a file is cut off.
+            LedgerDamaged: a file is cut off.
         """
         for number in range(-(-self.size // WIDTH)):
             width = min(WIDTH, self.size - number * WIDTH)
@@ -48,14 +47,14 @@ class TileDirectory:
             for _ in range(width if data else 0):
                 end = at + 2 + int.from_bytes(data[at : at + 2], "big")
                 if end > len(data) or at + 2 > len(data):
-                    raise Invalid(f"the file {tile_path('entries', number)} is cut off")
+                    raise LedgerDamaged(f"the file {tile_path('entries', number)} is cut off")
                 yield data[at + 2 : end]
                 at = end
             if not data:
                 return
 
     def _tile(self, level: str, number: int, width: int, limit: int) -> bytes:
-        # Of a part of a tile there may be the whole, written after the checkpoint or before a crash.
+        # Instead of a part of a tile the whole may be there, written after the checkpoint.
         for name in (tile_path(level, number, width), tile_path(level, number)):
             if (self._directory / name).is_file():
                 return self._bytes(name, limit)
@@ -66,7 +65,7 @@ class TileDirectory:
             with (self._directory / name).open("rb") as file:
                 data = file.read(limit + 1)
         except OSError as error:
-            raise Invalid(f"the file {name} cannot be read: {error.strerror}") from None
+            raise LedgerDamaged(f"the file {name} cannot be read: {error.strerror}") from None
         if len(data) > limit:
-            raise Invalid(f"the file {name} has more than {limit} bytes")
+            raise LedgerDamaged(f"the file {name} has more than {limit} bytes")
         return data

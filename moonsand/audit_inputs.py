@@ -1,0 +1,83 @@
+"""What the audit commands read: which archive, whose key, which checkpoints, which master keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from core.errors import Invalid
+from core.settings import Settings
+from ledger.audit_source import SqliteSource, TileSource
+from ledger.notes import SigningKey, VerifyKey
+from moonsand.local_state import default_directory
+from moonsand.terminal import write_error
+from tenancy.master_keys import MasterKeys
+from tenancy.payload_keys import PayloadReader
+
+if TYPE_CHECKING:
+    from ledger.archive import ArchiveReader
+    from ledger.audit_runs import Opener
+
+_MAX_BYTES = 100_000
+_LOCAL = "ledger"
+_LOCAL_KEY = "key"
+
+
+def archive_path(given: Path | None, settings: Settings) -> Path:
+    """Give the archive that is meant."""
+    return given or settings.ledger_dir or default_directory() / _LOCAL
+
+
+def public_key(given: str | None, settings: Settings) -> VerifyKey:
+    """
+    Give the key that checkpoints are held to.
+
+    Raises:
+        Invalid: it is malformed, or none was given and none is here.
+    """
+    if given is not None:
+        return VerifyKey.parse(given if "+" in given else _read(Path(given)))
+    if settings.ledger_key is not None:
+        return SigningKey.parse(settings.ledger_key).public
+    path = settings.ledger_key_file or default_directory() / _LOCAL / _LOCAL_KEY
+    if not path.exists():
+        raise Invalid(
+            "the log's public key is not known here",
+            hint="give --key; `moonsand ledger keygen` printed it when the key was made",
+        )
+    write_error("held to the key of this machine; an auditor gives --key")
+    return SigningKey.parse(_read(path)).public
+
+
+def kept_checkpoints(given: Sequence[Path] | None) -> list[tuple[str, str]]:
+    """
+    Read checkpoints that somebody kept: where each is from, and its note.
+
+    Raises:
+        Invalid: one cannot be read.
+    """
+    found: list[tuple[str, str]] = []
+    for path in given or ():
+        if path.is_dir():
+            names = sorted(one for one in path.iterdir() if one.name[:1] not in {".", ""})
+            found += [(one.name, _read(one)) for one in names if one.is_file()]
+        else:
+            found.append((str(path), _read(path)))
+    return found
+
+
+def opener(source: SqliteSource | TileSource, settings: Settings) -> Opener | None:
+    """Give what opens payloads, with the master keys of the settings; None without them."""
+    masters = MasterKeys.of_settings(settings)
+    if masters is None or not isinstance(source, SqliteSource):
+        return None
+    return PayloadReader(cast("ArchiveReader", source), masters).open
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAX_BYTES).decode("utf-8", "replace")
+    except OSError as error:
+        raise Invalid(f"{path} cannot be read: {error.strerror}") from None

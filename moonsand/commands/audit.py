@@ -1,0 +1,111 @@
+"""`moonsand audit`: the ledger's archive, without a service."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+from moonsand import audit_options as options
+from moonsand import script_options
+from moonsand.exits import Exit
+from moonsand.terminal import write_output
+
+if TYPE_CHECKING:
+    from ledger.audit import Verified
+    from ledger.audit_tree import Finding
+    from ledger.notes import VerifyKey
+
+app = typer.Typer(no_args_is_help=True, help="Verify and query the ledger's archive.")
+_MAX_SHOWN = 100
+
+
+@app.callback()
+def audit() -> None:
+    """Keep `verify` a command of its own."""
+
+
+@app.command()
+def verify(
+    archive: options.ArchivePath = None,
+    kept: options.Kept = None,
+    key: options.PublicKey = None,
+    as_json: script_options.AsJson = False,
+) -> int:
+    """
+    Verify an archive offline; say which entry is wrong.
+
+    Exit code: 0 everything holds, 1 something does not, 2 nothing was verified.
+    """
+    from core.settings import load_settings
+    from ledger.audit import verify_archive
+    from ledger.audit_source import open_source
+    from ledger.audit_tree import Finding
+    from ledger.tiles import LedgerDamaged
+    from moonsand import audit_inputs as inputs
+
+    settings = load_settings()
+    public = inputs.public_key(key, settings)
+    earlier = inputs.kept_checkpoints(kept)
+    shown = _Shown(as_json=as_json)
+    try:
+        with closing(open_source(inputs.archive_path(archive, settings))) as source:
+            opener = inputs.opener(source, settings)
+            verified = verify_archive(source, public, shown.add, kept=earlier, opener=opener)
+    except LedgerDamaged as error:
+        shown.add(Finding(error.detail))
+        verified = None
+    shown.end(verified, public)
+    return Exit.FAILED if shown.count else Exit.SUCCEEDED
+
+
+class _Shown:
+    """Findings, as they come: one a line."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.count = 0
+        self._as_json = as_json
+        self._findings: list[dict[str, object]] = []
+
+    def add(self, finding: Finding) -> None:
+        self.count += 1
+        if self.count > _MAX_SHOWN:
+            return
+        if self._as_json:
+            self._findings.append(asdict(finding))
+        else:
+            write_output(f"{finding}\n")
+
+    def end(self, verified: Verified | None, key: VerifyKey) -> None:
+        if self._as_json:
+            told = {"ok": not self.count, "log": key.name, "findings": self._findings}
+            write_output(json.dumps(told | (asdict(verified) if verified else {}) | told) + "\n")
+            return
+        if self.count > _MAX_SHOWN:
+            write_output(f"and {self.count - _MAX_SHOWN} more\n")
+        if verified is not None:
+            write_output(f"{_summary(verified, key)}\n")
+        if self.count:
+            noun = "thing does" if self.count == 1 else "things do"
+            write_output(f"NOT verified: {self.count} {noun} not hold\n")
+        else:
+            write_output("verified\n")
+
+
+def _summary(verified: Verified, key: VerifyKey) -> str:
+    left = verified.size - verified.signed
+    text = f"{verified.size} entries of {key.name}, {verified.checkpoints} checkpoints"
+    if left:
+        text += f"; the last {left} are not signed yet, and not proved"
+    counts = verified.tapes
+    if counts is None:
+        return f"{text}; no tapes in this kind of archive"
+    text += f"\n{counts.runs} runs, {counts.lines} lines of tapes, {counts.payloads} payloads"
+    if counts.erased:
+        text += f"; {counts.erased} payloads are erased"
+    if counts.unopened:
+        text += f"; {counts.unopened} are sealed and were not opened (no master key here)"
+    return text
