@@ -21,6 +21,7 @@ from core.errors import Refused, ServiceError
 from moonsand import streams
 from moonsand.colons import spelled_out
 from moonsand.commands import (
+    audit,
     check,
     credentials,
     documentation,
@@ -63,6 +64,7 @@ for command in (
     app.command(command.__name__)(command)
 app.add_typer(keys.app, name="keys")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(audit.app, name="audit")
 app.add_typer(mcp.app, name="mcp")
 app.add_typer(credentials.app, name="credentials")
 app.add_typer(grants.app, name="grants")
