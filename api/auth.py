@@ -52,6 +52,7 @@ def holder_of(scope: Scope) -> Callable[[KeyRecord], Awaitable[KeyRecord]]:
 
 Reader = Annotated[KeyRecord, Depends(holder_of(Scope.READ))]
 Writer = Annotated[KeyRecord, Depends(holder_of(Scope.WRITE))]
+Approver = Annotated[KeyRecord, Depends(holder_of(Scope.APPROVE))]
 CredentialsReader = Annotated[KeyRecord, Depends(holder_of(Scope.CREDENTIALS_READ))]
 CredentialsWriter = Annotated[KeyRecord, Depends(holder_of(Scope.CREDENTIALS_WRITE))]
 GrantsAdmin = Annotated[KeyRecord, Depends(holder_of(Scope.GRANTS_ADMIN))]

@@ -14,6 +14,7 @@ class Scope(StrEnum):
     | `runs:read` | see runs, their events, and what the key may call |
     | `runs:write` | start and cancel runs |
     | `runs:force` | start runs with `force`, together with `runs:write` |
+    | `runs:approve` | approve plans, and answer what runs ask |
     | `credentials:read` | see which accounts the tenant has; never their values |
     | `credentials:write` | set and delete accounts |
     | `grants:admin` | see and change what the tenant and its keys may call |
@@ -22,6 +23,7 @@ class Scope(StrEnum):
     READ = "runs:read"
     WRITE = "runs:write"
     FORCE = "runs:force"
+    APPROVE = "runs:approve"
     CREDENTIALS_READ = "credentials:read"
     CREDENTIALS_WRITE = "credentials:write"
     GRANTS_ADMIN = "grants:admin"
