@@ -119,7 +119,7 @@ _SENTENCE = f"{NOT_SENT[0].upper()}{NOT_SENT[1:]}."
 
 def load_pack(path: Path) -> tuple[Pack, str]:
     """
-    Read one pack and its guide text.
+    Read one pack and its guide text, which is empty if it names none.
 
     Raises:
         PackInvalid: the message names the file, the place in it and what is wrong.
@@ -129,7 +129,7 @@ def load_pack(path: Path) -> tuple[Pack, str]:
         _check_depth(path, text)
         document: Any = yaml.load(text, Loader=_Loader)  # noqa: S506 (a safe loader)
         pack = Pack.model_validate(document)
-        guide = _read(path.parent / pack.guide)
+        guide = _read(path.parent / pack.guide) if pack.guide else ""
     except yaml.YAMLError as error:
         place = getattr(error, "problem_mark", None)
         line = f" line {place.line + 1}" if place else ""

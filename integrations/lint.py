@@ -52,7 +52,7 @@ def _lint_file(path: Path) -> Iterator[Finding]:
     except LookupError as missing:
         yield Finding(path.name, str(missing))
         return
-    if not guide.strip():
+    if pack.guide and not guide.strip():
         yield Finding(path.name, f"the guide {pack.guide} is empty")
     for function in integration.functions:
         for message in _lint_function(pack, function):

@@ -144,7 +144,7 @@ class Pack(Strict):
     title: str
     summary: str
     homepage: str
-    guide: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.md$")]
+    guide: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.md$")] | None = None
     credentials: dict[Name, CredentialField]
     auth: Auth
     host: Host

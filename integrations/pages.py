@@ -80,7 +80,7 @@ def _overview(pack: Pack, guide: str) -> Page:
     text = (
         f"# {pack.title} — Lua API Reference\n\n"
         f"Namespace: `app.integrations.{pack.name}`.\n\n"
-        f"{guide.strip()}\n\n{functions}"
+        f"{guide.strip() or pack.summary}\n\n{functions}"
     )
     return Page(pack.name, pack.title, pack.summary, text)
 

@@ -86,7 +86,9 @@ class ConvexStub:
             try:
                 home = self._authenticate(request)
                 self._limit()
-                return answer(home, request, await request.body())
+                raw = await request.body()
+                with home.serving(request.client):
+                    return answer(home, request, raw)
             except ConvexRefused as refused:
                 return refused.response
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +11,8 @@ import orjson
 
 _EPOCH_MS = 1_760_000_000_000.0
 Document = dict[str, Any]
+#: The document that the examples change and delete.
+EXAMPLE_ID = "doc_abc123"
 
 
 @dataclass(slots=True)
@@ -26,6 +30,8 @@ class Deployment:
     created: int = 0
     #: Every change, as the audit log of a deployment keeps it.
     audit: list[tuple[str, Any]] = field(default_factory=list)
+    #: The client who deleted the examples' document, while it is gone.
+    deleted_by: Any = None
 
     def active_schema(self) -> str | None:
         """Give the schema as Convex stores it: JSON text."""
@@ -65,6 +71,21 @@ class Deployment:
             "_creationTime": _EPOCH_MS + 1_000 * self.created,
         }
         self.tables.setdefault(table, []).append({**fields, **head})
+
+    @contextlib.contextmanager
+    def serving(self, client: Any) -> Iterator[None]:
+        """
+        Answer one request of a client; for the next client the examples' document is there again.
+
+        No vendor does this. It lets every example run any number of times, in any order.
+        """
+        if self.deleted_by not in {None, client}:
+            self.deleted_by = None
+            self.tables.setdefault("users", []).insert(0, _example())
+        there = self.find(EXAMPLE_ID) is not None
+        yield
+        if there and self.find(EXAMPLE_ID) is None:
+            self.deleted_by = client
 
     def shapes(self) -> dict[str, Any]:
         """Give the inferred shape of every table, as `/api/shapes2` does."""
@@ -113,7 +134,7 @@ def deployment(name: str) -> Deployment:
         name,
         tables={
             "users": [
-                _user("doc_abc123", "John", "active", 1, created_at=30.0),
+                _example(),
                 _user(f"{name}_ada", "Ada", "active", 2, created_at=10.0),
                 _user(f"{name}_bob", "Bob", "inactive", 3, created_at=20.0),
             ],
@@ -122,7 +143,7 @@ def deployment(name: str) -> Deployment:
                     "_id": f"{name}_message_{number}",
                     "_creationTime": _EPOCH_MS + number,
                     "body": f"Message {number}",
-                    "author": "doc_abc123" if number % 2 else f"{name}_ada",
+                    "author": EXAMPLE_ID if number % 2 else f"{name}_ada",
                 }
                 for number in range(1, 6)
             ],
@@ -142,6 +163,10 @@ def deployment(name: str) -> Deployment:
             _table("messages", {"body": _field("string"), "author": _field("string")}, {}),
         ],
     )
+
+
+def _example() -> Document:
+    return _user(EXAMPLE_ID, "John", "active", 1, created_at=30.0)
 
 
 def _user(

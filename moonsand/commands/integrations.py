@@ -107,7 +107,7 @@ def lint(
     else:
         for one in findings:
             write_output(f"{one.file}: {one.message}\n")
-        write_error(f"{count} packs, {len(findings)} problems")
+        write_error(f"{_count(count, 'pack')}, {_count(len(findings), 'problem')}")
     return Exit.FAILED if findings else Exit.SUCCEEDED
 
 
@@ -144,3 +144,7 @@ def _schema(function: Function) -> dict[str, Any]:
         "description": function.description,
         "parameters": dict(function.parameters),
     }
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

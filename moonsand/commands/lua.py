@@ -1,19 +1,20 @@
 """
-`moonsand integrations lua`, also `integrations:lua`: KosmoKrator's command for Lua workflows.
+`moonsand integrations lua` and `mcp lua`, also with a colon: KosmoKrator's commands for scripts.
 
-Its envelope differs from `moonsand run --json`: scripts that call KosmoKrator read this one.
+Their envelope differs from `moonsand run --json`: scripts that call KosmoKrator read this one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from moonsand import script_options as options
-from moonsand.commands.run import AccountsFile, PacksDirectory, Watch, run_here
+from moonsand.commands.run import AccountsFile, Files, PacksDirectory, Watch, run_here
 from moonsand.exits import Exit, of_result
 from moonsand.local_mcp import McpFile
 from moonsand.terminal import write_end, write_output
@@ -64,16 +65,46 @@ def lua(
 
     Exit code: 0 succeeded, 1 the script failed, 2 nothing was run, 3 our fault.
     """
-    script, name = options.read_script(options.Source(file, code, None))
-    request = RunRequest(
-        script=script, name=name, limits=limits_of(memory_limit, cpu_limit), force=force
-    )
+    request = _request((file, code), (memory_limit, cpu_limit), force=force)
+    return _run(request, (accounts, packs), mcp, as_json=as_json)
+
+
+def mcp_lua(
+    file: options.File = None,
+    code: options.Code = None,
+    as_json: options.AsJson = False,
+    force: Force = False,
+    memory_limit: MemoryLimit = None,
+    cpu_limit: CpuLimit = None,
+    mcp: McpFile = None,
+) -> int:
+    """
+    Run a script here that calls MCP servers and nothing else, as KosmoKrator's `mcp:lua`.
+
+    Exit code: 0 succeeded, 1 the script failed, 2 nothing was run, 3 our fault.
+    """
+    request = _request((file, code), (memory_limit, cpu_limit), force=force)
+    only_mcp = request.model_copy(update={"grants": ["mcp"]})
+    return _run(only_mcp, (None, None), mcp, as_json=as_json)
+
+
+def _request(
+    source: tuple[Path | None, str | None],
+    limits: tuple[int | None, float | None],
+    *,
+    force: bool,
+) -> RunRequest:
+    script, name = options.read_script(options.Source(*source, None))
+    return RunRequest(script=script, name=name, limits=limits_of(*limits), force=force)
+
+
+def _run(request: RunRequest, files: Files, mcp: Path | None, *, as_json: bool) -> int:
     watch = Watch(live=not as_json)
-    result = asyncio.run(run_here(request, (accounts, packs), watch, listed=True, mcp=mcp))
+    result = asyncio.run(run_here(request, files, watch, listed=True, mcp=mcp))
     if watch.reader_left:
         raise watch.reader_left
     if as_json:
-        write_output(f"{json.dumps(envelope(result, forced=force))}\n")
+        write_output(f"{json.dumps(envelope(result, forced=request.force))}\n")
     else:
         write_end(_unlisted(result))
     return Exit.INTERRUPTED if result.reason is Reason.CANCELLED else of_result(result)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from core.clock import now_ms
+from moonsand.commands.lua import mcp_lua
 from moonsand.exits import Exit, UsageFault
 from moonsand.local_mcp import McpFile
 from moonsand.script_options import AsJson
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from integrations.mcp.trust import Pin
 
 app = typer.Typer(no_args_is_help=True, help="Show, trust and call the tools of MCP servers.")
+app.command("lua")(mcp_lua)
 ServerName = Annotated[str, typer.Argument(metavar="SERVER", help="Name of a server.")]
 Tenant = Annotated[
     str | None, typer.Option(help="Whose servers (default: those at the top of the file).")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +51,33 @@ def test_a_server_is_seen_trusted_called_and_distrusted(env: dict[str, str]) -> 
     assert mcp("distrust", "notes") == (0, "not trusted any more: notes\n")
     assert mcp("distrust", "notes")[0] == 1
     assert mcp("call", "notes.read_note", '{"name": "first"}')[0] == 1
+
+
+def test_mcp_lua_has_servers_and_no_integrations(env: dict[str, str], tmp_path: Path) -> None:
+    """KosmoKrator's line works as documented; accounts that are there cannot be reached."""
+    given = env | {"MOONSAND_ACCOUNTS": str(tmp_path / "none.toml")}
+
+    def lua(*arguments: str, stdin: str = "") -> tuple[int, dict[str, Any]]:
+        done = moonsand("mcp:lua", "--json", *arguments, env=given, stdin=stdin)
+        return done.returncode, json.loads(done.stdout)
+
+    code, document = lua("--eval", "dump(mcp.servers())")
+    assert (code, document["success"], document["integration_calls"]) == (0, True, [])
+    assert '"name": "notes"' in document["output"]
+    assert moonsand("mcp", "trust", "notes", env=env).returncode == 0
+    code, document = lua(stdin=READ)
+    assert (code, document["result"]) == (0, ["hello"])
+    code, document = lua("--force", "-e", "return app.integrations.mux")
+    assert (code, document["success"]) == (1, False)
+    assert "app.integrations.mux" in document["error"]
+
+
+def test_mcp_lua_without_a_file_of_servers_names_none(tmp_path: Path) -> None:
+    """No servers are no error; no code is one of use."""
+    env = environment(tmp_path)
+    done = moonsand("mcp:lua", "--eval", "dump(mcp.servers())", "--json", env=env)
+    assert (done.returncode, json.loads(done.stdout)["success"]) == (0, True)
+    assert moonsand("mcp:lua", "--json", env=env).returncode == 2
 
 
 @pytest.mark.parametrize(

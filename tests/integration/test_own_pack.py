@@ -28,7 +28,6 @@ name: kiosk
 title: Kiosk
 summary: A made-up shop of newspapers.
 homepage: https://kiosk.example
-guide: kiosk.md
 credentials:
   key: {label: API key, secret: true, required: true}
   shop: {label: Shop, required: true}
@@ -153,7 +152,6 @@ def packs(tmp_path: Path) -> Path:
     directory = tmp_path / "packs"
     directory.mkdir()
     (directory / "kiosk.yaml").write_text(PACK)
-    (directory / "kiosk.md").write_text("Buy papers.\n")
     return directory
 
 
@@ -305,7 +303,6 @@ class TestDirectories:
     def test_a_name_that_is_taken_is_refused(self, tmp_path: Path) -> None:
         """No pack of a directory takes the place of a built-in one without a word."""
         (tmp_path / "mux.yaml").write_text(PACK.replace("name: kiosk", "name: mux"))
-        (tmp_path / "kiosk.md").write_text("Guide.\n")
         with pytest.raises(PackInvalid, match="two integrations have the same name"):
             Catalog.load(operator=tmp_path)
 
@@ -319,6 +316,5 @@ class TestDirectories:
         """A pack cannot name code that is not there."""
         text = PACK.replace("    effect: write\n", "    effect: write\n    adapter: no.such\n")
         (tmp_path / "kiosk.yaml").write_text(text)
-        (tmp_path / "kiosk.md").write_text("Guide.\n")
         with pytest.raises(PackInvalid, match=r"there is no adapter no\.such"):
             Catalog.load(operator=tmp_path)

@@ -105,6 +105,19 @@ class TestConvex:
         assert function(convex, "mutation", delete, chosen)["status"] == "success"
         assert stubs.convex.deployments["default"].find("doc_abc123") is None
 
+    def test_what_an_example_deletes_is_there_for_the_next_client(
+        self, stubs: Stubs, convex: httpx2.Client
+    ) -> None:
+        """Each example runs any number of times; to its own client a deletion is one."""
+        chosen = {"toDelete": [{"id": "doc_abc123", "tableName": "users"}]}
+        delete = "_system/frontend/deleteDocuments"
+        assert function(convex, "mutation", delete, chosen)["status"] == "success"
+        assert function(convex, "mutation", delete, chosen)["status"] == "error"
+        url = stubs["convex"].url
+        with httpx2.Client(base_url=url, headers=KEY, trust_env=False) as another:
+            assert function(another, "mutation", delete, chosen)["status"] == "success"
+            assert function(another, "mutation", delete, chosen)["status"] == "error"
+
     @pytest.mark.parametrize(
         ("headers", "status", "code"),
         [
