@@ -8,7 +8,19 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import credentials, docs, events, grants, health, ledger, pages, problems, runs, schema
+from api import (
+    bundles,
+    credentials,
+    docs,
+    events,
+    grants,
+    health,
+    ledger,
+    pages,
+    problems,
+    runs,
+    schema,
+)
 from api.middleware import RequestContext
 from api.services import open_services
 from core.settings import Settings
@@ -45,6 +57,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(grants.router)
     app.include_router(docs.router)
     app.include_router(ledger.router)
+    app.include_router(bundles.router)
     app.include_router(health.router)
     app.include_router(pages.router)
     problems.install(app)

@@ -48,6 +48,7 @@ _MORE = {
     "read_doc": ("not_found",),
     "ledger_checkpoint": ("not_found",),
     "get_receipt": ("not_found",),
+    "export_run": ("not_found", "conflict", "quota_exceeded"),
 }
 DESCRIPTION = (
     "Runs untrusted Lua scripts. Every error answer is `application/problem+json` (RFC 9457); "

@@ -41,6 +41,19 @@ def preview(arguments: Any, secret_keys: Collection[str], secrets: Sequence[str]
     return text if len(text) <= MAX_PREVIEW else f"{text[: MAX_PREVIEW - 3]}..."
 
 
+def redact_whole(
+    arguments: Any, secret_keys: Collection[str], secrets: Sequence[str] = ()
+) -> tuple[Any, list[str]]:
+    """
+    Give arguments as `preview` would show them, but with nothing cut, as a value.
+
+    The JSON pointers are those of the values that are not shown as they are.
+    """
+    hidden = _Hidden(frozenset(_plain(key) for key in secret_keys), secrets)
+    changed: list[str] = []
+    return _whole(arguments, hidden, "", changed), changed
+
+
 def scrub(body: bytes, value: Any, secrets: Iterable[str]) -> bytes:
     """
     Give `body`, the JSON text of `value`, with every credential in it replaced.
@@ -60,6 +73,12 @@ def scrub_text(text: str, secrets: Iterable[str]) -> str:
             for form in _forms(one):
                 text = text.replace(form, REDACTED)
     return text
+
+
+def is_secret_key(key: str) -> bool:
+    """Tell whether a key of this name is taken to hold a secret, whatever the pack says."""
+    plain = _plain(key)
+    return any(word in plain for word in _SECRET_WORDS)
 
 
 def _forms(secret: str) -> tuple[str, ...]:
@@ -110,8 +129,7 @@ class _Hidden:
     secrets: Sequence[str]
 
     def covers(self, key: str) -> bool:
-        plain = _plain(key)
-        return plain in self.keys or any(word in plain for word in _SECRET_WORDS)
+        return _plain(key) in self.keys or is_secret_key(key)
 
 
 def _shown(value: Any, hidden: _Hidden, depth: int) -> Any:
@@ -136,3 +154,44 @@ def _shown(value: Any, hidden: _Hidden, depth: int) -> Any:
     if isinstance(value, list):
         return [_shown(item, hidden, depth - 1) for item in value[:_MAX_ITEMS]]
     return value
+
+
+def _whole(value: Any, hidden: _Hidden, pointer: str, changed: list[str]) -> Any:
+    if isinstance(value, list):
+        return [
+            _whole(item, hidden, f"{pointer}/{index}", changed) for index, item in enumerate(value)
+        ]
+    if isinstance(value, dict):
+        if any(scrub_text(key, hidden.secrets) != key for key in value):
+            changed.append(pointer)
+            return REDACTED
+        return {
+            key: _member(key, item, hidden, f"{pointer}/{pointer_part(key)}", changed)
+            for key, item in value.items()
+        }
+    shown = _whole_text(value, hidden) if isinstance(value, str) else value
+    if shown != value:
+        changed.append(pointer)
+    return shown
+
+
+def _member(key: str, item: Any, hidden: _Hidden, pointer: str, changed: list[str]) -> Any:
+    if hidden.covers(key):
+        changed.append(pointer)
+        return REDACTED
+    return _whole(item, hidden, pointer, changed)
+
+
+def _whole_text(text: str, hidden: _Hidden) -> str:
+    inside = _json_inside(text)
+    if inside is not None:
+        changed: list[str] = []
+        shown = _whole(inside, hidden, "", changed)
+        return orjson.dumps(shown).decode() if changed else text
+    text = scrub_text(text, hidden.secrets)
+    return _URL_USER.sub(r"\g<scheme>", _URL_QUERY.sub(rf"\g<head>?{REDACTED}", text))
+
+
+def pointer_part(key: str) -> str:
+    """Escape a name for a JSON pointer (RFC 6901)."""
+    return key.replace("~", "~0").replace("/", "~1")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import orjson
 
@@ -101,7 +101,7 @@ def end_line(entries: int) -> bytes:
     return _line({"part": "end", "entries": entries})
 
 
-def read_bundle(file: BinaryIO) -> Bundle:
+def read_bundle(file: IO[bytes]) -> Bundle:
     """
     Read a bundle; what it says is not checked yet.
 
@@ -135,7 +135,7 @@ def parse_bundle(lines: Iterable[bytes]) -> Bundle:
     raise Invalid("the bundle is cut off: its last line is missing")
 
 
-def _lines_of(file: BinaryIO) -> Iterator[bytes]:
+def _lines_of(file: IO[bytes]) -> Iterator[bytes]:
     total = 0
     while line := file.readline(MAX_LINE_BYTES + 1):
         total += len(line)

@@ -32,7 +32,9 @@ from moonsand.commands import (
     local,
     mcp,
     remote,
+    replay,
     run,
+    runs,
     service,
 )
 from moonsand.exits import Exit, UsageFault
@@ -55,13 +57,14 @@ for command in (
     remote.submit,
     remote.logs,
     remote.cancel,
-    remote.runs,
+    replay.replay,
     local.doctor,
     local.stubs,
     local.demo,
     local.version,
 ):
     app.command(command.__name__)(command)
+app.add_typer(runs.app, name="runs")
 app.add_typer(keys.app, name="keys")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(audit.app, name="audit")

@@ -126,6 +126,23 @@ class Client(_Options):
         """Give some runs, newest first."""
         return self._ask(exchange.page(state, cursor, limit))
 
+    def bundle(self, run_id: str) -> Iterator[bytes]:
+        """
+        Give an ended run as a bundle, piece by piece.
+
+        Raises:
+            Conflict: it has not ended. Unavailable: the API cannot be reached, or was cut off.
+        """
+        ask = exchange.bundle(run_id)
+        try:
+            with self._http.stream(ask.method, ask.path, timeout=ask.timeout_s) as response:
+                if response.is_error:
+                    response.read()
+                    raise exchange.problem_of(response)
+                yield from response.iter_bytes()
+        except httpx2.TransportError as error:
+            raise exchange.no_connection(self.url, error) from error
+
     def wait(self, run_id: str) -> RunRecord:
         """Wait until a run has ended and give it."""
         for _ in self.events(run_id):
@@ -229,6 +246,19 @@ class AsyncClient(_Options):
     ) -> Page:
         """Give some runs, newest first."""
         return await self._ask(exchange.page(state, cursor, limit))
+
+    async def bundle(self, run_id: str) -> AsyncIterator[bytes]:
+        """Give an ended run as a bundle, as `Client.bundle` does."""
+        ask = exchange.bundle(run_id)
+        try:
+            async with self._http.stream(ask.method, ask.path, timeout=ask.timeout_s) as response:
+                if response.is_error:
+                    await response.aread()
+                    raise exchange.problem_of(response)
+                async for piece in response.aiter_bytes():
+                    yield piece
+        except httpx2.TransportError as error:
+            raise exchange.no_connection(self.url, error) from error
 
     async def wait(self, run_id: str) -> RunRecord:
         """Wait until a run has ended and give it."""

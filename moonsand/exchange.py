@@ -129,6 +129,11 @@ def cancel(run_id: str) -> Ask[RunRecord]:
     return Ask("POST", f"/v1/runs/{run_id}/cancel", RunRecord.model_validate)
 
 
+def bundle(run_id: str) -> Ask[bytes]:
+    """Ask for one run in a file; the answer is not JSON, and is read as it comes."""
+    return Ask("GET", f"/v1/runs/{run_id}/bundle", bytes)
+
+
 def page(state: State | None, cursor: str | None, limit: int) -> Ask[Page]:
     """Ask for some runs, newest first."""
     given = {"state": state, "cursor": cursor, "limit": str(limit)}

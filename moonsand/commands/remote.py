@@ -1,4 +1,4 @@
-"""`moonsand submit`, `logs`, `cancel`, `runs`: the HTTP API from the command line."""
+"""`moonsand submit`, `logs`, `cancel`: the HTTP API from the command line."""
 
 from __future__ import annotations
 
@@ -158,12 +158,8 @@ async def _cancel(client: AsyncClient, run: str) -> int:
     return Exit.SUCCEEDED
 
 
-def runs(
-    state: Annotated[State | None, typer.Option(help="Only runs in this state.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=200, help="At most so many.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON run a line.")] = False,
-    url: connection.Url = None,
-    key: connection.Key = None,
+def list_runs(
+    state: State | None, limit: int, *, as_json: bool, url: str | None, key: str | None
 ) -> int:
     """List runs, newest first."""
     return asyncio.run(_runs(connection.open_client(url, key), state, limit, as_json=as_json))

@@ -61,6 +61,7 @@ def test_operation_ids_are_stable(document: dict[str, Any]) -> None:
         "list_docs",
         "read_doc",
         "ledger_checkpoint",
+        "export_run",
         "get_receipt",
     }
 
