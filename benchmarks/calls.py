@@ -26,6 +26,7 @@ from integrations.broker import Broker
 from integrations.catalog import Catalog
 from integrations.vendor_http import VendorHttp
 from ledger.redis_tape import RedisTape
+from runs.endings import Ending
 from runs.redis_throttle import RedisThrottle
 from runs.spec import RunSpec
 from sandbox.calls import Call, EndRun, OnCall, OnOutput, Reply, StartRequest
@@ -106,6 +107,7 @@ class _Worker:
             tape=RedisTape(self.redis, spec.run_id, 2),
             watch=EventWriter(spec.run_id, loop.call_later, self.outbox.send),
         )
+        assert isinstance(ending, Ending)
         assert ending.reason is Reason.OK, ending
         assert await self.redis.xlen(keys.tape(spec.run_id)) == 1 + 2 * CALLS
         at = self.sandbox.arrived

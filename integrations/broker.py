@@ -14,41 +14,37 @@ effect is written, then the script gets its reply.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
 
 from core.calls import CallRecord, Effect, EffectClass
 from core.clock import Clock
-from core.errors import NotFound
-from integrations.accounts import Accounts, Credentials
-from integrations.arguments import bind, first_argument
+from integrations.accounts import Accounts
 from integrations.call_log import CallFacts, CallLog, Ending
 from integrations.catalog import Catalog
-from integrations.failure import NOT_SENT, CallFailed, encode_failure, printable
+from integrations.failure import CallFailed, encode_failure, printable
 from integrations.function import Function, Integration
 from integrations.gate import Gate, Subject, approval_required
-from integrations.local_call import LocalCall
 from integrations.mcp.run_servers import McpServers, RunServers, Target
-from integrations.pack import FunctionPack, Pack
-from integrations.pending import Pending, Work
+from integrations.pending import Pending
+from integrations.preparing import Prepared, Preparing
 from integrations.recorded import Recorded
-from integrations.redaction import preview
-from integrations.request import auth_headers, build
 from integrations.resend import check_again, in_doubt
-from integrations.sender import Bounds, Identity, Sender
+from integrations.sender import Bounds
 from integrations.throttle import MemoryThrottle, Throttle
-from integrations.vendor_call import VendorCall
 from integrations.vendor_http import VendorHttp
+from integrations.waits import RUN, Wait, Waits, WaitTerms, Written, question_of
 from ledger.recording import RecordedCall, Recording
 from ledger.tape import Tape
 from sandbox.calls import Call, EndRun, FunctionSurface, Reply
 from sandbox.limits import Limits
 from sandbox.outcome import Fault, Reason
 from tenancy.grants import Grants
+
+if TYPE_CHECKING:
+    from sandbox.parking import Parking
 
 #: What every run may call: it only tells what a run may do otherwise.
 _OPEN = frozenset({"docs", "mcp"})
@@ -86,18 +82,24 @@ class Broker:
         limits: Limits,
         recording: Recording | None = None,
         raises: bool = False,
+        used_ms: int = 0,
+        waiting: WaitTerms | None = None,
+        parking: Parking | None = None,
     ) -> RunBroker:
         """
-        Begin to answer the calls of one run; its wall time counts from now.
+        Begin to answer the calls of one run; its wall time counts from now, `used_ms` are used.
 
         `accounts` are those of `tenant`; `tape` is the tape of `run_id`, and `recording` what
         earlier attempts wrote on it. With `raises` a call of unknown effect is the script's error;
-        else it ends the run.
+        else it ends the run. `waiting` says how calls may wait; those that may wait without a
+        child are in `parking`. Without it calls wait in place, and nobody can be asked.
         """
         recorded = Recorded(recording or Recording(), raises=raises)
         log = CallLog(tape, self.clock)
-        run = RunBroker(self, grants, accounts, log, limits=limits, recorded=recorded)
-        run.tenant, run.run_id, run.raises = tenant, run_id, raises
+        made = Preparing(self, accounts, limits, tenant, run_id)
+        run = RunBroker(made, grants, log, recorded=recorded, used_s=used_ms / 1000)
+        run.tenant, run.raises = tenant, raises
+        run.may_wait(waiting, parking)
         run.continues(recording)
         run.serves(self.mcp)
         return run
@@ -107,27 +109,27 @@ class RunBroker:
     """Answers the calls of one run. After the run ended in any way, `abandon` must be awaited."""
 
     tenant: str | None = None
-    run_id: str = ""
     raises: bool = False
 
-    def __init__(  # noqa: PLR0913 (the parts of one run, each once)
+    def __init__(
         self,
-        broker: Broker,
+        made: Preparing,
         grants: Grants,
-        accounts: Accounts,
         log: CallLog,
         *,
-        limits: Limits,
         recorded: Recorded,
+        used_s: float = 0.0,
     ) -> None:
-        self.broker = broker
-        self.accounts = accounts
-        self.limits = limits
+        self.broker = made.broker
+        self.accounts = made.accounts
+        self.limits = made.limits
+        self._made = made
         self._log = log
         self._recorded = recorded
         self._gate = Gate(grants)
-        self._pending: list[Pending] = []
-        self._began_s = time.monotonic()
+        self._pending: list[Pending | Written] = []
+        self._began_s = time.monotonic() - used_s
+        self._waits = Waits(log, self.broker.clock, self._see_through)
         self._servers = RunServers(None, None, self._granted)
 
     @property
@@ -161,6 +163,15 @@ class RunBroker:
         """Let the script call the MCP servers of the run's tenant, as they are now."""
         self._servers = RunServers(mcp, self.tenant, self._granted)
 
+    def may_wait(self, terms: WaitTerms | None, parking: Parking | None) -> None:
+        """Say how calls may wait."""
+        self._waits = Waits(self._log, self.broker.clock, self._see_through, terms, parking)
+
+    @property
+    def waiting(self) -> list[Wait]:
+        """Give what the script waits for, by number of call."""
+        return [self._waits.open[seq] for seq in sorted(self._waits.open)]
+
     def continues(self, recording: Recording | None) -> None:
         """Go on with numbers where the recording ends."""
         if recording is not None:
@@ -189,9 +200,15 @@ class RunBroker:
         answer = self._recorded.answer(call)
         if answer is not None:
             self._recount(call)
+            record = self._recorded.record(call.seq)
+            if self._log.on_record is not None and record is not None:
+                self._log.on_record(record)
             return await self._recorded.in_turn(answer)
         await self._recorded.played()
-        return await self._live(call, self._recorded.lost(call.seq))
+        before = self._recorded.waited(call.seq)
+        if call.integration == RUN:
+            return await self._waits.answer(call, before)
+        return await self._live(call, self._recorded.lost(call.seq) or before)
 
     async def _live(self, call: Call, before: RecordedCall | None) -> Reply | EndRun:
         began_s = time.monotonic()
@@ -201,20 +218,24 @@ class RunBroker:
             function, target = self._find(call)
             account = (account or "default") if function.spec else None
             self._check_grant(function, account)
-            work, shown = self._prepare(function, account, call, target)
-            if before is not None:
-                check_again(work, before, self.broker.clock())
+            made = self._made.prepare(self._servers, function, account, call, target)
+            facts = CallFacts.of(call, function.full_name, account, function.effect_class, began_s)
+            refused = await self._admit(facts, function, made, before)
+            if refused is not None:
+                return refused
+            lost = before if before is not None and before.lost else None
+            if lost is not None:
+                check_again(made.work, lost, self.broker.clock())
         except CallFailed as refusal:
-            if before is not None and before.effect_class is EffectClass.WRITE:
+            if before is not None and before.lost and before.effect_class is EffectClass.WRITE:
                 return await self._in_doubt(call, before, refusal, began_s)
             return await self._refuse(call, function, account, refusal, began_s)
-        facts = CallFacts.of(call, function.full_name, account, function.effect_class, began_s)
         pending = Pending.done(
-            *(facts, self._log, work, shown, self._bounds()),
+            *(facts, self._log, made.work, made.shown, self._bounds()),
             raises=self.raises,
-            again=before.began if before is not None else None,
+            again=lost.began if lost is not None else None,
         )
-        return await self._see_through(pending)
+        return await self._reply_of(pending)
 
     async def _in_doubt(
         self, call: Call, before: RecordedCall, why: CallFailed, began_s: float
@@ -223,7 +244,7 @@ class RunBroker:
         facts = CallFacts.of(call, before.name, before.account, before.effect_class, began_s)
         failure = why if why.effect is Effect.UNKNOWN else in_doubt(before, f"; now: {why.message}")
         pending = Pending.unknown(facts, self._log, failure, raises=self.raises)
-        return await self._see_through(pending)
+        return await self._reply_of(pending)
 
     def _recount(self, call: Call) -> None:
         """Count a recorded call that was made: what earlier attempts used of a limit is used."""
@@ -232,8 +253,10 @@ class RunBroker:
         with suppress(CallFailed):
             function, target = self._find(call)
             account = (call.account or "default") if function.spec else None
-            # Not `_prepare`: an account that is gone by now was used all the same.
-            self._admit(function, account, self._arguments(function, call, target))
+            # Not `prepare`: an account that is gone by now was used all the same.
+            arguments = self._made.arguments(self._servers, function, call, target)
+            if function.integration not in _OPEN:
+                self._gate.count(self._gate.admit(_subject(function), account, arguments))
 
     async def abandon(self) -> None:
         """
@@ -250,7 +273,11 @@ class RunBroker:
             if isinstance(result, Exception):
                 raise result
 
-    async def _see_through(self, pending: Pending) -> Reply | EndRun:
+    async def _reply_of(self, pending: Pending) -> Reply | EndRun:
+        reply: Reply | EndRun = await self._see_through(pending)
+        return reply
+
+    async def _see_through(self, pending: Pending | Written) -> Any:
         self._pending.append(pending)
         try:
             return await asyncio.shield(pending.task)
@@ -286,15 +313,24 @@ class RunBroker:
         if function.integration not in _OPEN:
             self._gate.check(_subject(function), account)
 
-    def _admit(self, function: Function, account: str | None, arguments: Any) -> None:
-        """See that exactly this call may be made, and count it. Only here is `ask` met."""
+    async def _admit(
+        self, facts: CallFacts, function: Function, made: Prepared, before: RecordedCall | None
+    ) -> Reply | EndRun | None:
+        """See that exactly this call may be made, and count it: None. Only here is `ask` met."""
         if function.integration in _OPEN:
-            return
+            return None
         subject = _subject(function)
-        admission = self._gate.admit(subject, account, arguments)
+        admission = self._gate.admit(subject, facts.account, made.arguments)
         if admission.asked_by is not None:
-            raise approval_required(subject, admission.asked_by)
+            question = question_of(facts.name, facts.account, made.shown)
+            why = approval_required(subject, admission.asked_by)
+            refused = await self._waits.approved(facts, question, before, why)
+            if refused is not None:
+                return refused
+            # Others may have used up meanwhile what there was.
+            admission = self._gate.admit(subject, facts.account, made.arguments)
         self._gate.count(admission)
+        return None
 
     def _find(self, call: Call) -> tuple[Function, Target | None]:
         """Give what is called, and what is asked for it where an MCP server is."""
@@ -302,71 +338,6 @@ class RunBroker:
         if target is not None:
             return target.function, target
         return self.broker.catalog.function(call.integration, call.function), None
-
-    def _prepare(
-        self, function: Function, account: str | None, call: Call, target: Target | None
-    ) -> tuple[Work, str]:
-        """Check account and arguments; give the work to do and the preview of it."""
-        if target is not None:
-            served, arguments, shown = self._servers.prepare(target, self.limits.depth)
-            self._admit(function, account, arguments)
-            return served, shown
-        pack = self.broker.catalog.integrations[function.integration].pack
-        if function.spec is None or pack is None or account is None:
-            arguments = self._arguments(function, call, None)
-            self._admit(function, account, arguments)
-            return LocalCall(function, arguments), preview(arguments, ())
-        credentials = self._credentials(function, account)
-        arguments = self._arguments(function, call, None)
-        sender = self._sender(function, function.spec, pack, credentials, call)
-        adapted = function.adapter is not None
-        request = None if adapted else build(function, pack, arguments, credentials)
-        self._admit(function, account, arguments)
-        work = VendorCall(sender, credentials, arguments, request)
-        return work, preview(arguments, pack.redact, sender.secrets)
-
-    def _arguments(self, function: Function, call: Call, target: Target | None) -> Any:
-        depth = self.limits.depth
-        if target is not None:
-            return self._servers.prepare(target, depth)[1]
-        if function.raw:
-            return first_argument(function, call.arguments, depth=depth)
-        return bind(function, call.arguments, depth=depth)
-
-    def _sender(
-        self,
-        function: Function,
-        spec: FunctionPack,
-        pack: Pack,
-        credentials: Credentials,
-        call: Call,
-    ) -> Sender:
-        owner = f"{self.tenant or ''}/{pack.name}/{credentials.account}"
-        digest = hashlib.sha256(call.arguments).hexdigest()
-        # What is made of a secret is one too: the part of a header after its scheme, and how it
-        # is written in an address.
-        plain = credentials.secrets()
-        made = [one.reveal().rpartition(" ")[2] for one in auth_headers(pack, credentials).values()]
-        made += [quote(one, safe="") for one in plain]
-        return Sender(
-            function=function,
-            spec=spec,
-            pack=pack,
-            secrets=list(dict.fromkeys([*plain, *made])),
-            http=self.broker.http,
-            clock=self.broker.clock,
-            throttle=self.broker.throttle,
-            identity=Identity(self.run_id, call.seq, function.full_name, digest, owner),
-        )
-
-    def _credentials(self, function: Function, account: str) -> Credentials:
-        try:
-            return self.accounts.get(function.integration, account)
-        except NotFound as missing:
-            hint = f" {missing.hint}" if missing.hint else ""
-            raise CallFailed(
-                "unknown_account", f"{function.full_name}: {missing.detail};{hint} {NOT_SENT}"
-            ) from None
 
     async def _refuse(
         self,
@@ -385,7 +356,7 @@ class RunBroker:
         facts = CallFacts.of(call, f"{integration}.{short}", shown, effect_class, began_s)
         body = encode_failure(refusal, integration, shown, short)
         ending = Ending(refusal.effect, ok=False, body=body)
-        return await self._see_through(Pending.refused(facts, self._log, ending))
+        return await self._reply_of(Pending.refused(facts, self._log, ending))
 
 
 def _subject(function: Function) -> Subject:

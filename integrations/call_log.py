@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +91,27 @@ class CallLog:
         async with self._lock:
             await self._append(Kind.INTENT, body)
 
+    async def waiting(self, facts: CallFacts, kind: str, until_ms: int, preview: str) -> None:
+        """
+        Write that a call waits, to `until_ms` at the longest, before it goes on.
+
+        Raises:
+            TapeError: it is not written; the wait must not begin.
+        """
+        body = {**_told(facts), "for": kind, "until_ms": until_ms, "preview": preview}
+        async with self._lock:
+            await self._append(Kind.WAITING, body)
+
+    async def answered(self, seq: int, answer: Mapping[str, Any]) -> None:
+        """
+        Write what a person said of a call that waits.
+
+        Raises:
+            TapeError: it is not written; the call must not go on.
+        """
+        async with self._lock:
+            await self._append(Kind.ANSWERED, {"seq": seq, **answer})
+
     async def effect(
         self, facts: CallFacts, ending: Ending, *, refused: bool = False, abandoned: bool = False
     ) -> Reply:
@@ -110,7 +131,7 @@ class CallLog:
         async with self._lock:
             clock_ms = self.clock()
             record = _record(facts, ending)
-            done = {
+            done: dict[str, Any] = {
                 "effect": ending.effect.value,
                 "duration_ms": record.duration_ms,
                 "status": ending.status,

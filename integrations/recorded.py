@@ -54,7 +54,7 @@ class Recorded:
     @property
     def records(self) -> list[CallRecord]:
         """Every call that is recorded, whether the script has made it again or not."""
-        return [call.record() for call in self._calls.values()]
+        return [call.record() for call in self._calls.values() if not call.waits]
 
     def record(self, seq: int) -> CallRecord | None:
         """Give the record of one call, None if it is not on the tape."""
@@ -99,6 +99,11 @@ class Recorded:
         """Give a call that was begun and whose end nobody knows."""
         call = self._calls.get(seq)
         return call if call is not None and call.lost else None
+
+    def waited(self, seq: int) -> RecordedCall | None:
+        """Give a call that has waited, and may have to wait on; None if it is none of those."""
+        call = self._calls.get(seq)
+        return call if call is not None and call.wait is not None else None
 
     async def played(self) -> None:
         """Wait until every recorded reply was asked for."""

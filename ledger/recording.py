@@ -14,8 +14,8 @@ if it says `unknown`, it tells no more than the intent before it.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.calls import CallRecord, Effect, EffectClass
@@ -49,6 +49,20 @@ class RecordedReply:
     duration_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedWait:
+    """
+    What a call waits for before it goes on: `sleep` or `approval`.
+
+    It is over at `until_ms`, Unix milliseconds, if not before. `answer` is what a person said:
+    `decision`, `comment`, `by` and `at_ms`.
+    """
+
+    kind: str
+    until_ms: int
+    answer: Mapping[str, Any] | None = None
+
+
 @dataclass(slots=True)
 class RecordedCall:
     """
@@ -56,7 +70,8 @@ class RecordedCall:
 
     `began` is the tape's number of its first intent, 0 for a call that was refused and has none;
     `began_ms` the time of that entry. `reply` is None while nobody knows how it ended. `undone`
-    tells that it was begun, nothing was done, and no script was told.
+    tells that it was begun, nothing was done, and no script was told. `wait` is there when it
+    had to wait before it could begin, or is a wait and nothing else.
     """
 
     seq: int
@@ -71,11 +86,17 @@ class RecordedCall:
     idempotency_key: str | None = None
     reply: RecordedReply | None = None
     undone: bool = False
+    wait: RecordedWait | None = None
 
     @property
     def lost(self) -> bool:
         """Tell whether it was begun and nobody knows how it ended."""
         return self.reply is None and self.began > 0 and not self.undone
+
+    @property
+    def waits(self) -> bool:
+        """Tell whether it has waited, as far as the tape tells, and done nothing else."""
+        return self.wait is not None and self.reply is None and self.began == 0
 
     def record(self) -> CallRecord:
         """Give it as results show it; a write of which nobody knows is `unknown`."""
@@ -136,22 +157,39 @@ class Recording:
         if entry.seq != self.length + 1:
             raise TapeTorn(f"entry {self.length + 1} is missing: the tape was lost in part")
         self.length = entry.seq
-        if entry.kind in {Kind.INTENT, Kind.EFFECT, Kind.FINISHED} and self.surface_sha256 is None:
+        if self.surface_sha256 is None and entry.kind not in {Kind.ACCEPTED, Kind.STARTED}:
             self.surface_sha256 = entry.body.get("surface_sha256")
         if entry.kind is Kind.STARTED:
             self.attempts += 1
             if self.clock_ms is None:
                 self.clock_ms = entry.body.get("clock_ms")
+        elif entry.kind is Kind.WAITING:
+            self._wait(entry)
+        elif entry.kind is Kind.ANSWERED:
+            self._answer(entry)
         elif entry.kind is Kind.INTENT:
             self._begin(entry)
         elif entry.kind is Kind.EFFECT:
             self._end(entry, bodies=bodies)
 
+    def _wait(self, entry: Entry) -> None:
+        if entry.body["seq"] in self.calls:
+            raise TapeUnreadable(f"entry {entry.seq}: call {entry.body['seq']} waits twice")
+        call = self.calls[entry.body["seq"]] = _call(entry, began=0)
+        call.wait = RecordedWait(entry.body["for"], entry.body["until_ms"])
+
+    def _answer(self, entry: Entry) -> None:
+        call = self.calls.get(entry.body["seq"])
+        if call is None or call.wait is None or not call.waits:
+            raise TapeUnreadable(f"entry {entry.seq}: nobody waits for this answer")
+        call.wait = replace(call.wait, answer=entry.body)
+
     def _begin(self, entry: Entry) -> None:
         seq = entry.body["seq"]
         known = self.calls.get(seq)
-        if known is None or known.undone:
-            self.calls[seq] = _call(entry, began=entry.seq)
+        if known is None or known.undone or known.waits:
+            call = self.calls[seq] = _call(entry, began=entry.seq)
+            call.wait = known.wait if known is not None else None
         elif known.reply is not None:
             raise TapeUnreadable(f"entry {entry.seq}: call {seq} begins after its end")
 

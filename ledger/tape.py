@@ -18,6 +18,8 @@ class Kind(StrEnum):
 
     ACCEPTED = "accepted"
     STARTED = "started"
+    WAITING = "waiting"
+    ANSWERED = "answered"
     INTENT = "intent"
     EFFECT = "effect"
     FINISHED = "finished"

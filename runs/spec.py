@@ -18,6 +18,7 @@ class RunSpec:
     those of its acceptance. `tenant` is None for a run on this machine without a service.
     `attempt` counts from 1. `listed` gives the return values as a list even if there is one or
     none. With `raises` a call of unknown effect is the script's error, not the run's end.
+    `executed_ms` is the wall time that was used before the run waited.
     """
 
     run_id: str
@@ -32,3 +33,4 @@ class RunSpec:
     attempt: int = 1
     listed: bool = False
     raises: bool = False
+    executed_ms: int = 0

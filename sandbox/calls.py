@@ -82,6 +82,7 @@ class StartRequest:
     `script` is Lua source, `input` JSON text, `seed` 0 to 2^63-1, `clock_ms` Unix milliseconds.
     `surface` maps an integration's name to what is granted of it. `name` is the chunk's name
     in error messages. `listed` gives the return values as a list even if there is one or none.
+    `wall_used_ms` is what earlier attempts used of the wall time.
     """
 
     script: bytes
@@ -92,3 +93,4 @@ class StartRequest:
     surface: Mapping[str, FunctionSurface] = field(default_factory=dict)
     name: str = "script"
     listed: bool = False
+    wall_used_ms: int = 0

@@ -57,7 +57,7 @@ class Conduct:
         self._room = ReplyRoom(request.limits.reply_bytes)
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._cpu_before_ms = child.cpu_ms() or 0.0
-        self._began = time.monotonic()
+        self._began = time.monotonic() - request.wall_used_ms / 1000
         self._answered: float | None = None
         self._timers: list[asyncio.TimerHandle] = []
 
@@ -70,7 +70,7 @@ class Conduct:
         """
         limits = self._request.limits
         self._loop.add_reader(self._child.socket.fileno(), self._readable)
-        self._after(limits.wall_ms / 1000, self._wall_is_over)
+        self._after((limits.wall_ms - self._request.wall_used_ms) / 1000, self._wall_is_over)
         self._after(limits.cpu_ms / 1000, self._look_at_cpu)
         try:
             await self._send(self._start_frame())

@@ -49,6 +49,7 @@ CLAIMABLE: frozenset[Reason] = frozenset(
         Reason.RESULT_LIMIT,
         Reason.INVALID_RESULT,
         Reason.DENIED,
+        Reason.EXPIRED,
     }
 )
 

@@ -24,9 +24,11 @@ BASIC = (
     "rawset",  # refuses read-only tables
     "select",
     "setmetatable",  # installs a private copy of known events
+    "sleep",  # a call: the run is let go while it waits
     "tonumber",
     "tostring",  # no addresses
     "type",
+    "wait_for",  # asks a function again and again, and sleeps in between
     "xpcall",  # cannot catch a limit or a memory error
 )
 
@@ -74,6 +76,7 @@ OMITTED: dict[str, str] = {
 PROVIDED: dict[str, tuple[str, ...]] = {
     "_G": (),
     "app": ("integrations", "mcp"),
+    "approval": ("request",),
     "docs": ("list", "read", "search"),
     "input": (),
     "json": ("array", "decode", "encode", "null"),

@@ -281,7 +281,7 @@ class Engine:
         except (TapeUnreadable, ValueError, KeyError):
             structlog.get_logger(__name__).exception("tape_unreadable", run=claim.run_id)
             return _UNREADABLE
-        return await execute(
+        how = await execute(
             spec,
             sandbox=self._parts.sandbox,
             broker=self._parts.broker,
@@ -298,6 +298,8 @@ class Engine:
             recording=recording,
             surfaces=self._surfaces,
         )
+        assert isinstance(how, Ending)  # noqa: S101 (without `waiting` nothing is let go)
+        return how
 
     def _delivered(self, claim: Claim, code: int) -> None:
         self._slots.pop(claim.execution, None)

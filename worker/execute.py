@@ -20,8 +20,10 @@ from ledger.recording import Recording
 from ledger.tape import Entry, Kind, Tape, TapeError, TapeLost
 from runs.endings import Ending
 from runs.record import to_result
+from runs.suspension import Suspension
 from sandbox.calls import StartRequest
 from sandbox.outcome import Fault, Outcome, Reason
+from sandbox.parking import Parking
 from sandbox.supervisor import SandboxUnavailable
 from worker.surfaces import MemorySurfaces, Surfaces
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from core.calls import CallRecord
     from integrations.accounts import Accounts
     from integrations.broker import Broker, RunBroker
+    from integrations.waits import WaitTerms
     from runs.model import RunResult
     from runs.spec import RunSpec
     from sandbox.supervisor import Sandbox
@@ -76,6 +79,7 @@ async def execute_run(  # noqa: PLR0913 (a composition: one parameter per part)
         watch=watch,
         cancel=cancel,
     )
+    assert isinstance(ending, Ending)  # noqa: S101 (without `waiting` nothing is let go)
     return to_result(spec.run_id, ending)
 
 
@@ -90,14 +94,16 @@ async def execute(  # noqa: PLR0913 (a composition: one parameter per part)
     cancel: asyncio.Event | None = None,
     recording: Recording | None = None,
     surfaces: Surfaces | None = None,
-) -> Ending:
+    waiting: WaitTerms | None = None,
+) -> Ending | Suspension:
     """
     Execute one run to its end. Whatever goes wrong, ours or the script's, is in the ending.
 
     `recording` is what earlier attempts left on the tape: the script runs over it. `surfaces` keeps
     what scripts see. Setting `cancel` kills the child; cancelling this task does too, and then
-    nothing is returned.
+    nothing is returned. With `waiting` a script that waits long is let go: a `Suspension`.
     """
+    parking = Parking() if waiting is not None else None
     sends = _Sends(tape, recording)
     run = broker.open(
         tenant=spec.tenant,
@@ -108,6 +114,9 @@ async def execute(  # noqa: PLR0913 (a composition: one parameter per part)
         limits=spec.limits,
         recording=recording,
         raises=spec.raises,
+        used_ms=spec.executed_ms,
+        waiting=waiting,
+        parking=parking,
     )
     if watch is not None:
         run.on_record = watch.call
@@ -118,7 +127,7 @@ async def execute(  # noqa: PLR0913 (a composition: one parameter per part)
         surface, seen = await _surface(run, recording, surfaces or MemorySurfaces())
         request = _request(spec, surface)
         try:
-            outcome = await sandbox.run(request, run.call, on_output, cancel)
+            outcome = await sandbox.run(request, run.call, on_output, cancel, parking)
         finally:
             # A call that was in flight when the child died has an unknown effect: say so.
             await run.abandon()
@@ -139,6 +148,8 @@ async def execute(  # noqa: PLR0913 (a composition: one parameter per part)
         structlog.get_logger(__name__).exception("run_broke", run=spec.run_id)
         reason, message = Reason.INTERNAL, "an error of ours ended the run"
     else:
+        if outcome.suspended:
+            return Suspension(run.waiting, outcome.usage, outcome.output, _calls(run))
         return _ending(outcome, run, sends.count, seen)
     fault = Fault(f"{message}; {called(sends.count)}")
     return Ending(
@@ -174,6 +185,7 @@ def _request(spec: RunSpec, surface: Surface) -> StartRequest:
         surface=surface,
         name=spec.name,
         listed=spec.listed,
+        wall_used_ms=spec.executed_ms,
     )
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from core.clock import Clock, now_ms
@@ -16,13 +18,18 @@ from core.ids import new_id
 from integrations.broker import Broker
 from integrations.grant_names import check_taking
 from integrations.vendor_http import VendorHttp
+from ledger.recording import Recording
 from ledger.tape import Kind, MemoryTape
 from runs.accept import check_request
+from runs.endings import Ending
 from runs.record import to_result
 from runs.spec import RunSpec
 from runs.store import ID_PREFIX
+from runs.suspension import Suspension
 from tenancy.grants import GrantSet
 from worker.execute import Watcher, execute
+from worker.local_waits import Ask, LocalWaits, Once
+from worker.surfaces import MemorySurfaces
 
 if TYPE_CHECKING:
     from integrations.accounts import Accounts
@@ -46,13 +53,14 @@ async def run_local(  # noqa: PLR0913 (a composition: one parameter per part)
     tape: MemoryTape | None = None,
     listed: bool = False,
     mcp: McpServers | None = None,
+    ask: Ask | None = None,
 ) -> RunResult:
     """
     Run a script to its end; whatever the script did wrong is in the result.
 
     `tape` is where the run's tape is kept, for who wants to read it afterwards; `listed` gives
     the return values as a list even if there is one or none. `mcp` are the servers a script may
-    call; their connections are the caller's to close.
+    call; their connections are the caller's to close. `ask` asks a person for approvals.
 
     Raises:
         Invalid: the request is malformed.
@@ -79,20 +87,51 @@ async def run_local(  # noqa: PLR0913 (a composition: one parameter per part)
     await tape.append(Kind.ACCEPTED, _accepted(spec))
     await tape.append(Kind.STARTED, {"attempt": 1, "clock_ms": spec.clock_ms})
     http = VendorHttp()
-    try:
-        ending = await execute(
+    waits, once = LocalWaits(spec.clock_ms, clock, ask), Once(watch) if watch is not None else None
+
+    async def attempt(spec: RunSpec, recording: Recording | None) -> Ending | Suspension:
+        return await execute(
             spec,
             sandbox=sandbox,
-            broker=Broker(catalog, http, clock, mcp=mcp),
+            broker=broker,
             accounts=accounts,
             tape=tape,
-            watch=watch,
+            watch=once,
             cancel=cancel,
+            recording=recording,
+            surfaces=surfaces,
+            waiting=waits.terms(),
         )
+
+    broker, surfaces = Broker(catalog, http, clock, mcp=mcp), MemorySurfaces()
+    try:
+        ending = await _to_the_end(attempt, spec, waits, once, tape, cancel)
     finally:
         await http.close()
     await tape.append(Kind.FINISHED, {"reason": ending.reason, "usage": ending.usage.to_json()})
     return to_result(spec.run_id, ending)
+
+
+async def _to_the_end(  # noqa: PLR0913, PLR0917 (the parts of one run, each once)
+    attempt: Callable[[RunSpec, Recording | None], Awaitable[Ending | Suspension]],
+    spec: RunSpec,
+    waits: LocalWaits,
+    once: Once | None,
+    tape: MemoryTape,
+    cancel: asyncio.Event | None,
+) -> Ending:
+    """Execute again, over the tape, as often as the script waits."""
+    how = await attempt(spec, None)
+    while isinstance(how, Suspension):
+        ended = await waits.over(how, cancel)
+        if ended is not None:
+            return ended
+        spec = replace(spec, attempt=spec.attempt + 1, executed_ms=how.usage.wall_ms)
+        await tape.append(Kind.STARTED, {"attempt": spec.attempt, "clock_ms": spec.clock_ms})
+        if once is not None:
+            once.begin()
+        how = await attempt(spec, Recording.of(tape.entries))
+    return how
 
 
 def _accepted(spec: RunSpec) -> dict[str, object]:

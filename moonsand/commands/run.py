@@ -151,6 +151,7 @@ async def _run_jailed(
 ) -> RunResult:
     from integrations.catalog import Catalog
     from moonsand.local_policy import LocalPolicy
+    from moonsand.terminal_approval import ask, can_ask
     from sandbox.supervisor import Sandbox
     from worker.local import run_local
 
@@ -169,6 +170,7 @@ async def _run_jailed(
             cancel=stop,
             listed=listed,
             mcp=servers,
+            ask=ask if can_ask() else None,
         )
 
 

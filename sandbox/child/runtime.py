@@ -28,7 +28,7 @@ LUPA_VERSION, LUA_VERSION = "2.8", (5, 4)
 #: In the order in which they need each other.
 PRELUDE = (
     "meter", "base", "order", "strings", "tables", "decode", "encode", "show", "coroutines",
-    "clock", "names", "regex", "flight", "parallel", "surface", "run",
+    "clock", "names", "regex", "flight", "parallel", "surface", "waiting", "run",
 )  # fmt: skip
 
 EXIT_HUNG_UP = 0

@@ -8,12 +8,14 @@ local gsub, unpack = P.string.gsub, P.string.unpack
 local getinfo, metatable_of, select = P.debug.getinfo, P.debug.getmetatable, real.select
 local hostcall, die, charge, fatal = P.hostcall, P.die, P.charge, P.fatal
 
-local REFUSALS = { denied = true, not_granted = true }
+-- What an uncaught error of a call ends the run as, by its code; all others: script_error.
+local REFUSALS = { denied = "denied", not_granted = "denied", expired = "expired" }
 local LONGEST_MESSAGE = 4096 -- the host cuts to what a frame may carry
 
 -- --- the environment ------------------------------------------------------------------------
 
 local env = {
+  approval = P.library("approval", P.approval),
   json = P.library("json", P.json),
   parallel = P.library("parallel", P.parallel),
   regex = P.library("regex", P.regex),
@@ -110,7 +112,7 @@ local function failed(e)
   fatal(e, true)
   local message, line = describe(e)
   local refused = type(e) == "table" and metatable_of(e) == P.ERROR and REFUSALS[rawget(e, "code")]
-  fail(refused and "denied" or "script_error", message, line or failure_line or returning_line())
+  fail(refused or "script_error", message, line or failure_line or returning_line())
 end
 
 -- --- the end --------------------------------------------------------------------------------

@@ -70,6 +70,8 @@ local function call(path, head, ...)
   return receive(path, P.ask(text))
 end
 
+P.call = call
+
 local function function_at(path, integration, account, name, owner)
   local head = "[" .. quote(integration) .. "," .. (account and quote(account) or "null") .. ","
     .. quote(name) .. ",["
