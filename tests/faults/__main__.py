@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,14 @@ class Lab:
             FlakyRedis(self._server.url.removeprefix("unix://")) as self._wire,
             CountingVendor(Path(place), TENANT) as self._vendor,
         ):
-            for number in range(kills):
-                await self._kill(f"s{self._seed}n{number}")
+            number = 0
+            while self._kills.total() < kills:
+                number += 1
+                try:
+                    await self._kill(f"s{self._seed}n{number}")
+                except AssertionError as missing:
+                    self._wrong.append(str(missing))
+                    break
         return self._kills, self._ends, self._wrong
 
     async def _kill(self, tag: str) -> None:
@@ -88,22 +95,42 @@ class Lab:
         (victim,) = self._random.choices(list(VICTIMS), list(VICTIMS.values()))
         if victim != "worker":
             strike = Strike(Boundary.REQUEST, self._random.randint(1, lab.CALLS), strike.happened)
-        how = "after" if strike.happened else "before"
-        self._kills[f"{victim:7} {strike.boundary.value:8} {how}"] += 1
-        settings = {"lease_s": 1, "log_level": "error", **self._vendor.settings}
+        settings = {"lease_s": 2, "log_level": "error", **self._vendor.settings}
         with running_worker(self._wire.url, slots=1, **settings) as doomed:
             async with connect_async(self._server.url) as client:
                 struck = lab.arm(strike, keys.queue(TENANT), self._wire, self._vendor)
                 run = await RunStore(client).submit(TENANT, lab.request(tag), key_id="k")
-            lab.wait_for(struck, strike)
-            self._strike_down(victim, doomed)
-            self._vendor.release()
-            if victim != "worker":
+            hit = await self._comes_to(struck, run.id, strike)
+            if hit:
+                how = "after" if strike.happened else "before"
+                self._kills[f"{victim:7} {strike.boundary.value:8} {how}"] += 1
+                self._strike_down(victim, doomed)
+            self._vendor.release(answer=victim != "worker")
+            if victim != "worker" or not hit:
                 record = await self._ended(run.id)
-        if victim == "worker":
+        if victim == "worker" and hit:
             with running_worker(self._server.url, slots=1, **settings):
                 record = await self._ended(run.id)
         self._judge(record, tag, victim, strike)
+
+    async def _comes_to(self, struck: Callable[[], bool], run_id: str, strike: Strike) -> bool:
+        """
+        Wait for the boundary. False: the run ended without coming to it.
+
+        On a machine that is too busy a worker loses a short lease by itself, and the run goes on
+        without its fourth call: no kill of ours, and judged all the same.
+        """
+        if strike.boundary is Boundary.FINISH:  # the run's end may be seen before the boundary is
+            lab.wait_for(struck, strike)
+            return True
+        async with connect_async(self._server.url) as client:
+            store = RunStore(client)
+
+            async def look() -> bool:
+                return struck() or (await store.get(TENANT, run_id)).status.terminal
+
+            await Deadline().reached(look, "the boundary", seconds=60)
+        return struck()
 
     def _strike(self) -> Strike:
         boundary = self._random.choice(list(Boundary))
@@ -153,8 +180,9 @@ def table(kills: Counter[str], ends: Counter[str], wrong: list[str], seconds: fl
     lines += [f"{name:24} {count:6}" for name, count in sorted(ends.items())]
     twice = sum("more than once" in one for one in wrong)
     unwritten = sum("no accepted" in one for one in wrong)
+    lines += [f"{'all':24} {ends.total():6}"]
     lines += ["", f"{'writes done twice':24} {twice:6}"]
-    lines += [f"{'runs lost':24} {kills.total() - ends.total():6}"]
+    lines += [f"{'runs lost':24} {sum('did not happen' in one for one in wrong):6}"]
     lines += [f"{'without accepted/finished':24} {unwritten:5}"]
     lines += [f"{'anything else wrong':24} {len(wrong) - twice - unwritten:6}", ""]
     return "\n".join([*lines, *wrong[:50], f"{seconds:.0f} s"])

@@ -91,6 +91,7 @@ class CountingVendor:
         self.keys: dict[str, str] = {}
         self.struck = threading.Event()
         self._release = threading.Event()
+        self._answer = False
         self._armed: tuple[Hold, int] | None = None
         self._lock = threading.Lock()
         self._server = _Quiet(("127.0.0.1", 0), _handler_of(self))
@@ -112,8 +113,9 @@ class CountingVendor:
         with self._lock:
             self._armed = hold, nth
 
-    def release(self) -> None:
-        """Let the held request go on."""
+    def release(self, *, answer: bool = False) -> None:
+        """Let the held request end, without an answer or, for a worker that lives, with one."""
+        self._answer = answer
         self._release.set()
 
     def __enter__(self) -> Self:
@@ -139,7 +141,8 @@ class CountingVendor:
         if hold is Hold.BEFORE:
             self.struck.set()
             self._release.wait(60)
-            return None
+            if not self._answer:
+                return None
         with self._lock:
             self.asked[tag] += 1
             if write and (key is None or key not in self.keys):
@@ -149,7 +152,8 @@ class CountingVendor:
         if hold is Hold.AFTER:
             self.struck.set()
             self._release.wait(60)
-            return None
+            if not self._answer:
+                return None
         return {"value": len(tag), "tag": tag}
 
     def _held(self) -> Hold | None:
