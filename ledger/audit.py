@@ -13,7 +13,6 @@ end. Rows that no leaf accounts for are findings too.
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +22,7 @@ import orjson
 from core.errors import Invalid, ServiceError
 from ledger.archive import Payload
 from ledger.audit_runs import Counts, EndedRun, Opener
-from ledger.audit_source import LogSource, SqliteSource
+from ledger.audit_source import DAMAGE, LogSource, SqliteSource
 from ledger.audit_tree import Finding, Report, TreeCheck
 from ledger.erasures import Erasures
 from ledger.leaves import LeafKind
@@ -85,20 +84,18 @@ def verify_archive(
         verified.findings += 1
         report(finding)
 
-    tree = TreeCheck(source, key, kept, count)
+    held = [(key.open(note), where) for where, note in kept]
     damage = source.damage()
     if damage is not None:
         count(Finding(f"the file is damaged: {damage}"))
     try:
-        _walk(source, tree, opener, count, verified)
-    except (LedgerDamaged, sqlite3.Error) as error:
+        _walk(source, TreeCheck(source, key, held, count), opener, count, verified)
+    except (LedgerDamaged, *DAMAGE) as error:
         count(Finding(f"the archive cannot be read on: {error}"))
     except (TypeError, ValueError, OverflowError):
         if damage is None:
             raise
         count(Finding("the archive cannot be read on"))  # a column of another type than it may be
-    verified.size, verified.signed = tree.size, tree.signed
-    verified.checkpoints = tree.checkpoints
     return verified
 
 
@@ -106,8 +103,10 @@ def _walk(
     source: LogSource, tree: TreeCheck, opener: Opener | None, report: Report, verified: Verified
 ) -> None:
     runs = _Runs(source, opener, report) if isinstance(source, SqliteSource) else None
+    verified.checkpoints = tree.checkpoints
     for row in source.rows():
         fields = tree.add(row)
+        verified.size, verified.signed = tree.size, tree.signed
         if runs is not None:
             runs.add(row.index, fields)
     tree.finish()

@@ -22,6 +22,8 @@ from ledger.sqlite_archive import FORMAT, NAME, SCHEMA
 from ledger.tile_directory import TileDirectory
 from ledger.tiles import LedgerDamaged
 
+#: What a damaged file may make of reading it; its errors may quote bytes that are no UTF-8.
+DAMAGE = (sqlite3.Error, UnicodeDecodeError)
 _WAIT_S = 10.0
 
 
@@ -70,14 +72,14 @@ class SqliteSource:
         try:
             self._check_schema()
             self._db.execute("BEGIN")
-            found = self._db.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
-        except sqlite3.Error as error:
+            found = dict(self._db.execute("SELECT name, value FROM meta"))
+        except DAMAGE as error:
             self._db.close()
             raise LedgerDamaged(f"the archive is damaged: {error}") from error
         except LedgerDamaged:
             self._db.close()
             raise
-        if found != (FORMAT,):
+        if set(found) != {"format", "epoch"} or found["format"] != FORMAT:
             self._db.close()
             raise LedgerDamaged(f"the archive's format is not {FORMAT}, the one that this reads")
 
@@ -226,7 +228,7 @@ def _open(path: Path) -> sqlite3.Connection:
             db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         except sqlite3.OperationalError as error:
             failed = error
-        except sqlite3.DatabaseError as error:
+        except DAMAGE as error:
             raise LedgerDamaged(f"{path} is no archive of a ledger: {error}") from error
         else:
             return db
