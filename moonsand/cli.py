@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except UsageFault as fault:
         code = _complain(str(fault), Exit.USAGE)
     except TyperException as error:  # an unknown option, a value out of range, a missing argument
-        code = _complain(error.format_message(), Exit.USAGE)
+        code = _complain(_without_values(error.format_message()), Exit.USAGE)
     except ServiceError as error:
         code = _complain(error.detail, Exit.USAGE if isinstance(error, Refused) else Exit.OURS)
         if error.hint:
@@ -98,6 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except Exception as error:  # noqa: BLE001 (the last resort: a bug of ours, and it must say so)
         code = Exit.OURS if streams.output_is_lost() else _internal_error(error)
     sys.exit(streams.finish(code or Exit.SUCCEEDED))
+
+
+def _without_values(message: str) -> str:
+    # What stands where nothing belongs may be a secret.
+    excess = message.startswith("Got unexpected extra argument")
+    return "there are more arguments than the command takes; see --help" if excess else message
 
 
 def _internal_error(error: Exception) -> Exit:

@@ -209,7 +209,8 @@ def _check_name(catalog: Catalog, pack: Pack, account: str) -> None:
     try:
         check_account_name(catalog.integrations[pack.name], account)
     except FieldWrong as wrong:
-        raise UsageFault(f"{pack.name}.{safe(account)[:80]}: {wrong}") from None
+        # It is not repeated: somebody may have put a secret there.
+        raise UsageFault(f"{pack.name}: {wrong}") from None
 
 
 def _permissions(text: str | None) -> dict[str, str]:

@@ -58,7 +58,8 @@ def set_account(
         check_account_name(catalog.integrations[integration], account)
         values = canonical(pack, given)
     except FieldWrong as wrong:
-        place = f"{integration}.{account}" + (f".{wrong.field}" if wrong.field else "")
+        # What is no account's name is not repeated: somebody may have put a secret there.
+        place = f"{integration}.{account}.{wrong.field}" if wrong.field else integration
         raise UsageFault(f"{safe(place)}: {wrong}") from None
     kept = _with_vault(lambda vault: vault.set(tenant, integration, account, values))
     write_output(f"{_row(kept)}\n")

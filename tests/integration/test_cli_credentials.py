@@ -51,14 +51,16 @@ def test_every_way_in_but_an_argument(
     assert [one.returncode for one in taken] == [0, 0], taken
     wrong = [
         ("--token-secret", SECRET),
-        (f"token_secret={SECRET}",),
+        (SECRET,),
+        (f"token_secret={SECRET}", "and\nmore"),
         ("--env", SECRET),
         ("--env", f"token_secret={SECRET}"),
         ("--file", f"token_secret={SECRET}"),
     ]
     refused = [moonsand("credentials", "set", "mux", "default", *one, env=env) for one in wrong]
-    assert [one.returncode for one in refused] == [2] * 5
-    assert "canary" not in "".join(one.stdout + one.stderr for one in [*taken, *refused[2:]])
+    refused += [set_mux(env, SECRET), moonsand("integrations:configure", "mux", SECRET, env=env)]
+    assert [one.returncode for one in refused] == [2] * 8
+    assert "canary" not in "".join(one.stdout + one.stderr for one in [*taken, *refused])
     assert redis_sync.hlen(keys.vault_accounts("development")) == 2
 
 
