@@ -17,6 +17,7 @@ from api import (
     health,
     ledger,
     pages,
+    plans,
     problems,
     runs,
     schema,
@@ -52,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.shelf = docs.Shelf.of(catalog, whole=settings.packs_dir is None)
     app.include_router(runs.router)
+    app.include_router(plans.router)
     app.include_router(events.router)
     app.include_router(credentials.router)
     app.include_router(grants.router)

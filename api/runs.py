@@ -21,7 +21,9 @@ from api.waiting import wait_for_end
 from core.errors import Invalid, NotFound
 from core.ids import is_id
 from integrations.grant_names import check_taking
+from runs.accept import Checked
 from runs.model import RunRecord, State
+from runs.plans import ApplyRequest, Plans
 from tenancy.grants import GrantSet
 from tenancy.keys import KeyRecord
 from tenancy.scopes import Scope
@@ -58,15 +60,12 @@ router = APIRouter(prefix="/v1/runs", tags=["runs"], dependencies=[Depends(only_
 async def submit_run(request: Request, key: Writer) -> Response:
     """Accept a run, and wait for its end when `wait_s` or `Prefer: wait=N` says so."""
     services = services_of(request)
-    checked, wait_s, check = await read_submission(request)
-    if checked.force:
-        key.require(Scope.FORCE)
-    if checked.grants:
-        check_taking(GrantSet.parse(checked.grants), services.catalog)
-    if check:
-        await services.checks.check(key.tenant, checked.script)
+    asked, wait_s, check = await read_submission(request)
     preferred = _preferred_wait_s(request)
-    record = await services.store.submit_checked(key.tenant, checked, key_id=key.id)
+    if isinstance(asked, ApplyRequest):
+        record = await _apply(services, key, asked)
+    else:
+        record = await _submit(services, key, asked, check=check)
     if wait_s is None:
         wait_s = preferred
     if wait_s:
@@ -77,6 +76,28 @@ async def submit_run(request: Request, key: Writer) -> Response:
     if record.status.terminal:
         return _answer(record, 200, headers)
     return _answer(record, 202, headers | {"Retry-After": "1"})
+
+
+async def _submit(
+    services: Services, key: KeyRecord, checked: Checked, *, check: bool
+) -> RunRecord:
+    if checked.force:
+        key.require(Scope.FORCE)
+    if checked.grants:
+        check_taking(GrantSet.parse(checked.grants), services.catalog)
+    if check:
+        await services.checks.check(key.tenant, checked.script)
+    return await services.store.submit_checked(key.tenant, checked, key_id=key.id)
+
+
+async def _apply(services: Services, key: KeyRecord, asked: ApplyRequest) -> RunRecord:
+    plans = Plans(services.redis, services.store)
+    try:
+        if await plans.needs_force(key.tenant, asked.run):
+            key.require(Scope.FORCE)
+        return await plans.apply(key.tenant, asked, key_id=key.id)
+    except NotFound:
+        raise no_such_run() from None
 
 
 @router.get(

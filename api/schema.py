@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 
 from api.grant_shapes import GrantsBody
 from api.problems import KNOWN, MEDIA_TYPE, Problem
-from api.shapes import AccountFields
+from api.shapes import AccountFields, PlanApprovalBody
 from api.submission import Submission
 
 _REF = "#/components/schemas/{model}"
@@ -17,6 +17,8 @@ _EVERY_RUN_ROUTE = ("unauthenticated", "forbidden", "invalid", "internal", "unav
 _BODY: tuple[str, ...] = ("invalid_json", "request_timeout", "too_large", "unsupported_media_type")
 _MORE = {
     "submit_run": (
+        "not_found",
+        "conflict",
         "invalid_json",
         "request_timeout",
         "too_large",
@@ -25,6 +27,8 @@ _MORE = {
     ),
     "get_run": ("not_found",),
     "cancel_run": ("not_found",),
+    "get_plan": ("not_found", "conflict"),
+    "approve_plan": ("not_found", "conflict", *_BODY),
     "list_credentials": ("quota_exceeded",),
     "get_credential": ("not_found", "quota_exceeded"),
     "set_credential": (
@@ -96,7 +100,7 @@ def _make(app: FastAPI) -> dict[str, Any]:
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    for model in (Problem, AccountFields, GrantsBody, Submission):
+    for model in (Problem, AccountFields, GrantsBody, PlanApprovalBody, Submission):
         schema = model.model_json_schema(ref_template=_REF)
         schemas.update(schema.pop("$defs", {}))
         schemas[model.__name__] = schema

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.grant_shapes import AskedRules
+from core.plans import Mode, Plan
 from runs.model import RunError, State, UsageRecord
+from runs.plans import MAX_COMMENT_CHARS
 from sandbox.outcome import Reason
 from tenancy.vault_records import Writer
 
 #: What a list leaves out of each record: any of these may be megabytes long.
-LONG_FIELDS = frozenset({"result", "output", "calls", "ceiling"})
+LONG_FIELDS = frozenset({"result", "output", "calls", "ceiling", "plan", "applied"})
 
 
 class RunSummary(BaseModel):
-    """One run in a list: its record without `result`, `output`, `calls` and `ceiling`."""
+    """One run in a list: its record without what may be long."""
 
     id: str
+    mode: Mode = Mode.RUN
     status: State
     reason: Reason | None = None
     error: RunError | None = None
@@ -83,3 +88,30 @@ class Trial(BaseModel):
     status: int | None = Field(default=None, description="HTTP status of the vendor's answer.")
     code: str | None = None
     message: str | None = None
+
+
+class PlanApproval(BaseModel):
+    """Who approved a plan."""
+
+    by: str = Field(description="Id of an API key.")
+    at_ms: int = Field(description="Unix milliseconds.")
+    comment: str | None = None
+
+
+class PlanState(BaseModel):
+    """The plan of a run, and what became of it."""
+
+    run: str
+    state: Literal["pending", "approved", "applied"]
+    approval: PlanApproval | None
+    applied_by: str | None = Field(description="Id of the run that applies it.")
+    plan: Plan
+
+
+class PlanApprovalBody(BaseModel):
+    """What is approved, by its digest, and why."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    digest: str = Field(description="`digest` of the plan that was looked at, in hexadecimal.")
+    comment: str | None = Field(default=None, max_length=MAX_COMMENT_CHARS)

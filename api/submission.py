@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
@@ -16,9 +16,10 @@ from api.grant_shapes import AskedRules
 from api.problems import MAX_ERRORS, FieldError, InvalidFields
 from api.strict_json import parse, pointer_to, read_body
 from core.errors import Invalid
-from runs.accept import MAX_NAME_CHARS, Checked, check_request
+from runs.accept import MAX_NAME_CHARS, Checked, check_request, encode_input, encode_script
 from runs.model import OnUnknown, RunRequest
-from sandbox.limits import KIB, SPECS, LimitOutOfRange, check_limit
+from runs.plans import MAX_KEY_CHARS, ApplyRequest
+from sandbox.limits import KIB, SPECS, LimitOutOfRange, Limits, check_limit
 from tenancy.grants import GrantSet
 
 MAX_WAIT_S = 30
@@ -26,6 +27,11 @@ _IN_THREAD_BYTES = 64 * KIB
 _MAX_NAMES = 64
 # One thread: it takes turns with the event loop, and more of them would leave the loop fewer.
 _LARGE_BODIES = ThreadPoolExecutor(1, thread_name_prefix="large-bodies")
+
+_OF_APPLY = frozenset({"plan", "plan_digest", "idempotency_key"})
+_OF_PLAN = frozenset(
+    {"limits", "grants", "force", "on_unknown", "seed", "name", "check"}
+)  # what a plan has settled
 
 _LIMITS_SCHEMA = {
     "type": "object",
@@ -48,7 +54,11 @@ class Submission(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    script: str = Field(description="Lua 5.4 source text, at most 256 KiB in UTF-8.")
+    script: str = Field(
+        default="",
+        description="Lua 5.4 source text, at most 256 KiB in UTF-8; needed unless `mode` is "
+        "`apply`.",
+    )
     input: Any = Field(default=None, description="Any JSON value; the script sees it as `input`.")
     limits: Annotated[dict[str, int], WithJsonSchema(_LIMITS_SCHEMA)] = Field(
         default_factory=dict, description="Only what differs from the defaults."
@@ -67,6 +77,24 @@ class Submission(BaseModel):
         default="fail",
         description="What becomes of a call of which nobody knows whether it was done: it ends the "
         "run as `effect_unknown`, or is an error of that code in the script.",
+    )
+    mode: Literal["run", "plan", "apply"] = Field(
+        default="run",
+        description="`plan`: reads are real, writes are only listed. `apply`: makes the writes of "
+        "an approved plan, and no others; script, input, limits, grants and seed are the plan's.",
+    )
+    plan: str | None = Field(
+        default=None, description="With `apply`: the id of the run whose plan it is."
+    )
+    plan_digest: str | None = Field(
+        default=None, description="With `apply`: refuse a plan with another digest than this."
+    )
+    idempotency_key: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_KEY_CHARS,
+        description="With `apply`: the same key again gives the run that it started; without one, "
+        "a second request is refused with 409.",
     )
     seed: int | None = Field(
         default=None, ge=0, le=2**63 - 1, description="Of `math.random`; chosen when absent."
@@ -93,7 +121,7 @@ class Submission(BaseModel):
 class Taken(NamedTuple):
     """A submission that was read: `wait_s` is None when the body says nothing of it."""
 
-    checked: Checked
+    checked: Checked | ApplyRequest
     wait_s: float | None
     check: bool
 
@@ -132,6 +160,8 @@ def take_submission(body: bytes) -> Taken:
         raise InvalidFields([_field_error(one) for one in found[:MAX_ERRORS]]) from None
     _check_values(given)
     wait_s = given.wait_s if "wait_s" in given.model_fields_set else None
+    if given.mode == "apply":
+        return Taken(_apply_request(given), wait_s, given.check)
     # Not `model_dump`, which would copy the whole input.
     request = RunRequest(**{name: getattr(given, name) for name in RunRequest.model_fields})
     return Taken(check_request(request), wait_s, given.check)
@@ -163,8 +193,29 @@ def _check_widths(value: dict[str, Any]) -> None:
             raise Invalid(f"more than {_MAX_NAMES} names in one object", pointer=pointer)
 
 
+def _check_mode(given: Submission) -> list[FieldError]:
+    """Find what is missing, and what only another mode takes."""
+    applies, said = given.mode == "apply", given.model_fields_set
+    needed = "plan" if applies else "script"
+    wrong = [] if needed in said else [FieldError(pointer=f"/{needed}", detail="it is missing")]
+    odd = _OF_PLAN & said if applies else _OF_APPLY & said
+    why = "it is the plan's" if applies else "only `mode` `apply` takes it"
+    return wrong + [FieldError(pointer=f"/{name}", detail=why) for name in sorted(odd)]
+
+
+def _apply_request(given: Submission) -> ApplyRequest:
+    said, limits = given.model_fields_set, Limits()
+    return ApplyRequest(
+        run=given.plan or "",
+        digest=given.plan_digest,
+        key=given.idempotency_key or "",
+        script=encode_script(given.script, limits) if "script" in said else None,
+        input=encode_input(given.input, limits) if "input" in said else None,
+    )
+
+
 def _check_values(given: Submission) -> None:
-    wrong = []
+    wrong = _check_mode(given)
     if not given.name.isprintable():
         wrong.append(FieldError(pointer="/name", detail="it must be printable characters"))
     for name, value in given.limits.items():

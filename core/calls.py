@@ -16,12 +16,17 @@ class EffectClass(StrEnum):
 
 
 class Effect(StrEnum):
-    """What a call did. `unknown`: it was sent and no answer came; it is never sent again."""
+    """
+    What a call did. `unknown`: it was sent and no answer came; it is never sent again.
+
+    `planned`: nothing was sent; the run only plans, and the answer was made up.
+    """
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     DENIED = "denied"
     UNKNOWN = "unknown"
+    PLANNED = "planned"
 
 
 class CallRecord(BaseModel):

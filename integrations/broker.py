@@ -29,6 +29,7 @@ from integrations.function import Function, Integration
 from integrations.gate import Gate, Subject, approval_required
 from integrations.mcp.run_servers import McpServers, RunServers, Target
 from integrations.pending import Pending
+from integrations.planning import Candidate, Unplanned
 from integrations.preparing import Prepared, Preparing
 from integrations.recorded import Recorded
 from integrations.resend import check_again, in_doubt
@@ -85,6 +86,7 @@ class Broker:
         used_ms: int = 0,
         waiting: WaitTerms | None = None,
         parking: Parking | None = None,
+        planning: Unplanned | None = None,
     ) -> RunBroker:
         """
         Begin to answer the calls of one run; its wall time counts from now, `used_ms` are used.
@@ -92,7 +94,8 @@ class Broker:
         `accounts` are those of `tenant`; `tape` is the tape of `run_id`, and `recording` what
         earlier attempts wrote on it. With `raises` a call of unknown effect is the script's error;
         else it ends the run. `waiting` says how calls may wait; those that may wait without a
-        child are in `parking`. Without it calls wait in place, and nobody can be asked.
+        child are in `parking`. Without it calls wait in place, and nobody can be asked. `planning`
+        says whether writes are made at once, only planned, or held to a plan.
         """
         recorded = Recorded(recording or Recording(), raises=raises)
         log = CallLog(tape, self.clock)
@@ -100,6 +103,7 @@ class Broker:
         run = RunBroker(made, grants, log, recorded=recorded, used_s=used_ms / 1000)
         run.tenant, run.raises = tenant, raises
         run.may_wait(waiting, parking)
+        run.planning = planning or run.planning
         run.continues(recording)
         run.serves(self.mcp)
         return run
@@ -131,6 +135,7 @@ class RunBroker:
         self._began_s = time.monotonic() - used_s
         self._waits = Waits(log, self.broker.clock, self._see_through)
         self._servers = RunServers(None, None, self._granted)
+        self.planning = Unplanned()
 
     @property
     def calls(self) -> list[CallRecord]:
@@ -200,6 +205,7 @@ class RunBroker:
         answer = self._recorded.answer(call)
         if answer is not None:
             self._recount(call)
+            self.planning.learn(call.seq, answer)
             record = self._recorded.record(call.seq)
             if self._log.on_record is not None and record is not None:
                 self._log.on_record(record)
@@ -220,9 +226,14 @@ class RunBroker:
             self._check_grant(function, account)
             made = self._made.prepare(self._servers, function, account, call, target)
             facts = CallFacts.of(call, function.full_name, account, function.effect_class, began_s)
+            candidate = Candidate(function, account, made.work, made.arguments, made.shown)
+            facts = self.planning.place(facts, candidate)
             refused = await self._admit(facts, function, made, before)
             if refused is not None:
                 return refused
+            planned = self.planning.answer(candidate, call.seq)
+            if planned is not None:
+                return await self._reply_of(Pending.refused(facts, self._log, planned))
             lost = before if before is not None and before.lost else None
             if lost is not None:
                 check_again(made.work, lost, self.broker.clock())
@@ -230,12 +241,15 @@ class RunBroker:
             if before is not None and before.lost and before.effect_class is EffectClass.WRITE:
                 return await self._in_doubt(call, before, refusal, began_s)
             return await self._refuse(call, function, account, refusal, began_s)
+        self.planning.begin(facts)
         pending = Pending.done(
             *(facts, self._log, made.work, made.shown, self._bounds()),
             raises=self.raises,
             again=lost.began if lost is not None else None,
         )
-        return await self._reply_of(pending)
+        reply = await self._reply_of(pending)
+        self.planning.learn(call.seq, reply)
+        return reply
 
     async def _in_doubt(
         self, call: Call, before: RecordedCall, why: CallFailed, began_s: float
@@ -321,7 +335,7 @@ class RunBroker:
             return None
         subject = _subject(function)
         admission = self._gate.admit(subject, facts.account, made.arguments)
-        if admission.asked_by is not None:
+        if admission.asked_by is not None and not self.planning.approves(facts):
             question = question_of(facts.name, facts.account, made.shown)
             why = approval_required(subject, admission.asked_by)
             refused = await self._waits.approved(facts, question, before, why)

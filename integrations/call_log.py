@@ -21,7 +21,8 @@ class CallFacts:
     What is known of a call before it is carried out.
 
     `name` and `account` are safe to show, `began_s` is monotonic time in seconds. `asked` is how
-    the script named integration, account and function.
+    the script named integration, account and function. `write` is its number in the plan that the
+    run is held to.
     """
 
     seq: int
@@ -31,6 +32,7 @@ class CallFacts:
     arguments_sha256: str
     began_s: float
     asked: tuple[str, str | None, str]
+    write: int | None = None
 
     @classmethod
     def of(
@@ -44,12 +46,17 @@ class CallFacts:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a call ended. `body` is the JSON text of the reply; `status` a vendor's HTTP status."""
+    """
+    How a call ended. `body` is the JSON text of the reply; `status` a vendor's HTTP status.
+
+    `planned` is what the tape keeps of a call that was only planned.
+    """
 
     effect: Effect
     ok: bool
     body: bytes
     status: int | None = None
+    planned: Mapping[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -88,6 +95,8 @@ class CallLog:
             body["idempotency_key"] = key
         if again is not None:
             body["again"] = again
+        if facts.write is not None:
+            body["write"] = facts.write
         async with self._lock:
             await self._append(Kind.INTENT, body)
 
@@ -141,6 +150,8 @@ class CallLog:
             }
             if abandoned:
                 done["abandoned"] = True
+            if ending.planned is not None:
+                done["planned"] = ending.planned
             await self._append(Kind.EFFECT, {**about, **done})
             self.records.append(record)
             self.replies += not abandoned

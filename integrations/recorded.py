@@ -91,9 +91,9 @@ class Recorded:
         return answer
 
     def was_begun(self, seq: int) -> bool:
-        """Tell whether a call has an intent: a refused one has none."""
+        """Tell whether a call has an intent, or was planned: a refused one is neither."""
         call = self._calls.get(seq)
-        return call is not None and call.began > 0
+        return call is not None and (call.began > 0 or call.planned is not None)
 
     def lost(self, seq: int) -> RecordedCall | None:
         """Give a call that was begun and whose end nobody knows."""

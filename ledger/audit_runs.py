@@ -26,7 +26,7 @@ from ledger.merkle import leaf_hash, root_of
 from ledger.taking import SALT_BYTES, some_facts, terms_of
 
 _HEX_256 = re.compile(r"[0-9a-f]{64}")
-_EFFECTS = {"succeeded", "failed", "denied", "unknown"}
+_EFFECTS = {"succeeded", "failed", "denied", "unknown", "planned"}
 _TERMS = ("key", "script_sha256", "seed", "limits", "grants")
 #: Gives the bytes of a payload, None if they are sealed with a key that is not here.
 Opener = Callable[[Payload], bytes | None]

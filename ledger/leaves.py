@@ -44,6 +44,7 @@ class LeafKind(StrEnum):
     CREDENTIALS_ERASED = "credentials.erased"
     VAULT_REWRAPPED = "vault.rewrapped"
     GRANTS_CHANGED = "grants.changed"
+    PLAN_APPROVED = "plan.approved"
     PACKS_CHANGED = "packs.changed"
     LIMITS_CHANGED = "limits.changed"
     PAYLOADS_DELETED = "payloads.deleted"
@@ -105,6 +106,7 @@ def quoted_terms(body: Mapping[str, Any]) -> dict[str, Any]:
         "key": body.get("key_id"),
         "script_sha256": body.get("script_sha256"),
         "seed": body.get("seed"),
+        "mode": body.get("mode"),
         "limits": _quote(body.get("limits")),
         "grants": _quote(without_schemas(body.get("grants"))),
     }

@@ -87,6 +87,8 @@ class RecordedCall:
     reply: RecordedReply | None = None
     undone: bool = False
     wait: RecordedWait | None = None
+    write: int | None = None
+    planned: Mapping[str, Any] | None = None
 
     @property
     def lost(self) -> bool:
@@ -205,6 +207,7 @@ class Recording:
         if call is None or call.reply is not None:
             raise TapeUnreadable(f"entry {entry.seq}: call {seq} ends twice or never began")
         self.replies += 1
+        call.planned = body.get("planned")
         call.reply = RecordedReply(
             order=self.replies,
             effect=effect,
@@ -228,6 +231,7 @@ def _call(entry: Entry, *, began: int) -> RecordedCall:
         began_ms=entry.at_ms,
         preview=body.get("preview", ""),
         idempotency_key=body.get("idempotency_key"),
+        write=body.get("write"),
     )
 
 

@@ -10,11 +10,21 @@ from typing import Any
 import orjson
 
 from core.errors import Invalid, TooLarge
+from core.plans import Mode, Plan
 from runs.model import OnUnknown, RunRequest
 from sandbox.limits import LimitOutOfRange, Limits, check_limit
 from tenancy.grants import GrantSet
 
 MAX_NAME_CHARS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """A plan to be applied: the run that made it, and the key by which its client knows it."""
+
+    run: str
+    plan: Plan
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +39,8 @@ class Checked:
     on_unknown: OnUnknown
     seed: int
     name: str
+    mode: Mode = Mode.RUN
+    approved: Approved | None = None
 
 
 def check_request(request: RunRequest) -> Checked:
@@ -39,17 +51,20 @@ def check_request(request: RunRequest) -> Checked:
         Invalid: with the JSON pointer of the value that is wrong.
         TooLarge: the script or the input has more bytes than allowed.
     """
+    if request.mode is Mode.APPLY:
+        raise Invalid("a plan is applied by the run that made it", pointer="/mode")
     limits = _check_limits(request.limits)
     _check_name(request.name)
     return Checked(
-        script=_encode_script(request.script, limits),
-        input=_encode_input(request.input, limits),
+        script=encode_script(request.script, limits),
+        input=encode_input(request.input, limits),
         limits=limits,
         grants=None if request.grants is None else GrantSet.parse(request.grants).to_json(),
         force=request.force,
         on_unknown=request.on_unknown,
         seed=secrets.randbits(63) if request.seed is None else request.seed,
         name=request.name,
+        mode=request.mode,
     )
 
 
@@ -71,7 +86,13 @@ def _check_name(name: str) -> None:
         raise Invalid(f"name must be 1 to {MAX_NAME_CHARS} printable characters", pointer="/name")
 
 
-def _encode_script(text: str, limits: Limits) -> bytes:
+def encode_script(text: str, limits: Limits) -> bytes:
+    """
+    Give a script's bytes.
+
+    Raises:
+        Invalid: it is empty, or no text. TooLarge: it has more bytes than allowed.
+    """
     try:
         script = text.encode()
     except UnicodeEncodeError as wrong:
@@ -88,7 +109,13 @@ def _encode_script(text: str, limits: Limits) -> bytes:
     return script
 
 
-def _encode_input(value: Any, limits: Limits) -> bytes:
+def encode_input(value: Any, limits: Limits) -> bytes:
+    """
+    Give the JSON text of an input, as it is kept.
+
+    Raises:
+        Invalid: it is no JSON value. TooLarge: it has more bytes than allowed.
+    """
     _check_value(value, limits.depth)
     try:
         text = orjson.dumps(value)

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from core.plans import Plan
 from runs.model import State
 from sandbox.outcome import Fault, Reason, Usage
 
@@ -20,7 +21,8 @@ class Ending:
 
     `result` is JSON text. `calls` are JSON objects, one a call, in order. `sent` counts the
     external calls that were begun: a refused call is none. `surface_sha256` is the digest of what
-    the script saw. `resumable`: it ended by a fault of ours, and may go on over its tape.
+    the script saw. `resumable`: it ended by a fault of ours, and may go on over its tape. `plan` is
+    what the run planned, or was held to; `applied` how many writes of the latter succeeded.
     """
 
     reason: Reason
@@ -32,6 +34,8 @@ class Ending:
     sent: int = 0
     surface_sha256: str | None = None
     resumable: bool = False
+    plan: Plan | None = None
+    applied: int | None = None
 
     @property
     def state(self) -> State:
@@ -54,8 +58,12 @@ def tape_body(ending: Ending, attempt: int, versions: Mapping[str, str] | None =
 
     `versions` says what it was executed with; None when it was not.
     """
+    planned: dict[str, Any] = {} if ending.plan is None else {"plan_sha256": ending.plan.digest}
+    if ending.applied is not None:
+        planned["applied"] = ending.applied
     return orjson.dumps(
-        {
+        planned
+        | {
             "reason": ending.reason,
             "attempt": attempt,
             "result_sha256": hashlib.sha256(ending.result).hexdigest(),
@@ -77,6 +85,10 @@ def record_fields(ending: Ending) -> list[str | bytes]:
         "usage": orjson.dumps(ending.usage.to_json()),
         "error": orjson.dumps(error_json(ending)) if ending.error else "",
     }
+    if ending.applied is not None:
+        fields["applied"] = str(ending.applied)
+    elif ending.plan is not None:
+        fields |= {"plan": ending.plan.text(), "plan_sha256": ending.plan.digest}
     return [part for pair in fields.items() for part in pair]
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.calls import CallRecord
+from core.plans import Mode, Plan
 from sandbox.outcome import Reason
 
 OnUnknown = Literal["fail", "raise"]
@@ -36,12 +37,14 @@ class RunRequest(BaseModel):
     `limits` holds only what differs from the defaults; `grants` are rules such as `mux:read`,
     None for all that the tenant and the key have. `force` skips the questions that rules about
     reading or writing ask. `seed` is chosen by us when absent. `on_unknown` tells what becomes of a
-    call of which nobody knows whether it was done: it ends the run, or is the script's error.
+    call of which nobody knows whether it was done: it ends the run, or is the script's error. With
+    `mode` `plan` writes are only listed; `apply` makes those of an approved plan, whose run is
+    `plan`, and takes script and input from there.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    script: str
+    script: str = ""
     input: Any = None
     limits: dict[str, int] = Field(default_factory=dict)
     grants: list[str | dict[str, Any]] | None = None
@@ -49,6 +52,8 @@ class RunRequest(BaseModel):
     seed: int | None = Field(default=None, ge=0, le=2**63 - 1)
     name: str = "script"
     on_unknown: OnUnknown = "fail"
+    mode: Mode = Mode.RUN
+    plan: str | None = None
 
 
 class RunError(BaseModel):
@@ -71,9 +76,15 @@ class UsageRecord(BaseModel):
 
 
 class RunResult(BaseModel):
-    """The shape that `moonsand run --json` prints and the API embeds."""
+    """
+    The shape that `moonsand run --json` prints and the API embeds.
+
+    `plan` is what the run planned, or the plan it was held to; `applied` tells how many writes of
+    the latter have succeeded.
+    """
 
     id: str
+    mode: Mode = Mode.RUN
     status: State
     reason: Reason | None = None
     result: Any = None
@@ -81,6 +92,8 @@ class RunResult(BaseModel):
     error: RunError | None = None
     calls: list[CallRecord] = Field(default_factory=list)
     usage: UsageRecord = Field(default_factory=UsageRecord)
+    plan: Plan | None = None
+    applied: int | None = None
 
 
 class RunRecord(RunResult):

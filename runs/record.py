@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from core.calls import CallRecord
+from core.plans import Mode, Plan
 from runs.endings import Ending, error_json
 from runs.model import RunError, RunRecord, RunResult, State, UsageRecord
 from sandbox.outcome import Reason
@@ -21,6 +22,7 @@ SUMMARY = (
     "limits",
     "grants",
     "seed",
+    "mode",
     "attempt",
     "created_ms",
     "started_ms",
@@ -31,7 +33,7 @@ SUMMARY = (
     "usage",
 )
 #: All fields that a record shows; the input stays in Redis.
-WHOLE = (*SUMMARY, "calls", "output", "result")
+WHOLE = (*SUMMARY, "calls", "output", "result", "plan", "applied")
 
 
 def to_record(
@@ -58,6 +60,9 @@ def to_record(
         error=RunError(**orjson.loads(error)) if error else None,
         calls=[CallRecord(**call) for call in _json(known, "calls") or ()],
         usage=UsageRecord(**orjson.loads(usage)) if usage else UsageRecord(),
+        mode=Mode(known.get("mode", b"run").decode()),
+        plan=Plan.read(known["plan"]) if "plan" in known else None,
+        applied=_number(known, "applied"),
         tenant=known["tenant"].decode(),
         name=known["name"].decode(),
         script_sha256=known["script_sha256"].decode(),
@@ -71,7 +76,7 @@ def to_record(
     )
 
 
-def to_result(run_id: str, ending: Ending) -> RunResult:
+def to_result(run_id: str, ending: Ending, mode: Mode = Mode.RUN) -> RunResult:
     """Make what is shown of a run that has just ended."""
     error = error_json(ending)
     return RunResult(
@@ -83,6 +88,9 @@ def to_result(run_id: str, ending: Ending) -> RunResult:
         error=RunError(**error) if error else None,
         calls=[CallRecord(**call) for call in ending.calls],
         usage=UsageRecord(**ending.usage.to_json()),
+        mode=mode,
+        plan=ending.plan,
+        applied=ending.applied,
     )
 
 

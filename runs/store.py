@@ -13,7 +13,7 @@ import orjson
 from redis.exceptions import RedisError, ResponseError
 
 from core import keys
-from core.errors import Invalid, NotFound, QuotaExceeded, Unavailable
+from core.errors import Conflict, Invalid, NotFound, QuotaExceeded, Unavailable
 from core.ids import is_id, new_id
 from ledger.leaves import accepted_leaf, new_salt
 from runs import events as run_events
@@ -91,6 +91,7 @@ class RunStore:
 
         Raises:
             QuotaExceeded, Unavailable: as `submit`.
+            Conflict: the plan to be applied is not approved, or was applied already.
         """
         check_tenant(tenant)
         run_id = run_id or new_id(ID_PREFIX)
@@ -98,12 +99,14 @@ class RunStore:
             raise Invalid("a run id is `run_` and 26 characters of base 32")
         ceiling = await GrantStore(self._redis).ceiling(tenant, key_id)
         record = _new_record(run_id, tenant, checked, ceiling, _now_ms())
-        with _redis_errors(f"the run {run_id} may or may not have been accepted"):
+        with redis_errors(f"the run {run_id} may or may not have been accepted"):
             accepted = await load("enqueue").run_async(
                 self._redis, self._enqueue_args(record, checked, key_id)
             )
         if accepted == 0:
             return await self.get(tenant, run_id)
+        if accepted in {-3, -4}:
+            raise Conflict(_NOT_APPLIED[accepted], hint="`GET /v1/runs/{id}/plan` shows its state")
         if accepted == -2:
             raise Unavailable(
                 f"{self._terms.inbox_max} entries wait for the ledger's sequencer already;"
@@ -160,7 +163,7 @@ class RunStore:
         if cursor is not None and not is_id(cursor, ID_PREFIX):
             raise Invalid("not a cursor of this list", pointer="/cursor")
         found: list[RunRecord] = []
-        with _redis_errors():
+        with redis_errors():
             for _ in range(_MAX_SCANNED // _SCAN):
                 ids = await self._older_than(tenant, cursor)
                 for record in await self._summaries(tenant, ids):
@@ -189,7 +192,7 @@ class RunStore:
         body, error = cancelled_while_queued()
         args: list[Arg] = [run_id, tenant, now_ms, now_ms // 1000, timestamp(now_ms)]
         args += [body, error, 2 * _HOUR_S]
-        with _redis_errors("the run may or may not have been cancelled"):
+        with redis_errors("the run may or may not have been cancelled"):
             found = await load("cancel").run_async(self._redis, args)
         if found is None:
             raise _not_found()
@@ -207,7 +210,7 @@ class RunStore:
         (owner,) = await self._fields(run_id, ("tenant",))
         if owner is None or owner.decode() != tenant:
             raise _not_found()
-        with _redis_errors():
+        with redis_errors():
             async for event in run_events.follow(self._redis, run_id, after):
                 yield event
 
@@ -239,7 +242,7 @@ class RunStore:
     async def _fields(self, run_id: str, fields: tuple[str, ...]) -> list[bytes | None]:
         if not is_id(run_id, ID_PREFIX):
             raise _not_found()
-        with _redis_errors():
+        with redis_errors():
             return await cast(
                 "Awaitable[list[bytes | None]]",
                 self._redis.hmget(keys.run(run_id), list(fields)),
@@ -261,6 +264,12 @@ class RunStore:
             for run_id, row in zip(ids, rows, strict=True)
             if row[0] is not None and row[0].decode() == tenant
         ]
+
+
+_NOT_APPLIED = {
+    -3: "the plan is not approved, or no longer kept; nothing was accepted",
+    -4: "the plan was applied already, and is applied once; nothing was accepted",
+}
 
 
 def _now_ms() -> int:
@@ -285,6 +294,8 @@ def _new_record(
         ceiling={whose.value: rules.to_json() for whose, rules in ceiling.items()} or None,
         force=checked.force,
         seed=checked.seed,
+        mode=checked.mode,
+        plan=checked.approved.plan if checked.approved else None,
         created_ms=now_ms,
     )
 
@@ -299,6 +310,7 @@ def _hash_fields(record: RunRecord, checked: Checked, key_id: str, terms: Terms)
         "grants": orjson.dumps(kept_grants(record)),
         "seed": record.seed,
         "on_unknown": checked.on_unknown,
+        "mode": checked.mode.value,
         "key_id": key_id,
         "state": State.QUEUED.value,
         "attempt": 0,
@@ -306,10 +318,16 @@ def _hash_fields(record: RunRecord, checked: Checked, key_id: str, terms: Terms)
         "result_ttl_s": terms.result_ttl_s,
         "failure_ttl_s": terms.failure_ttl_s,
     }
+    if checked.approved is not None:
+        approved = checked.approved
+        fields |= {"plan": approved.plan.text(), "plan_run": approved.run}
+        fields["plan_key"] = approved.key
     return [part for pair in fields.items() for part in pair]
 
 
 def _accepted_body(record: RunRecord, checked: Checked, key_id: str) -> dict[str, Any]:
+    approved = checked.approved
+    plan = {"run": approved.run, "sha256": approved.plan.digest} if approved else None
     return {
         "tenant": record.tenant,
         "name": record.name,
@@ -319,13 +337,16 @@ def _accepted_body(record: RunRecord, checked: Checked, key_id: str) -> dict[str
         "grants": kept_grants(record),
         "seed": record.seed,
         "on_unknown": checked.on_unknown,
+        "mode": checked.mode.value,
+        **({} if plan is None else {"plan": plan}),
         "key_id": key_id,
         "salt": new_salt(),
     }
 
 
 @contextmanager
-def _redis_errors(doubt: str = "") -> Iterator[None]:
+def redis_errors(doubt: str = "") -> Iterator[None]:
+    """Turn what Redis did not do into `Unavailable`; `doubt` says what may have happened."""
     try:
         yield
     except ResponseError as error:

@@ -11,14 +11,15 @@ import os
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from core.errors import Invalid
+from core.errors import Conflict, Invalid
+from core.plans import Mode, Plan
 from runs.endings import Ending, error_json, tape_body
 from runs.redis_scripts import Arg, load
 from runs.rq_job import ForeignJob, check_job, timestamp
@@ -143,7 +144,7 @@ def _read(row: Sequence[Any]) -> Claim:
     }
     try:
         check_job(run_id, data)
-        given["spec"] = _spec(given, int(clock_ms), [*row[9:16], row[17]])
+        given["spec"] = _held(_spec(given, int(clock_ms), [*row[9:16], row[17]]), row[20], row[21])
     except ForeignJob as foreign:
         given["refusal"] = str(foreign)
     return Claim(**given)
@@ -170,6 +171,22 @@ def _spec(given: dict[str, Any], clock_ms: int, record: Sequence[bytes | None]) 
         attempt=given["attempt"],
         raises=on_unknown == b"raise",
     )
+
+
+def _held(spec: RunSpec | None, mode: bytes | None, plan: bytes | None) -> RunSpec | None:
+    """Say how the run makes its writes; one held to a plan has to be what the plan was made of."""
+    if spec is None or mode in {None, b"run"}:
+        return spec
+    if mode == b"plan":
+        return replace(spec, mode=Mode.PLAN)
+    try:
+        held = Plan.read(plan or b"")
+        held.terms.check(spec.plan_terms())
+    except Conflict as wrong:
+        raise ForeignJob(wrong.detail) from None
+    if mode != b"apply":
+        raise ForeignJob("the record of this run names no mode that there is")
+    return replace(spec, mode=Mode.APPLY, plan=held)
 
 
 @lru_cache(maxsize=256)

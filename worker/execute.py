@@ -25,6 +25,7 @@ from sandbox.calls import StartRequest
 from sandbox.outcome import Fault, Outcome, Reason
 from sandbox.parking import Parking
 from sandbox.supervisor import SandboxUnavailable
+from worker.planned import planning_of, with_plan
 from worker.surfaces import MemorySurfaces, Surfaces
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ async def execute_run(  # noqa: PLR0913 (a composition: one parameter per part)
         cancel=cancel,
     )
     assert isinstance(ending, Ending)  # noqa: S101 (without `waiting` nothing is let go)
-    return to_result(spec.run_id, ending)
+    return to_result(spec.run_id, ending, spec.mode)
 
 
 async def execute(  # noqa: PLR0913 (a composition: one parameter per part)
@@ -117,6 +118,7 @@ async def execute(  # noqa: PLR0913 (a composition: one parameter per part)
         used_ms=spec.executed_ms,
         waiting=waiting,
         parking=parking,
+        planning=planning_of(spec, recording),
     )
     if watch is not None:
         run.on_record = watch.call
@@ -150,9 +152,9 @@ async def execute(  # noqa: PLR0913 (a composition: one parameter per part)
     else:
         if outcome.suspended:
             return Suspension(run.waiting, outcome.usage, outcome.output, _calls(run))
-        return _ending(outcome, run, sends.count, seen)
+        return with_plan(_ending(outcome, run, sends.count, seen), spec, run)
     fault = Fault(f"{message}; {called(sends.count)}")
-    return Ending(
+    ending = Ending(
         reason,
         error=fault,
         calls=_calls(run),
@@ -160,6 +162,7 @@ async def execute(  # noqa: PLR0913 (a composition: one parameter per part)
         surface_sha256=seen,
         resumable=resumable,
     )
+    return with_plan(ending, spec, run)
 
 
 async def _surface(

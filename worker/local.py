@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from core.clock import Clock, now_ms
 from core.ids import new_id
+from core.plans import Mode, Plan
 from integrations.broker import Broker
 from integrations.grant_names import check_taking
 from integrations.vendor_http import VendorHttp
@@ -54,6 +55,7 @@ async def run_local(  # noqa: PLR0913 (a composition: one parameter per part)
     listed: bool = False,
     mcp: McpServers | None = None,
     ask: Ask | None = None,
+    plan: Plan | None = None,
 ) -> RunResult:
     """
     Run a script to its end; whatever the script did wrong is in the result.
@@ -61,15 +63,16 @@ async def run_local(  # noqa: PLR0913 (a composition: one parameter per part)
     `tape` is where the run's tape is kept, for who wants to read it afterwards; `listed` gives
     the return values as a list even if there is one or none. `mcp` are the servers a script may
     call; their connections are the caller's to close. `ask` asks a person for approvals.
+    With a `plan` the run is held to it.
 
     Raises:
+        Conflict: the request is not what the plan was made of.
         Invalid: the request is malformed.
         TooLarge: the script or the input has too many bytes.
         SandboxUnavailable: this host cannot jail a process; nothing was run.
     """
     checked = check_request(request)
     check_taking(GrantSet.parse(checked.grants or ()), catalog)
-    await sandbox.start()
     spec = RunSpec(
         run_id=new_id(ID_PREFIX),
         tenant=None,
@@ -82,7 +85,12 @@ async def run_local(  # noqa: PLR0913 (a composition: one parameter per part)
         grants=grants.forced(force=checked.force),
         listed=listed,
         raises=request.on_unknown == "raise",
+        mode=checked.mode if plan is None else Mode.APPLY,
+        plan=plan,
     )
+    if plan is not None:
+        plan.terms.check(spec.plan_terms())
+    await sandbox.start()
     tape = MemoryTape(clock) if tape is None else tape
     await tape.append(Kind.ACCEPTED, _accepted(spec))
     await tape.append(Kind.STARTED, {"attempt": 1, "clock_ms": spec.clock_ms})
@@ -109,7 +117,7 @@ async def run_local(  # noqa: PLR0913 (a composition: one parameter per part)
     finally:
         await http.close()
     await tape.append(Kind.FINISHED, {"reason": ending.reason, "usage": ending.usage.to_json()})
-    return to_result(spec.run_id, ending)
+    return to_result(spec.run_id, ending, spec.mode)
 
 
 async def _to_the_end(  # noqa: PLR0913, PLR0917 (the parts of one run, each once)
@@ -142,4 +150,5 @@ def _accepted(spec: RunSpec) -> dict[str, object]:
         "limits": spec.limits.to_json(),
         "grants": spec.grants.to_json(),
         "seed": spec.seed,
+        "mode": spec.mode.value,
     }

@@ -42,6 +42,8 @@ def test_operation_ids_are_stable(document: dict[str, Any]) -> None:
         "get_run",
         "list_runs",
         "cancel_run",
+        "get_plan",
+        "approve_plan",
         "watch_run",
         "list_credentials",
         "get_credential",
