@@ -149,7 +149,8 @@ def _is_bound(run: str, entry: BundleEntry, line: Mapping[str, Any]) -> bool:
     except ValueError:
         salt = b""
     digest = hashlib.sha256(salt + entry.body).hexdigest()
-    if len(entry.salt) != _SALT_DIGITS or digest != line.get("body"):
+    well_formed = salt.hex() == entry.salt and len(entry.salt) == _SALT_DIGITS
+    if not well_formed or digest != line.get("body"):
         raise Invalid(
             f"entry {entry.seq} of the bundle ({entry.kind}) is not the one that the ledger binds:"
             " it was changed"

@@ -78,3 +78,98 @@ def test_a_run_replays_by_its_id_from_the_archive_and_from_an_import(
     done = moonsand("runs", "export", run, *options, env=environment(tmp_path))
     assert done.returncode == 0, done.stderr
     assert out.read_bytes() == fifty.bundle.read_bytes()
+
+
+def changed(home: Path, fifty: Exported, old: str, new: str) -> tuple[dict[str, Any], str]:
+    """Replay with a changed script; give the document and what a person is shown."""
+    assert old in FIFTY
+    script = home / "new.lua"
+    script.write_text(FIFTY.replace(old, new, 1))
+    options = ["--script", str(script), str(fifty.bundle)]
+    return document(home, *options), replay(home, *options).stdout
+
+
+def test_a_script_that_makes_the_same_calls_is_the_same(fifty: Exported, tmp_path: Path) -> None:
+    """Other instructions are no difference; another output or result is."""
+    found, said = changed(tmp_path, fifty, "local sum = 0", "local sum = 0 + 0 * 7")
+    assert (found["equal"], found["would_send"]) == (True, None)
+    assert said == "same: 50 calls, output and result are as recorded\n"
+
+    found, said = changed(tmp_path, fifty, 'print("price", n', 'print("prize", n')
+    assert found["difference"]["at"] == "output"
+    assert found["difference"]["byte"] == 3
+    assert said.startswith("differs in output at byte 3\n")
+
+    found, _ = changed(tmp_path, fifty, "page = #page", "page = #page + 1")
+    assert found["difference"]["at"] == "result"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kind", "call", "would_send"),
+    [
+        (
+            'sum = sum + till.price({ tag = ("x"):rep(n) })',
+            'sum = sum + till.price({ tag = n == 7 and "z" or ("x"):rep(n) })',
+            *("arguments", 7, {"name": "till.price", "arguments": [{"tag": "z"}]}),
+        ),
+        (
+            "local page = docs.read",
+            'till.pay({ tag = "more" }) local page = docs.read',
+            *("function", 50, {"name": "till.pay", "arguments": [{"tag": "more"}]}),
+        ),
+        (
+            "return { sum = sum",
+            'till.pay({ tag = "more" }) return { sum = sum',
+            *("extra", 51, {"name": "till.pay", "arguments": [{"tag": "more"}]}),
+        ),
+        ('local page = docs.read("till")', "local page = ''", *("missing", 50, None)),
+        (
+            'till.pay({ tag = "w" .. n })',
+            'app.integrations.till.default.pay({ tag = "w" .. n })',
+            *("account", 46, {"name": "till.pay", "arguments": [{"tag": "w1"}]}),
+        ),
+    ],
+    ids=["arguments", "function", "extra", "missing", "account"],
+)  # fmt: skip
+def test_a_changed_script_is_told_its_first_different_call(  # noqa: PLR0917
+    fifty: Exported,
+    tmp_path: Path,
+    old: str,
+    new: str,
+    kind: str,
+    call: int,
+    would_send: dict[str, Any] | None,
+) -> None:
+    """Its number, what it was, what it is, and what would be sent: the vendor is long gone."""
+    found, said = changed(tmp_path, fifty, old, new)
+
+    difference = found["difference"]
+    assert (difference["at"], difference["kind"], difference["call"]) == ("call", kind, call)
+    sent = found["would_send"]
+    assert (sent and {name: sent[name] for name in ("name", "arguments")}) == would_send
+    assert said.startswith(f"differs at call {call}: ")
+    if kind == "arguments":
+        assert difference["was"]["arguments"] == [{"tag": "x" * 7}]
+        assert difference["changes"] == [{"pointer": "/0/tag", "was": "x" * 7, "now": "z"}]
+        assert '/0/tag: "xxxxxxx" -> "z"' in said
+    if kind != "missing":
+        assert "would be sent: till.pay" in said or "would be sent: till.price" in said
+
+
+def test_what_cannot_be_replayed_is_refused(fifty: Exported, tmp_path: Path) -> None:
+    """No script, one that is too long, no archive, no key: said in a line, with exit code 2."""
+    script = tmp_path / "new.lua"
+    bundle = str(fifty.bundle)
+    for text, said in (("", "the script is empty"), ("x" * 300_000, "at most 262144")):
+        script.write_text(text)
+        done = replay(tmp_path, "--script", str(script), bundle)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert said in done.stderr
+    for arguments, said in (
+        (["--archive", str(tmp_path), fifty.record.id], "there is no archive"),
+        (["--log-key", "x", bundle], "a verifier key is"),
+        (["--script", str(tmp_path / "none.lua"), bundle], "cannot be read"),
+    ):
+        done = replay(tmp_path, *arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert said in done.stderr
