@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -95,6 +97,18 @@ def files(directory: Path) -> Iterator[Text]:
         home = path.suffix in HOMES or path.name == _LOCAL_STATE
         if path.is_file() and not path.is_symlink() and not home:
             yield f"file {path.relative_to(directory)}", path.read_bytes()
+
+
+def archived(path: Path) -> Iterator[Text]:
+    """Give every value of an SQLite file: the file itself has long ones in pieces."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        db.text_factory = bytes
+        for (table,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'"):
+            name = table.decode()
+            for row in db.execute(f'SELECT * FROM "{name}"'):  # noqa: S608 (a name of its own)
+                for one in row:
+                    if isinstance(one, bytes):
+                        yield f"archive {name}", one
 
 
 def processes(pids: Iterable[int]) -> Iterator[Text]:

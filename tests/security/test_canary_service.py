@@ -1,19 +1,21 @@
 """
 A whole service with a canary in every credential: afterwards none stands anywhere.
 
-Searched are all of Redis and its files, logs at level debug, every answer over HTTP, command lines
-and environments of all processes, and the memory of the zygote and of a child at work.
+Searched are all of Redis and its files, the ledger's archive, whose payloads are in the clear here,
+with its tiles and checkpoints, logs at level debug, every answer over HTTP, command lines and
+environments of all processes, and the memory of the zygote and of a child at work.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,15 @@ import orjson
 import pytest
 import redis
 
+from core import keys
 from core.redis_client import connect, connect_async
 from core.redis_server import PrivateRedis
 from integrations.catalog import Catalog
 from integrations.pack import Pack
 from integrations.stubs import Stubs
 from integrations.stubs.faults import Fault, FaultKind
+from ledger.notes import SigningKey
+from ledger.sqlite_archive import NAME
 from tenancy.keys import KeyStore
 from tenancy.master_keys import MasterKeys, new_line
 from tenancy.scopes import Scope
@@ -42,6 +47,8 @@ from tests.worker_processes import descendants_of
 
 pytestmark = [pytest.mark.jail, pytest.mark.timeout(240)]
 CATALOG = Catalog.load()
+SEED = "canary-signing-key-of-32-bytes!!"
+SIGNING = SigningKey("log.example.org/canary", SEED.encode())
 PACKS = {name: one.pack for name, one in CATALOG.integrations.items() if one.pack is not None}
 #: Everything that is quoted, escaped or cut somewhere.
 ODD = "/+=% \"'\\<&>{}|;$`~"
@@ -68,7 +75,11 @@ return { ok = ok, problem = problem, text = tostring(problem), surface = walk(_G
 
 @dataclass
 class Service:
-    """API and worker of one Redis, logging everything; `heard` is all that the API answered."""
+    """
+    API, worker and sequencer of one Redis, logging everything.
+
+    `heard` is all that the API answered.
+    """
 
     http: httpx2.AsyncClient
     redis_url: str
@@ -98,7 +109,7 @@ class Service:
         """Run a script to its end, and look at its record and its events."""
         body = {"script": script, "wait_s": 30, **more}
         record = (await self.ask(tenant, "POST", "/v1/runs", body)).json()
-        for part in ("", "/events"):
+        for part in ("", "/events", "/receipt"):
             await self.ask(tenant, "GET", f"/v1/runs/{record['id']}{part}")
         return dict(record)
 
@@ -130,6 +141,9 @@ async def service(directory: Path, stubs: Stubs, master: str) -> AsyncIterator[S
     keys_file, accounts = directory / "vault.keys", directory / "accounts.toml"
     keys_file.write_text(master)
     accounts.write_text(stubs.accounts_toml)
+    signing, ledger, witness = (directory / one for one in ("log.secret", "ledger", "witness"))
+    witness.mkdir()
+    signing.write_text(SIGNING.secret())
     masters = MasterKeys.parse(master)
     async with AsyncExitStack() as stack:
         url = stack.enter_context(PrivateRedis(directory / "redis")).url
@@ -137,7 +151,14 @@ async def service(directory: Path, stubs: Stubs, master: str) -> AsyncIterator[S
         sealing = SealingKey.of_masters(masters).line()
         api = stack.enter_context(
             logged(directory / "api.log", "api", "--fd", str(listener.fileno()),
-                   fd=listener.fileno(), REDIS_URL=url, MOONSAND_VAULT_SEALING_KEY=sealing)
+                   fd=listener.fileno(), REDIS_URL=url, MOONSAND_VAULT_SEALING_KEY=sealing,
+                   MOONSAND_LEDGER_DIR=str(ledger))
+        )  # fmt: skip
+        sequencer = stack.enter_context(
+            logged(directory / "sequencer.log", "sequencer", REDIS_URL=url,
+                   MOONSAND_LEDGER_DIR=str(ledger), MOONSAND_LEDGER_KEY_FILE=str(signing),
+                   MOONSAND_LEDGER_TILES=str(directory / "tiles"), MOONSAND_LEDGER_CHECKPOINT_S="1",
+                   MOONSAND_LEDGER_WITNESS=str(witness))
         )  # fmt: skip
         worker = stack.enter_context(
             logged(directory / "worker.log", "worker", "--slots", "4", REDIS_URL=url,
@@ -148,7 +169,7 @@ async def service(directory: Path, stubs: Stubs, master: str) -> AsyncIterator[S
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         http = httpx2.AsyncClient(base_url=address, timeout=40, trust_env=False)
         await stack.enter_async_context(http)
-        yield Service(http, url, masters, client, [api, worker])
+        yield Service(http, url, masters, client, [api, worker, sequencer])
 
 
 def odd_account(name: str, pack: Pack, tenant: str, host: str | None) -> dict[str, str]:
@@ -274,6 +295,19 @@ async def look_inside(served: Service) -> list[canary.Text]:
     return texts
 
 
+def look_into_archive(served: Service, directory: Path) -> list[canary.Text]:
+    """Search the ledger's archive when all is in it: every value, and its files in use."""
+    taken = Deadline()
+    taken.until(lambda: served.redis.xlen(keys.LEDGER_INBOX) == 0, "the ledger", seconds=60)
+    taken.until(lambda: any((directory / "witness").iterdir()), "a checkpoint", seconds=20)
+    archive = directory / "ledger" / NAME
+    texts = [*canary.archived(archive), *canary.files(archive.parent)]
+    read = b"".join(text for _, text in texts)
+    # Replies, scripts, results and terms are there, readable: what is searched is what was kept.
+    assert all(one in read for one in (b"default-intro", b"app.integrations", b"run.finished"))
+    return texts
+
+
 async def test_no_credential_is_found_anywhere(tmp_path: Path, stubs: Stubs) -> None:
     """Every secret of every pack, through vault, file and HTTP, in use, in error and in a crash."""
     master = new_line("one")
@@ -288,19 +322,21 @@ async def test_no_credential_is_found_anywhere(tmp_path: Path, stubs: Stubs) -> 
             given = {"integration": name, "function": trial(name)[0], "arguments": {"no_such": 1}}
             await served.run("initech", CALL, input=given)
         texts = await look_inside(served)
+        texts += look_into_archive(served, tmp_path)
         texts += canary.stored(served.redis)
         worker = [*canary.memory(served.pids[1])]
     texts += [*served.heard, *canary.files(tmp_path)]
     secrets = canary.stub_secrets() | planted(["globex", "initech"])
-    secrets |= canary.forms(master.partition(":")[2])
+    secrets |= canary.forms(master.partition(":")[2]) | canary.forms(SEED)
     # Where they have to be they are found: what is searched is what was used.
     assert worker == [] or canary.found_in(worker, secrets) != []
     assert len(texts) > 1_000
-    assert {one.rpartition(" ")[2] for one, _ in texts} >= {"api.log", "worker.log"}
+    logs = {"api.log", "worker.log", "sequencer.log"}
+    assert {one.rpartition(" ")[2] for one, _ in texts} >= logs | {"tiles/checkpoint"}
     assert canary.found_in(texts, secrets) == []
 
 
-@pytest.mark.parametrize("place", ["redis", "log", "memory", "base64", "hex", "api key"])
+@pytest.mark.parametrize("place", ["redis", "log", "memory", "base64", "hex", "api key", "archive"])
 def test_the_search_finds_what_is_there(
     place: str, tmp_path: Path, redis_sync: redis.Redis
 ) -> None:
@@ -312,6 +348,12 @@ def test_the_search_finds_what_is_there(
         texts = [*canary.stored(redis_sync)]
     elif place == "memory":
         texts = [*canary.memory(os.getpid())]
+    elif place == "archive":
+        with closing(sqlite3.connect(tmp_path / NAME)) as db, db:
+            db.execute("CREATE TABLE kept (data BLOB)")
+            # Longer than a page: in the file it is in pieces.
+            db.execute("INSERT INTO kept VALUES (?)", [f"{secret}, ".encode() * 1_000])
+        texts = [*canary.archived(tmp_path / NAME)]
     else:
         text = {
             "log": orjson.dumps({"event": f"sent {secret}"}),
