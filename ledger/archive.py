@@ -140,3 +140,28 @@ class Archive(ArchiveReader, Protocol):
     def keep_checkpoint(self, epoch: int, size: int, note: str) -> None:
         """Keep a signed checkpoint."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Erasing:
+    """
+    What is to be erased: all payloads of some runs, some that runs share, and of tenants all.
+
+    Of a tenant in `tenants` the data key is destroyed too.
+    """
+
+    runs: Collection[str] = ()
+    shared: Collection[str] = ()
+    tenants: Collection[str] = ()
+
+
+class ErasableArchive(Archive, Protocol):
+    """An archive whose payloads can be deleted."""
+
+    def erase(self, epoch: int, leaf: NewLeaf, erasing: Erasing) -> int:
+        """Append the leaf that tells of it and delete, all or nothing; give how many there were."""
+        ...
+
+    def tidy(self) -> None:
+        """Leave nothing of what was deleted where a write is kept before it is in its place."""
+        ...

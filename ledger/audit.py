@@ -228,6 +228,7 @@ class _Runs:
             if shared.must:
                 what = "is missing, and no entry tells that it was erased"
                 self._report(Finding(f"the payload {payload_id} {what}"))
+            self.counts.erased += not shared.may
 
     def _check_one(self, payload: Payload, shared: _Shared) -> None:
         self.counts.payloads += 1

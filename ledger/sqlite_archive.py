@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from core.errors import Unavailable
-from ledger.archive import Found, NewLeaf, Outrun, Payload, TapeLine
+from ledger.archive import Erasing, Found, NewLeaf, Outrun, Payload, TapeLine
 from ledger.leaves import read_leaf
 from ledger.merkle import leaf_hash
 from ledger.tiles import Edge, LedgerDamaged
@@ -181,17 +181,34 @@ class SqliteArchive:
     ) -> int:
         """Append leaves, all or none; give the new size."""
         with self._transaction(epoch):
-            start = self.size
-            edge = Edge(start, self.tile)
-            changed = edge.append([leaf_hash(leaf.data) for leaf in leaves])
-            rows = [_leaf_row(start + at, leaf) for at, leaf in enumerate(leaves)]
-            self._db.executemany("INSERT INTO leaves VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-            tiles = [(level, number, data) for (level, number), data in changed.items()]
-            self._db.executemany("INSERT OR REPLACE INTO tiles VALUES (?, ?, ?)", tiles)
+            size = self._append(leaves)
             self._keep(lines, payloads)
             self._db.execute("DELETE FROM staged")
             self._staged = False
-        return edge.size
+        return size
+
+    def erase(self, epoch: int, leaf: NewLeaf, erasing: Erasing) -> int:
+        """Append the leaf that tells of it and delete, all or nothing; give how many there were."""
+        with self._transaction(epoch):
+            self._append([leaf])
+            before = self._db.total_changes
+            delete = "DELETE FROM payloads WHERE"
+            self._db.executemany(f"{delete} run = ?", [(one,) for one in erasing.runs])
+            self._db.executemany(f"{delete} id = ?", [(one,) for one in erasing.shared])
+            tenants = [(one,) for one in erasing.tenants]
+            self._db.executemany(f"{delete} tenant = ?", tenants)
+            deleted = self._db.total_changes - before
+            self._db.executemany("DELETE FROM data_keys WHERE tenant = ?", tenants)
+        return deleted
+
+    def tidy(self) -> None:
+        """Empty the log beside the file: pages as they were before a deletion stand in it."""
+        (busy, *_) = self._one("PRAGMA wal_checkpoint(TRUNCATE)")
+        if busy:
+            raise Unavailable(
+                "the payloads are deleted, but the file's write-ahead log could not be emptied",
+                hint="somebody reads the archive; erase again",
+            )
 
     def keep_data_key(self, epoch: int, tenant: str, record: bytes) -> None:
         """Keep a tenant's wrapped data key."""
@@ -225,6 +242,16 @@ class SqliteArchive:
     def _check(self, epoch: int | None) -> None:
         if epoch is not None and self._meta("epoch") != epoch:
             raise Outrun("a later sequencer has taken over this archive")
+
+    def _append(self, leaves: Sequence[NewLeaf]) -> int:
+        start = self.size
+        edge = Edge(start, self.tile)
+        changed = edge.append([leaf_hash(leaf.data) for leaf in leaves])
+        rows = [_leaf_row(start + at, leaf) for at, leaf in enumerate(leaves)]
+        self._db.executemany("INSERT INTO leaves VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        tiles = [(level, number, data) for (level, number), data in changed.items()]
+        self._db.executemany("INSERT OR REPLACE INTO tiles VALUES (?, ?, ?)", tiles)
+        return edge.size
 
     def _discard(self) -> None:
         for (name,) in self._all("SELECT id FROM staged WHERE id LIKE 'tape/%'"):

@@ -21,6 +21,7 @@ import sqlite3
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -297,7 +298,8 @@ def check_bundle(rows: list[Fields], key: LogKey) -> Iterator[str]:
         if hexdigest(bytes.fromhex(salt) + body) != line.get("body"):
             yield f"entry {entry.get('seq')} was changed"
         bodies[line["seq"]] = (str(line.get("kind")), body)
-    leaf = [read_json(one["leaf"]) for one in receipt["leaves"]][-1]
+    told = [read_json(one["leaf"]) for one in receipt["leaves"]]
+    leaf = [one for one in told if one.get("kind") == "run.finished"][-1]
     yield from check_bodies(leaf, bodies)
     tape = [read_json(body) for _, (_, body) in sorted(bodies.items())]
     for name in ("script", "input", "surface", "result", "output"):
@@ -377,6 +379,10 @@ class Archive:
                 raise
             self.db = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
         self.db.execute("BEGIN")
+
+    def close(self) -> None:
+        if self.db is not None:
+            self.db.close()
 
     def rows(self, query: str, *values: Any) -> Iterator[Fields]:
         if self.db is not None:
@@ -665,7 +671,13 @@ class Runs:
 
 
 def check_archive(path: Path, key: LogKey, kept: list[str], masters: Masters, say: Say) -> None:
-    archive = Archive(path)
+    with closing(Archive(path)) as archive:
+        check_opened(archive, key, kept, masters, say)
+
+
+def check_opened(
+    archive: Archive, key: LogKey, kept: list[str], masters: Masters, say: Say
+) -> None:
     for what in archive.faults():
         say(what)
     leaves = check_log(archive, key, kept, say)

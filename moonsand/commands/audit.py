@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from contextlib import closing
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Verify and query the ledger's archive.")
 _MAX_SHOWN = 100
-
-
-@app.callback()
-def audit() -> None:
-    """Keep `verify` a command of its own."""
 
 
 @app.command()
@@ -60,6 +56,47 @@ def verify(
         verified = None
     shown.end(verified, public)
     return Exit.FAILED if shown.count else Exit.SUCCEEDED
+
+
+@app.command()
+def erase(
+    run: Annotated[str | None, typer.Option(help="One run, which has ended.")] = None,
+    older_than: Annotated[
+        str | None, typer.Option(help="Runs that ended longer ago: `90d`, `12h`.")
+    ] = None,
+    tenant: Annotated[
+        str | None, typer.Option(help="All of a tenant, or with --older-than its older runs.")
+    ] = None,
+    archive: Annotated[
+        Path | None, typer.Option(help="Directory of the archive (default: as for verify).")
+    ] = None,
+    archive_only: Annotated[
+        bool, typer.Option("--archive-only", help="Leave Redis alone: it is gone.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> int:
+    """Delete payloads for ever; entries, digests and proofs stay, and still verify."""
+    from core.errors import Invalid
+    from core.settings import load_settings
+    from moonsand import audit_inputs as inputs
+    from moonsand import erasing
+
+    wish = erasing.wish_of(run, older_than, tenant)
+    directory = inputs.archive_path(archive, load_settings())
+    redis_url = None if archive_only else _redis_url()
+    if not yes:
+        typer.confirm(f"Delete the payloads of {erasing.in_words(wish)} for ever?", abort=True)
+    if not (directory / "archive.db").is_file():
+        raise Invalid(f"there is no archive at {directory}")
+    told, complete = erasing.erase_payloads(wish, directory, redis_url)
+    write_output(f"{told}\n")
+    return Exit.SUCCEEDED if complete else Exit.FAILED
+
+
+def _redis_url() -> str:
+    from moonsand.commands.keys import redis_url
+
+    return redis_url()
 
 
 class _Shown:

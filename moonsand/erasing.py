@@ -1,0 +1,80 @@
+"""Erasing payloads where the archive is: what Redis has of the runs, then the archive."""
+
+from __future__ import annotations
+
+import re
+from contextlib import closing
+from pathlib import Path
+
+from core.clock import now_ms
+from core.errors import Invalid
+from core.ids import is_id
+from core.redis_client import connect
+from ledger.erasing import Erased, Wish, erase
+from ledger.sqlite_archive import NAME, SqliteArchive
+from runs.erasing import forget_runs, forget_scripts, rewrite_log, still_there
+from tenancy.tenants import check_tenant
+
+_AGE = re.compile(r"([1-9][0-9]{0,4})([dh])")
+_MS = {"d": 86_400_000, "h": 3_600_000}
+
+
+def wish_of(run: str | None, older_than: str | None, tenant: str | None) -> Wish:
+    """
+    Read what the command line asks for.
+
+    Raises:
+        Invalid: nothing, too much, or no run, age or tenant.
+    """
+    if tenant is not None:
+        check_tenant(tenant)
+    if run is not None:
+        if older_than is not None or tenant is not None:
+            raise Invalid("--run stands alone")
+        if not is_id(run, "run"):
+            raise Invalid("a run id is `run_` and 26 characters of base 32")
+        return Wish(run=run)
+    if older_than is not None:
+        age = _AGE.fullmatch(older_than)
+        if age is None:
+            raise Invalid("an age is a number of days or hours: `90d`, `12h`")
+        before_ms = now_ms() - int(age[1]) * _MS[age[2]]
+        return Wish(tenant=tenant or "", before_ms=before_ms)
+    if tenant is None:
+        raise Invalid("say what to erase: --run, --older-than or --tenant")
+    return Wish(tenant=tenant)
+
+
+def in_words(wish: Wish) -> str:
+    """Say what would be erased."""
+    if wish.run:
+        return wish.run
+    whose = f"tenant {wish.tenant}" if wish.tenant else "all tenants"
+    if wish.before_ms is None:
+        return f"{whose}, and destroy its data key"
+    return f"the older runs of {whose}"
+
+
+def erase_payloads(wish: Wish, directory: Path, redis_url: str | None) -> tuple[str, bool]:
+    """Erase; give what to tell, and whether nothing of a tenant is left in Redis."""
+    left = 0
+
+    def forget(erased: Erased) -> None:
+        nonlocal left
+        if redis_url is not None:
+            left = _forget(wish, erased, redis_url)
+
+    with closing(SqliteArchive(directory / NAME, write=True)) as archive:
+        erased = erase(archive, wish, now_ms(), forget)
+    told = f"erased {erased.payloads} payloads of {len(erased.runs)} runs"
+    if not left:
+        return told, True
+    return f"{told}; {left} runs have not ended or are not archived yet: erase again then", False
+
+
+def _forget(wish: Wish, erased: Erased, redis_url: str) -> int:
+    with connect(redis_url) as redis:
+        forget_runs(redis, erased.runs)
+        forget_scripts(redis, erased.scripts)
+        rewrite_log(redis)
+        return still_there(redis, wish.tenant) if wish.scope == "tenant" else 0
