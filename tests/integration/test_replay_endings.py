@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from core.plans import Mode
 from runs.model import RunRequest
 from sandbox.outcome import Reason
 from tests.command import environment, moonsand
@@ -17,6 +18,21 @@ SMALL = {"instructions": 200_000}
 ENDINGS: dict[str, tuple[Reason, RunRequest]] = {
     "ok": (Reason.OK, RunRequest(script="print('a'); return { 1, 2.5, { x = 'y' } }")),
     "nothing": (Reason.OK, RunRequest(script="local x = 1")),
+    "slept": (
+        Reason.OK,
+        RunRequest(
+            script="""
+            print(app.integrations.till.price{ tag = "a" }.value, os.date())
+            sleep(1)
+            print(os.date(), os.clock())
+            return app.integrations.till.price{ tag = "b" }.tag
+            """
+        ),
+    ),
+    "planned": (
+        Reason.OK,
+        RunRequest(script="return app.integrations.till.pay{ tag = 'a' }", mode=Mode.PLAN),
+    ),
     "error": (Reason.SCRIPT_ERROR, RunRequest(script="print('a')\nlocal x = nil\nreturn x.y")),
     "uncaught": (
         Reason.SCRIPT_ERROR,
