@@ -54,6 +54,14 @@ def _durability() -> list[Row]:
     return asyncio.run(durability.intents())
 
 
+def _replay() -> list[Row]:
+    import uvloop  # noqa: PLC0415
+
+    from benchmarks import replay  # noqa: PLC0415
+
+    return uvloop.run(replay.replays())
+
+
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "sandbox": _sandbox,
     "service": _service,
@@ -61,6 +69,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "search": _search,
     "ledger": _ledger,
     "durability": _durability,
+    "replay": _replay,
 }
 
 

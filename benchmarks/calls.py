@@ -74,7 +74,7 @@ class _Watched(Sandbox):
 
 
 @dataclass
-class _Worker:
+class Worker:
     """The parts of a worker, put together as it does."""
 
     redis: Redis
@@ -115,7 +115,7 @@ class _Worker:
 
 
 @asynccontextmanager
-async def _worker(url: str) -> AsyncIterator[_Worker]:
+async def worker_at(url: str) -> AsyncIterator[Worker]:
     catalog = Catalog.load(operator=_PACKS)
     toml = f'[tenants.bench.bench.default]\ntoken = "bench-token-000001"\nurl = "{url}"\n'
     http = VendorHttp()
@@ -126,7 +126,7 @@ async def _worker(url: str) -> AsyncIterator[_Worker]:
             sending = asyncio.create_task(outbox.run())
             try:
                 accounts = AccountsFile.parse(toml, catalog, {})
-                yield _Worker(redis, url, sandbox, broker, outbox, accounts)
+                yield Worker(redis, url, sandbox, broker, outbox, accounts)
             finally:
                 sending.cancel()
                 await http.close()
@@ -145,7 +145,7 @@ async def _bare_ms(client: httpx2.AsyncClient, url: str) -> list[float]:
     return took
 
 
-async def _rounds(worker: _Worker) -> tuple[list[float], list[float]]:
+async def _rounds(worker: Worker) -> tuple[list[float], list[float]]:
     ours, bare = [], []
     async with httpx2.AsyncClient(trust_env=False) as client:
         await _bare_ms(client, worker.url)
@@ -159,7 +159,7 @@ async def _rounds(worker: _Worker) -> tuple[list[float], list[float]]:
 async def overhead() -> list[Row]:
     """Measure a whole call of a script, in the loop and with the parts of a worker."""
     with vendor.served() as url:
-        async with _worker(url) as worker:
+        async with worker_at(url) as worker:
             ours, bare = await _rounds(worker)
     ratio = median([a / b for a, b in zip(ours, bare, strict=True)])
     added = [a - b for a, b in zip(ours, bare, strict=True)]
