@@ -44,18 +44,18 @@ def public_key(given: str | None, settings: Settings) -> VerifyKey:
     if not path.exists():
         raise Invalid(
             "the log's public key is not known here",
-            hint="give --key; `moonsand ledger keygen` printed it when the key was made",
+            hint="give --log-key; `moonsand ledger keygen` printed it when the key was made",
         )
-    write_error("held to the key of this machine; an auditor gives --key")
+    write_error("held to the key of this machine; an auditor gives --log-key")
     return SigningKey.parse(_read(path)).public
 
 
-def kept_checkpoints(given: Sequence[Path] | None) -> list[tuple[str, str]]:
+def kept_checkpoints(given: Sequence[Path] | None, key: VerifyKey) -> list[tuple[str, str]]:
     """
     Read checkpoints that somebody kept: where each is from, and its note.
 
     Raises:
-        Invalid: one cannot be read.
+        Invalid: one cannot be read, or is not of this log.
     """
     found: list[tuple[str, str]] = []
     for path in given or ():
@@ -64,6 +64,11 @@ def kept_checkpoints(given: Sequence[Path] | None) -> list[tuple[str, str]]:
             found += [(one.name, _read(one)) for one in names if one.is_file()]
         else:
             found.append((str(path), _read(path)))
+    for where, note in found:
+        try:
+            key.open(note)
+        except Invalid as error:
+            raise Invalid(f"{where}: {error.detail}") from None
     return found
 
 

@@ -15,7 +15,9 @@ ArchivePath = Annotated[
 ]
 PublicKey = Annotated[
     str | None,
-    typer.Option(help="The log's public key, or a file with it (default: this machine's own)."),
+    typer.Option(
+        "--log-key", help="The log's public key, or a file with it (default: this machine's own)."
+    ),
 ]
 Kept = Annotated[
     list[Path] | None,

@@ -28,7 +28,7 @@ _MAX_SHOWN = 100
 def verify(
     archive: options.ArchivePath = None,
     kept: options.Kept = None,
-    key: options.PublicKey = None,
+    log_key: options.PublicKey = None,
     as_json: script_options.AsJson = False,
 ) -> int:
     """
@@ -44,8 +44,8 @@ def verify(
     from moonsand import audit_inputs as inputs
 
     settings = load_settings()
-    public = inputs.public_key(key, settings)
-    earlier = inputs.kept_checkpoints(kept)
+    public = inputs.public_key(log_key, settings)
+    earlier = inputs.kept_checkpoints(kept, public)
     shown = _Shown(as_json=as_json)
     try:
         with closing(open_source(inputs.archive_path(archive, settings))) as source:
