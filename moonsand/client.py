@@ -116,6 +116,14 @@ class Client(_Options):
         """Give one run as it is now."""
         return self._ask(exchange.get(run_id))
 
+    def receipt(self, run_id: str) -> dict[str, Any] | None:
+        """
+        Give the receipt of a run; None as long as its end is not sequenced and signed.
+
+        `ledger.receipts.check_receipt` checks it. Raises: NotFound, Unavailable.
+        """
+        return self._ask(exchange.receipt(run_id))
+
     def cancel(self, run_id: str) -> RunRecord:
         """Ask for the end of a run; it may end otherwise before the request arrives."""
         return self._ask(exchange.cancel(run_id))
@@ -236,6 +244,10 @@ class AsyncClient(_Options):
     async def get(self, run_id: str) -> RunRecord:
         """Give one run as it is now."""
         return await self._ask(exchange.get(run_id))
+
+    async def receipt(self, run_id: str) -> dict[str, Any] | None:
+        """Give the receipt of a run, as `Client.receipt` does."""
+        return await self._ask(exchange.receipt(run_id))
 
     async def cancel(self, run_id: str) -> RunRecord:
         """Ask for the end of a run, as `Client.cancel` does."""

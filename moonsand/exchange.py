@@ -124,6 +124,11 @@ def get(run_id: str) -> Ask[RunRecord]:
     return Ask("GET", f"/v1/runs/{run_id}", RunRecord.model_validate)
 
 
+def receipt(run_id: str) -> Ask[dict[str, Any] | None]:
+    """Ask for the receipt of one run; None while there is none yet."""
+    return Ask("GET", f"/v1/runs/{run_id}/receipt", _read_receipt)
+
+
 def cancel(run_id: str) -> Ask[RunRecord]:
     """Ask for the end of one run."""
     return Ask("POST", f"/v1/runs/{run_id}/cancel", RunRecord.model_validate)
@@ -139,6 +144,12 @@ def page(state: State | None, cursor: str | None, limit: int) -> Ask[Page]:
     given = {"state": state, "cursor": cursor, "limit": str(limit)}
     params = {name: value for name, value in given.items() if value is not None}
     return Ask("GET", "/v1/runs", _read_page, params=params)
+
+
+def _read_receipt(found: Any) -> dict[str, Any] | None:
+    if not isinstance(found, dict):
+        raise ValueError("no receipt")  # noqa: TRY004 (who calls knows it as a bad answer)
+    return None if found.get("status") == "pending" else found
 
 
 def read_answer(ask: Ask[T], response: httpx2.Response) -> T:
