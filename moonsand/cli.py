@@ -31,6 +31,7 @@ from moonsand.commands import (
     ledger,
     local,
     mcp,
+    plan,
     receipt,
     remote,
     replay,
@@ -58,6 +59,7 @@ for command in (
     remote.submit,
     remote.logs,
     remote.cancel,
+    plan.apply,
     replay.replay,
     receipt.receipt,
     local.doctor,
@@ -69,6 +71,7 @@ for command in (
 app.add_typer(runs.app, name="runs")
 app.add_typer(keys.app, name="keys")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(plan.app, name="plan")
 app.add_typer(audit.app, name="audit")
 app.add_typer(mcp.app, name="mcp")
 app.add_typer(credentials.app, name="credentials")

@@ -22,8 +22,10 @@ from typing import Any, Self, TypedDict, TypeVar, Unpack
 import httpx2
 
 from core.errors import Unavailable
-from moonsand import exchange
+from core.plans import Mode
+from moonsand import exchange, plan_asks
 from moonsand.exchange import Ask, Event, Page
+from moonsand.plan_asks import PlanState
 from runs.model import OnUnknown, RunRecord, RunRequest, State
 
 T = TypeVar("T")
@@ -59,6 +61,7 @@ class SubmitOptions(TypedDict, total=False):
     grants: list[str | dict[str, Any]] | None
     force: bool
     on_unknown: OnUnknown
+    mode: Mode
     seed: int | None
     name: str
 
@@ -127,6 +130,29 @@ class Client(_Options):
     def cancel(self, run_id: str) -> RunRecord:
         """Ask for the end of a run; it may end otherwise before the request arrives."""
         return self._ask(exchange.cancel(run_id))
+
+    def plan(self, run_id: str) -> PlanState:
+        """Give the plan of a run that was to plan."""
+        return self._ask(plan_asks.get_plan(run_id))
+
+    def approve_plan(self, run_id: str, digest: str, *, comment: str | None = None) -> PlanState:
+        """Approve the plan of a run that has this digest; a plan is approved once."""
+        return self._ask(plan_asks.approve_plan(run_id, digest, comment))
+
+    def apply(
+        self,
+        run_id: str,
+        *,
+        digest: str | None = None,
+        idempotency_key: str | None = None,
+        wait_s: float = 0,
+    ) -> RunRecord:
+        """
+        Start the run that applies the approved plan of `run_id`; a plan is applied once.
+
+        The same `idempotency_key` again gives the run that it started.
+        """
+        return self._ask(plan_asks.apply_plan(run_id, digest, idempotency_key, wait_s))
 
     def list(
         self, *, state: State | None = None, cursor: str | None = None, limit: int = 50
@@ -252,6 +278,31 @@ class AsyncClient(_Options):
     async def cancel(self, run_id: str) -> RunRecord:
         """Ask for the end of a run, as `Client.cancel` does."""
         return await self._ask(exchange.cancel(run_id))
+
+    async def plan(self, run_id: str) -> PlanState:
+        """Give the plan of a run that was to plan."""
+        return await self._ask(plan_asks.get_plan(run_id))
+
+    async def approve_plan(
+        self, run_id: str, digest: str, *, comment: str | None = None
+    ) -> PlanState:
+        """Approve the plan of a run that has this digest; a plan is approved once."""
+        return await self._ask(plan_asks.approve_plan(run_id, digest, comment))
+
+    async def apply(
+        self,
+        run_id: str,
+        *,
+        digest: str | None = None,
+        idempotency_key: str | None = None,
+        wait_s: float = 0,
+    ) -> RunRecord:
+        """
+        Start the run that applies the approved plan of `run_id`; a plan is applied once.
+
+        The same `idempotency_key` again gives the run that it started.
+        """
+        return await self._ask(plan_asks.apply_plan(run_id, digest, idempotency_key, wait_s))
 
     async def list(
         self, *, state: State | None = None, cursor: str | None = None, limit: int = 50

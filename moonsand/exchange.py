@@ -22,6 +22,7 @@ from core.errors import (
     Unauthenticated,
     Unavailable,
 )
+from core.plans import Mode
 from runs.model import RunRecord, RunRequest, State
 
 T = TypeVar("T")
@@ -111,6 +112,8 @@ def submit(request: RunRequest, wait_s: float, *, check: bool = False) -> Ask[Ru
         del body["force"]
     if request.on_unknown == "fail":
         del body["on_unknown"]
+    if request.mode is Mode.RUN:
+        del body["mode"]
     if wait_s:
         body["wait_s"] = wait_s
     if check:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from core.errors import Invalid
+from core.plans import Mode
 from moonsand.exits import UsageFault
 from runs.model import RunRequest
 from sandbox.limits import KIB, MIB, SPECS, LimitOutOfRange, check_limit
@@ -57,6 +58,7 @@ OnUnknown = Annotated[
     Literal["fail", "raise"],
     typer.Option(help="A call of which nobody knows whether it was done: end the run, or raise."),
 ]
+Plan = Annotated[bool, typer.Option("--plan", help="Make no writes: list them. Reads are real.")]
 Seed = Annotated[
     int | None,
     typer.Option(min=0, max=2**63 - 1, help="Seed of `math.random` (default: a random one)."),
@@ -179,13 +181,14 @@ def check_rules(rules: list[Any], where: str) -> None:
         raise UsageFault(f"{where} {wrong.pointer}: {wrong.detail}{hint}") from None
 
 
-def build_request(
+def build_request(  # noqa: PLR0913 (what a command line says, all named)
     source: Source,
     limits: LimitOptions,
     *,
     grants: GrantOptions,
     seed: int | None,
     on_unknown: Literal["fail", "raise"],
+    plan: bool = False,
 ) -> RunRequest:
     """
     Read the script and its input, and check all that can be checked before anything runs.
@@ -203,6 +206,7 @@ def build_request(
         on_unknown=on_unknown,
         seed=seed,
         name=name,
+        mode=Mode.PLAN if plan else Mode.RUN,
     )
 
 

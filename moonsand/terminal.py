@@ -13,6 +13,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+from core.plans import Plan
 from runs.model import RunResult, State
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -50,6 +51,8 @@ def write_end(result: RunResult) -> None:
             write_output(f"{pretty(result.result)}\n")
     else:
         write_fault(result)
+    if result.plan is not None:
+        write_error(plan_lines(result.plan, result.applied))
     if sys.stderr.isatty():
         write_error(summary(result))
 
@@ -62,6 +65,25 @@ def write_fault(result: RunResult) -> None:
     write_error(f"{result.reason or result.status}{where}: {message}")
     if error and error.hint:
         write_error(f"hint: {error.hint}")
+
+
+def plan_lines(plan: Plan, applied: int | None = None) -> str:
+    """Lay out a plan for reading; of one that was applied, say how far."""
+    count = len(plan.writes)
+    if applied is not None:
+        return f"plan: {applied} of {count} applied"
+    lines = [f"plan: {count} write{'s' * (count != 1)}, none made; digest {plan.digest}"]
+    for write in plan.writes:
+        account = f" ({write.account})" if write.account not in {None, "default"} else ""
+        text = json.dumps(write.arguments, ensure_ascii=False)
+        lines.append(f"  {write.n}. {write.name}{account} {text}")
+        lines += [
+            f"     {value} stands for {origin.path} of the answer to write {origin.write}"
+            for value, origin in write.references.items()
+        ]
+        if write.asks:
+            lines.append("     a grant wants an approval for it")
+    return "\n".join(lines)
 
 
 def summary(result: RunResult) -> str:

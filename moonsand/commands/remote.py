@@ -38,6 +38,7 @@ def submit(
     grants: options.GrantsFile = None,
     force: options.Force = False,
     on_unknown: options.OnUnknown = "fail",
+    plan: options.Plan = False,
     instructions: options.Instructions = None,
     memory_mb: options.MemoryMb = None,
     cpu_ms: options.CpuMs = None,
@@ -62,6 +63,7 @@ def submit(
         grants=options.GrantOptions(grant, grants, force),
         seed=seed,
         on_unknown=on_unknown,
+        plan=plan,
     )
     how = _How(wait, check, as_json)
     try:

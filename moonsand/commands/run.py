@@ -12,6 +12,7 @@ import typer
 
 from core.errors import Refused
 from core.ids import new_id
+from moonsand import local_plan
 from moonsand import script_options as options
 from moonsand.exits import Exit, of_result
 from moonsand.local_accounts import accounts_of
@@ -23,6 +24,7 @@ from sandbox.outcome import Reason
 
 if TYPE_CHECKING:
     from core.calls import CallRecord
+    from core.plans import Plan
 
 AccountsFile = Annotated[
     Path | None,
@@ -57,6 +59,13 @@ def run(
     output_kb: options.OutputKb = None,
     calls: options.Calls = None,
     seed: options.Seed = None,
+    plan: options.Plan = False,
+    plan_out: Annotated[
+        Path | None, typer.Option(help="With --plan: where to write the plan, for --apply.")
+    ] = None,
+    apply: Annotated[
+        Path | None, typer.Option(help="Plan file: make its writes, in its order, and no others.")
+    ] = None,
 ) -> int:
     """
     Run a script here, in the jail, without Redis.
@@ -69,9 +78,13 @@ def run(
         grants=options.GrantOptions(grant, grants, force),
         seed=seed,
         on_unknown=on_unknown,
+        plan=plan,
     )
+    request, held = local_plan.settle(request, apply, plan_out)
     watch = Watch(live=not as_json)
-    result = asyncio.run(run_here(request, (accounts, packs), watch, mcp=mcp))
+    result = asyncio.run(run_here(request, (accounts, packs), watch, mcp=mcp, plan=held))
+    if plan_out is not None:
+        local_plan.keep(result, plan_out)
     if watch.reader_left:
         raise watch.reader_left
     if as_json:
@@ -115,12 +128,13 @@ async def run_here(
     *,
     listed: bool = False,
     mcp: Path | None = None,
+    plan: Plan | None = None,
 ) -> RunResult:
     """
     Run a script here; even a host that cannot, or a bug of ours, is a result.
 
     `listed` gives the return values as a list even if there is one or none; `mcp` is a file of MCP
-    servers.
+    servers; with a `plan` the run is held to it.
 
     Raises:
         Refused: something that was asked for cannot be given; nothing was run.
@@ -129,7 +143,7 @@ async def run_here(
 
     watch.stop = stop_signal()
     try:
-        return await _run_jailed(request, files, watch, watch.stop, listed=listed, mcp=mcp)
+        return await _run_jailed(request, files, watch, listed=listed, mcp=mcp, plan=plan)
     except SandboxUnavailable as error:
         hint = "`moonsand doctor` says what is missing"
         return _not_run(Reason.SANDBOX_UNAVAILABLE, RunError(message=str(error), hint=hint))
@@ -144,10 +158,10 @@ async def _run_jailed(
     request: RunRequest,
     files: Files,
     watch: Watch,
-    stop: asyncio.Event,
     *,
     listed: bool,
     mcp: Path | None,
+    plan: Plan | None,
 ) -> RunResult:
     from integrations.catalog import Catalog
     from moonsand.local_policy import LocalPolicy
@@ -167,10 +181,11 @@ async def _run_jailed(
             accounts=known,
             grants=grants,
             watch=watch,
-            cancel=stop,
+            cancel=watch.stop,
             listed=listed,
             mcp=servers,
             ask=ask if can_ask() else None,
+            plan=plan,
         )
 
 
