@@ -9,6 +9,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from api import (
+    approvals,
     bundles,
     credentials,
     docs,
@@ -54,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.shelf = docs.Shelf.of(catalog, whole=settings.packs_dir is None)
     app.include_router(runs.router)
     app.include_router(plans.router)
+    app.include_router(approvals.router)
     app.include_router(events.router)
     app.include_router(credentials.router)
     app.include_router(grants.router)

@@ -22,7 +22,7 @@ from core.errors import Invalid, NotFound
 from core.ids import is_id
 from integrations.grant_names import check_taking
 from runs.accept import Checked
-from runs.model import RunRecord, State
+from runs.model import RunRecord, State, WaitsFor
 from runs.plans import ApplyRequest, Plans
 from tenancy.grants import GrantSet
 from tenancy.keys import KeyRecord
@@ -210,11 +210,15 @@ def _answer(record: RunRecord, status: int, headers: dict[str, str] | None = Non
 def _plain(record: RunRecord, *, leave_out: frozenset[str] = frozenset()) -> dict[str, Any]:
     # Field by field: `model_dump` would walk and copy the whole result.
     return {
-        name: [one.to_json() for one in value]
-        if name == "calls"
-        else value.model_dump()
-        if isinstance(value, BaseModel)
-        else value
+        name: [one.to_json() for one in value] if name == "calls" else _plain_value(value)
         for name, value in record
         if name not in leave_out
     }
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    if isinstance(value, list) and value and isinstance(value[0], WaitsFor):
+        return [one.model_dump() for one in value]
+    return value

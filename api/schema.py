@@ -9,7 +9,7 @@ from fastapi.openapi.utils import get_openapi
 
 from api.grant_shapes import GrantsBody
 from api.problems import KNOWN, MEDIA_TYPE, Problem
-from api.shapes import AccountFields, PlanApprovalBody
+from api.shapes import AccountFields, ApprovalBody, PlanApprovalBody
 from api.submission import Submission
 
 _REF = "#/components/schemas/{model}"
@@ -27,6 +27,8 @@ _MORE = {
     ),
     "get_run": ("not_found",),
     "cancel_run": ("not_found",),
+    "list_run_approvals": ("not_found",),
+    "answer_approval": ("not_found", "conflict", *_BODY),
     "get_plan": ("not_found", "conflict"),
     "approve_plan": ("not_found", "conflict", *_BODY),
     "list_credentials": ("quota_exceeded",),
@@ -100,7 +102,10 @@ def _make(app: FastAPI) -> dict[str, Any]:
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    for model in (Problem, AccountFields, GrantsBody, PlanApprovalBody, Submission):
+    for model in (
+        *(Problem, AccountFields, ApprovalBody, GrantsBody),
+        *(PlanApprovalBody, Submission),
+    ):
         schema = model.model_json_schema(ref_template=_REF)
         schemas.update(schema.pop("$defs", {}))
         schemas[model.__name__] = schema

@@ -8,7 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.grant_shapes import AskedRules
 from core.plans import Mode, Plan
-from runs.model import RunError, State, UsageRecord
+from integrations.waits import Decision
+from runs.approvals import MAX_COMMENT_CHARS as MAX_APPROVAL_COMMENT_CHARS
+from runs.approvals import Approval
+from runs.model import RunError, State, UsageRecord, WaitsFor
 from runs.plans import MAX_COMMENT_CHARS
 from sandbox.outcome import Reason
 from tenancy.vault_records import Writer
@@ -37,6 +40,7 @@ class RunSummary(BaseModel):
     created_ms: int
     started_ms: int | None = None
     ended_ms: int | None = None
+    waits: list[WaitsFor] | None = None
 
 
 class RunPage(BaseModel):
@@ -45,6 +49,25 @@ class RunPage(BaseModel):
     data: list[RunSummary]
     next_cursor: str | None
     has_more: bool
+
+
+class ApprovalBody(BaseModel):
+    """What is said to what a run asks."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    decision: Decision
+    comment: str | None = Field(
+        default=None,
+        max_length=MAX_APPROVAL_COMMENT_CHARS,
+        description="For the script, and for whoever reads the tape; no line breaks are shown.",
+    )
+
+
+class ApprovalList(BaseModel):
+    """What runs ask, the oldest first."""
+
+    data: list[Approval]
 
 
 class AccountFields(BaseModel):

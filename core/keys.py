@@ -10,6 +10,7 @@ from __future__ import annotations
 RING = "ms:ring"  # zset: queue name -> microseconds of its last turn
 PARKED = "ms:parked"  # set: queues at their concurrency cap
 LEASES = "ms:leases"  # zset: queue|job:execution -> Unix second at which the lease ends
+WAITING = "ms:waiting"  # zset: queue|run -> Unix millisecond at which the run goes on
 DONE = "ms:done"  # stream: id of each run that ended; wakes waiting requests
 SWEEP_LOCK = "ms:sweep"
 EPOCH = "ms:epoch"  # text: the run id of the Redis server that gave out jobs last
@@ -56,6 +57,16 @@ def tenant_runs(tenant: str) -> str:
 def cancel(run_id: str) -> str:
     """Text, short-lived: somebody asked for this run to stop."""
     return f"ms:cancel:{run_id}"
+
+
+def approvals(run_id: str) -> str:
+    """Hash: number of a call -> what the run asks; `a:` and the number -> the answer."""
+    return f"ms:approvals:{run_id}"
+
+
+def asked(tenant: str) -> str:
+    """Zset: run|number of a call -> Unix millisecond at which it was asked; only what is open."""
+    return f"ms:asked:{tenant}"
 
 
 def rate(bucket: str) -> str:

@@ -61,6 +61,18 @@ class Settings(BaseModel):
         le=100,
         description="Times a run may lose its worker before it ends as `worker_lost`.",
     )
+    wait_max_s: int = Field(
+        default=30 * 86_400,
+        ge=60,
+        le=365 * 86_400,
+        description="Seconds from a run's start in which it may sleep or wait for an approval.",
+    )
+    wait_in_place_ms: int = Field(
+        default=1_000,
+        ge=1,
+        le=60_000,
+        description="Milliseconds of a wait from which a run is let go and holds no slot.",
+    )
     tape_replicas: int = Field(
         default=0,
         ge=0,

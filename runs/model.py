@@ -96,12 +96,26 @@ class RunResult(BaseModel):
     applied: int | None = None
 
 
+class WaitsFor(BaseModel):
+    """
+    What a waiting run waits for: `sleep` or `approval`, and until when, Unix milliseconds.
+
+    `call` is the number of the call that waits; an approval is answered under this number.
+    """
+
+    model_config = ConfigDict(serialize_by_alias=True, populate_by_name=True)
+
+    kind: Literal["sleep", "approval"] = Field(alias="for")
+    until_ms: int
+    call: int
+
+
 class RunRecord(RunResult):
     """
     One run of one tenant. Times are Unix milliseconds; `attempt` counts from 0 while queued.
 
     `grants` is what the run asked for; `ceiling` has the rules that its tenant and its key had when
-    it was accepted, by `tenant` and `key`, where there were any.
+    it was accepted, by `tenant` and `key`, where there were any. `waits` is there while it waits.
     """
 
     tenant: str
@@ -116,3 +130,4 @@ class RunRecord(RunResult):
     created_ms: int
     started_ms: int | None = None
     ended_ms: int | None = None
+    waits: list[WaitsFor] | None = None

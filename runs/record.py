@@ -31,6 +31,7 @@ SUMMARY = (
     "reason",
     "error",
     "usage",
+    "waits",
 )
 #: All fields that a record shows; the input stays in Redis.
 WHOLE = (*SUMMARY, "calls", "output", "result", "plan", "applied")
@@ -73,6 +74,7 @@ def to_record(
         created_ms=int(known["created_ms"]),
         started_ms=_number(known, "started_ms"),
         ended_ms=_number(known, "ended_ms"),
+        waits=_json(known, "waits"),
     )
 
 

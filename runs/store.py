@@ -16,13 +16,13 @@ from core import keys
 from core.errors import Conflict, Invalid, NotFound, QuotaExceeded, Unavailable
 from core.ids import is_id, new_id
 from ledger.leaves import accepted_leaf, new_salt
+from runs import cancelling
 from runs import events as run_events
 from runs.accept import Checked, check_request
-from runs.endings import cancelled_while_queued
 from runs.model import RunRecord, RunRequest, State
 from runs.record import SUMMARY, WHOLE, kept_grants, to_record
 from runs.redis_scripts import Arg, load
-from runs.rq_job import job_fields, timestamp
+from runs.rq_job import job_fields
 from tenancy.grant_store import GrantStore
 from tenancy.grants import GrantSet, Whose
 from tenancy.tenants import check_tenant
@@ -178,7 +178,7 @@ class RunStore:
 
     async def cancel(self, tenant: str, run_id: str) -> RunRecord:
         """
-        End a queued run at once; ask the worker of a running one to end it, within a second.
+        End a queued or waiting run at once; ask the worker of a running one, within a second.
 
         A run that has ended stays as it is. Gives the run as it is after that.
 
@@ -188,12 +188,8 @@ class RunStore:
         """
         if not is_id(run_id, ID_PREFIX):
             raise _not_found()
-        now_ms = _now_ms()
-        body, error = cancelled_while_queued()
-        args: list[Arg] = [run_id, tenant, now_ms, now_ms // 1000, timestamp(now_ms)]
-        args += [body, error, 2 * _HOUR_S]
         with redis_errors("the run may or may not have been cancelled"):
-            found = await load("cancel").run_async(self._redis, args)
+            found = await cancelling.cancel(self._redis, tenant, run_id)
         if found is None:
             raise _not_found()
         return await self.get(tenant, run_id)

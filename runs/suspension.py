@@ -9,7 +9,8 @@ from typing import Any
 import orjson
 
 from integrations.waits import Wait
-from sandbox.outcome import Usage
+from runs.endings import Ending
+from sandbox.outcome import Fault, Reason, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,16 @@ class Suspension:
     def due_ms(self) -> int:
         """Give the time at which it goes on in any case, Unix milliseconds; 0: at once."""
         return min((one.until_ms for one in self.waits), default=0)
+
+    def cancelled(self) -> Ending:
+        """Give the end of a run that somebody cancelled just when it came to wait."""
+        return Ending(
+            Reason.CANCELLED,
+            usage=self.usage,
+            output=self.output,
+            error=Fault("cancelled on request while it waited"),
+            calls=self.calls,
+        )
 
 
 def waits_json(waits: Sequence[Wait]) -> bytes:

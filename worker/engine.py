@@ -29,6 +29,7 @@ from ledger.tape import TapeError
 from runs.endings import Ending
 from runs.redis_scripts import Arg, load
 from runs.rq_job import timestamp
+from runs.suspension import Suspension
 from sandbox.outcome import Fault, Reason
 from worker.claim import Claim, Verdict
 from worker.event_writer import EventWriter, Shown
@@ -36,16 +37,19 @@ from worker.execute import LOST_TAPE, execute
 from worker.grants_of_today import with_grants_of_today
 from worker.outbox import (
     DEPENDENTS,
-    Delivery,
+    TO_CANCEL,
+    GivenBack,
     LetGo,
     Outbox,
     deliver_ending,
     deliver_refusal,
     deliver_settled,
+    deliver_suspension,
 )
 from worker.slots import Room, Slot, Stop
 from worker.surfaces import RedisSurfaces
 from worker.sweep import Sweep
+from worker.waiting import may_wait
 from worker.witness import Witness
 
 if TYPE_CHECKING:
@@ -218,7 +222,7 @@ class Engine:
         claim = slot.claim
         send = self._outbox.send
         events = EventWriter(claim.run_id, self._loop.call_later, send)
-        delivery: Delivery | LetGo
+        delivery: GivenBack
         try:
             if claim.attempt > 1:
                 shown = await self._shown(claim)
@@ -236,7 +240,12 @@ class Engine:
             self._outbox.send(last_words)
             self._outbox.finish(delivery)
 
-    def _delivery(self, slot: Slot, ending: Ending) -> Delivery | LetGo:
+    def _delivery(self, slot: Slot, ending: Ending | Suspension) -> GivenBack:
+        if isinstance(ending, Suspension):
+            slot.suspension = ending
+            if slot.stop is Stop.REQUESTED:
+                return deliver_ending(slot.claim, ending.cancelled())
+            return deliver_suspension(slot.claim, ending)
         stopped = slot.stop is Stop.SHUTDOWN and ending.reason is Reason.CANCELLED
         if stopped or ending.resumable:
             return LetGo(slot.claim, fault=not stopped)
@@ -257,7 +266,7 @@ class Engine:
         except (RedisError, OSError) as lost:
             raise TapeError("Redis did not give the tape of earlier attempts") from lost
 
-    async def _ending(self, slot: Slot, events: EventWriter) -> Ending:
+    async def _ending(self, slot: Slot, events: EventWriter) -> Ending | Suspension:
         claim, spec = slot.claim, slot.claim.spec
         assert spec is not None  # noqa: S101 (CLAIM gives one with every run)
         try:
@@ -274,6 +283,7 @@ class Engine:
             return Ending(Reason.INTERNAL, error=fault, resumable=away)
         try:
             recording = await self._recording(claim)
+            spec, waiting = await may_wait(self._redis, self._plan, spec, recording)
         except TapeError:
             return replace(_UNREADABLE, resumable=True)
         except TapeTorn:
@@ -281,7 +291,7 @@ class Engine:
         except (TapeUnreadable, ValueError, KeyError):
             structlog.get_logger(__name__).exception("tape_unreadable", run=claim.run_id)
             return _UNREADABLE
-        how = await execute(
+        return await execute(
             spec,
             sandbox=self._parts.sandbox,
             broker=self._parts.broker,
@@ -297,11 +307,14 @@ class Engine:
             cancel=slot.cancel,
             recording=recording,
             surfaces=self._surfaces,
+            waiting=waiting,
         )
-        assert isinstance(how, Ending)  # noqa: S101 (without `waiting` nothing is let go)
-        return how
 
     def _delivered(self, claim: Claim, code: int) -> None:
+        slot = self._slots.get(claim.execution)
+        if code == TO_CANCEL and slot is not None and slot.suspension is not None:
+            self._outbox.finish(deliver_ending(claim, slot.suspension.cancelled()))
+            return
         self._slots.pop(claim.execution, None)
         if code == DEPENDENTS:
             self._loop.run_in_executor(None, self._on_dependents, claim)

@@ -12,12 +12,11 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from integrations.waits import Answer, Wait, WaitTerms
-from runs.endings import Ending
-from sandbox.outcome import Fault, Reason
 
 if TYPE_CHECKING:
     from core.calls import CallRecord
     from core.clock import Clock
+    from runs.endings import Ending
     from runs.suspension import Suspension
     from worker.execute import Watcher
 
@@ -58,15 +57,7 @@ class LocalWaits:
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
-        if cancel is None or not cancel.is_set():
-            return None
-        return Ending(
-            Reason.CANCELLED,
-            usage=suspension.usage,
-            output=suspension.output,
-            error=Fault("cancelled on request while it waited"),
-            calls=suspension.calls,
-        )
+        return suspension.cancelled() if cancel is not None and cancel.is_set() else None
 
     async def _one(self, wait: Wait) -> None:
         left_s = max(0.0, (wait.until_ms - self._clock()) / 1000)

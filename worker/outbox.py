@@ -24,9 +24,11 @@ import orjson
 import structlog
 from redis.exceptions import NoScriptError, RedisError
 
+from runs.approvals import asked_leaf
 from runs.endings import Ending, record_fields, tape_body
 from runs.redis_scripts import Arg, RedisScript, load
 from runs.rq_job import timestamp
+from runs.suspension import question_json, waits_json
 from sandbox.outcome import OUR_FAULT, Reason
 from sandbox.versions import versions
 from worker.event_writer import MAX_EVENTS, EventEntry
@@ -34,6 +36,7 @@ from worker.event_writer import MAX_EVENTS, EventEntry
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+    from runs.suspension import Suspension
     from worker.claim import Claim
 
 _PAUSE_S = 0.5
@@ -42,6 +45,8 @@ _TAKES_NO_WRITES = ("OOM", "MISCONF", "LOADING", "READONLY", "BUSY")
 _MAX_BATCH = 64
 #: FINISH's answer when other RQ jobs depend on the one that ended.
 DEPENDENTS = 2
+#: SUSPEND's answer when somebody asked for the run to be cancelled.
+TO_CANCEL = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +76,24 @@ class LetGo:
     fault: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """A claim whose run waits: from now on nobody holds it. `written` are SUSPEND's arguments."""
+
+    claim: Claim
+    written: tuple[Arg, ...]
+
+
+#: How a claim is given back.
+GivenBack = Delivery | LetGo | Suspended
+
+
 class Outbox:
     """
     Sends events and ends. `on_delivered(claim, code)` is called when Redis has answered an end.
 
-    The code is that of the FINISH script: 0 lease lost, 1 done, 2 done and other jobs wait.
+    The code is that of the FINISH script: 0 lease lost, 1 done, 2 done and other jobs wait; for one
+    that is suspended also 3: it was to be cancelled, and has still to be ended.
     """
 
     def __init__(
@@ -84,7 +102,7 @@ class Outbox:
         self._redis = redis
         self._worker = worker
         self._on_delivered = on_delivered
-        self._waiting: deque[EventEntry | Delivery | LetGo] = deque()
+        self._waiting: deque[EventEntry | GivenBack] = deque()
         self._something = asyncio.Event()
 
     def send(self, entries: Sequence[EventEntry]) -> None:
@@ -92,7 +110,7 @@ class Outbox:
         self._waiting.extend(entries)
         self._something.set()
 
-    def finish(self, delivery: Delivery | LetGo) -> None:
+    def finish(self, delivery: GivenBack) -> None:
         """Take the end of a claim; events of its run that were taken before go before."""
         self._waiting.append(delivery)
         self._something.set()
@@ -118,10 +136,10 @@ class Outbox:
             if refused:
                 await asyncio.sleep(_PAUSE_S)
 
-    async def _send_batch(self, batch: Sequence[EventEntry | Delivery | LetGo]) -> list[Any]:
+    async def _send_batch(self, batch: Sequence[EventEntry | GivenBack]) -> list[Any]:
         pipeline = self._redis.pipeline(transaction=False)
         for one in batch:
-            if isinstance(one, Delivery | LetGo):
+            if isinstance(one, GivenBack):
                 script, args = self._script(one)
                 pipeline.evalsha(script.sha1, 0, *args)
             else:
@@ -130,33 +148,38 @@ class Outbox:
         replies: list[Any] = await pipeline.execute(raise_on_error=False)
         for index, reply in enumerate(replies):
             one = batch[index]
-            if isinstance(reply, NoScriptError) and isinstance(one, Delivery | LetGo):
+            if isinstance(reply, NoScriptError) and isinstance(one, GivenBack):
                 script, args = self._script(one)
                 replies[index] = await script.run_async(self._redis, args)
         return replies
 
     def _answered(
-        self, batch: Sequence[EventEntry | Delivery | LetGo], replies: Sequence[Any]
-    ) -> list[EventEntry | Delivery | LetGo]:
-        again: list[EventEntry | Delivery | LetGo] = []
+        self, batch: Sequence[EventEntry | GivenBack], replies: Sequence[Any]
+    ) -> list[EventEntry | GivenBack]:
+        again: list[EventEntry | GivenBack] = []
         for one, reply in zip(batch, replies, strict=True):
             if isinstance(reply, RedisError):
                 structlog.get_logger(__name__).error("redis_refused", error=str(reply)[:200])
-            if not isinstance(one, Delivery | LetGo):
+            if not isinstance(one, GivenBack):
                 continue
             if isinstance(reply, RedisError) and str(reply).startswith(_TAKES_NO_WRITES):
                 again.append(one)
             else:
                 # An end refused for any other reason leaves its lease to run out, so that the run
                 # is lost rather than never ended.
-                code = reply if isinstance(reply, int) and isinstance(one, Delivery) else 0
+                known = isinstance(reply, int) and not isinstance(one, LetGo)
+                code = reply if known else 0
                 self._on_delivered(one.claim, code)
         return again
 
-    def _script(self, one: Delivery | LetGo) -> tuple[RedisScript, list[Arg]]:
+    def _script(self, one: GivenBack) -> tuple[RedisScript, list[Arg]]:
         if isinstance(one, Delivery):
             return load("finish"), self._finish_args(one)
         claim = one.claim
+        if isinstance(one, Suspended):
+            args: list[Arg] = [claim.queue, claim.run_id, claim.execution, self._worker]
+            now_ms = time.time_ns() // 1_000_000
+            return load("suspend"), [*args, timestamp(now_ms), *one.written]
         return load("let_go"), [claim.queue, claim.run_id, claim.execution, int(one.fault)]
 
     def _finish_args(self, delivery: Delivery) -> list[Arg]:
@@ -178,6 +201,29 @@ def deliver_ending(claim: Claim, ending: Ending) -> Delivery:
     body = tape_body(ending, claim.attempt, versions())
     written = (ending.state, ending.reason, body, *record_fields(ending))
     return Delivery(claim, *rq_words(claim.run_id, ending.reason, _message(ending)), written)
+
+
+def deliver_suspension(claim: Claim, suspension: Suspension) -> Suspended:
+    """
+    Say what a run waits for.
+
+    Raises:
+        TypeError: something in it has no JSON form.
+    """
+    tenant = claim.spec.tenant if claim.spec is not None else None
+    asked = [one for one in suspension.waits if one.question is not None]
+    questions: list[Arg] = []
+    for one in asked:
+        questions += [one.seq, question_json(one), asked_leaf(claim.run_id, tenant or "", one)]
+    written: tuple[Arg, ...] = (
+        suspension.due_ms,
+        waits_json(suspension.waits),
+        suspension.usage.wall_ms,
+        orjson.dumps(list(suspension.calls)) if suspension.calls else "",
+        suspension.output,
+        orjson.dumps(suspension.usage.to_json()),
+    )
+    return Suspended(claim, (*written, *questions))
 
 
 def deliver_settled(claim: Claim, reason: Reason) -> Delivery:

@@ -26,6 +26,8 @@ class WorkerPlan:
     grace_s: float = 30.0
     worker_ttl_s: int = 90
     attempts: int = 5
+    wait_max_s: int = 30 * 86_400
+    wait_in_place_ms: int = 1_000
     replicas: Replicas = NO_REPLICAS
 
     @property

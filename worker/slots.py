@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from runs.suspension import Suspension
 from worker.claim import Claim
 
 
@@ -25,6 +26,7 @@ class Slot:
     claim: Claim
     cancel: asyncio.Event = field(default_factory=asyncio.Event)
     stop: Stop | None = None
+    suspension: Suspension | None = None
 
     def end(self, why: Stop) -> None:
         """End its run early; the first reason stays, a lost lease beats all."""

@@ -17,7 +17,8 @@ from redis.exceptions import RedisError
 from core import keys
 from ledger.recording import Recording, TapeUnreadable
 from ledger.redis_tape import scan_tape
-from runs.endings import Ending, cancelled_while_queued, record_fields, tape_body
+from runs.cancelling import cancel
+from runs.endings import Ending, record_fields, tape_body
 from runs.model import State
 from runs.redis_scripts import Arg, load
 from runs.rq_job import timestamp
@@ -37,7 +38,6 @@ _TIDY_S = 60.0
 _BATCH = 100
 _TRIES = 3
 _CANCELED_KEPT_S = 30 * 86_400
-_FLAG_S = 60
 _CANCEL_S = 7_200
 #: RECOVER's answer when the run waits in its queue again.
 _BACK = 2
@@ -140,7 +140,8 @@ class Sweep:
             return [], 0, int(await self._redis.xlen(keys.tape(run_id)))
         calls = [tape.calls[seq] for seq in sorted(tape.calls)]
         sent = sum(call.began > 0 and is_outside(call.name) for call in calls)
-        return [call.record().to_json() for call in calls], sent, tape.length
+        done = [call.record().to_json() for call in calls if not call.waits]
+        return done, sent, tape.length
 
     # --- what stock RQ code leaves behind ------------------------------------------------------
 
@@ -169,20 +170,15 @@ class Sweep:
             )
             for job_id, score in found:
                 self._seen_canceled[queue] = max(score, since)
-                await self._end_if_queued(queue, job_id.decode())
+                await self._end_if_not_executed(queue, job_id.decode())
 
-    async def _end_if_queued(self, queue: str, run_id: str) -> None:
+    async def _end_if_not_executed(self, queue: str, run_id: str) -> None:
         found: Any = await self._redis.hmget(keys.run(run_id), ["state", "execution"])
         state, execution = (one.decode() if one is not None else "" for one in found)
         if state == State.RUNNING:
             await self._end_between_attempts(queue, run_id, execution)
-        if state != State.QUEUED:
-            return
-        now_ms = time.time_ns() // 1_000_000
-        body, error = cancelled_while_queued()
-        tenant = queue.removeprefix(keys.queue(""))
-        args: list[Arg] = [run_id, tenant, now_ms, now_ms // 1000, timestamp(now_ms)]
-        await load("cancel").run_async(self._redis, [*args, body, error, _FLAG_S])
+        if state in {State.QUEUED, State.WAITING}:
+            await cancel(self._redis, queue.removeprefix(keys.queue("")), run_id)
 
     async def _end_between_attempts(self, queue: str, run_id: str, execution: str) -> None:
         # It was lost and waited for its next attempt: that one ends it, with what its tape says.

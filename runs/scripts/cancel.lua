@@ -1,15 +1,24 @@
--- CANCEL: a queued run ends at once; for a running one its worker is asked, by RQ's own command
--- and by a flag that the worker sees with its next heartbeat, should the command be lost.
+-- CANCEL: a queued run ends at once, and so does a waiting one; for a running one its worker is
+-- asked, by RQ's own command and by a flag that the worker sees with its next heartbeat, should the
+-- command be lost.
 --
--- ARGV  run_id  tenant  now_ms  now_s  iso  tape_body  error  flag_s
--- Gives the state found; nothing (false) when this tenant has no such run.
+-- ARGV  run_id  tenant  now_ms  now_s  iso  tape_body  error  flag_s  attempt
+--       `attempt`: the one that the tape's body tells of, if the run waits
+-- Gives the state found; nothing (false) when this tenant has no such run; `changed` when a waiting
+-- run has gone on since its caller looked.
 --#include lib_end
+--#include lib_wait
 local run_id, queue = ARGV[1], 't.' .. ARGV[2]
-local found = redis.call('HMGET', 'ms:run:' .. run_id, 'state', 'tenant')
+local found = redis.call('HMGET', 'ms:run:' .. run_id, 'state', 'tenant', 'attempt')
 if not found[1] or found[2] ~= ARGV[2] then return false end
 local job = 'rq:job:' .. run_id
 
-if found[1] == 'queued' then
+if found[1] == 'waiting' and found[3] ~= ARGV[9] then return 'changed' end
+if found[1] == 'queued' or found[1] == 'waiting' then
+  if found[1] == 'waiting' then
+    stop_waiting(queue, run_id)
+    redis.call('HDEL', 'ms:run:' .. run_id, 'waits', 'woken')
+  end
   redis.call('LREM', 'rq:queue:' .. queue, 0, run_id)
   if redis.call('EXISTS', job) == 1 then
     redis.call('HSET', job, 'status', 'canceled')

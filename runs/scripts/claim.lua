@@ -15,6 +15,7 @@
 -- Verdicts: `run`: execute it, over its tape if this is not the first attempt. `settled`: the run
 -- ended earlier and must not be executed again. `unknown`: no such run.
 --#include lib_end
+--#include lib_wait
 local want, lease_s, worker, iso = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local cap = tonumber(ARGV[5]) * math.max(1, redis.call('SCARD', 'rq:workers'))
 local worker_key, executions_key = 'rq:worker:' .. worker, 'rq:worker:' .. worker .. ':executions'
@@ -47,6 +48,7 @@ local function start_run(id, execution)
   local run, tape, events = 'ms:run:' .. id, 'ms:tape:' .. id, 'ms:events:' .. id
   local attempt = redis.call('HINCRBY', run, 'attempt', 1)
   redis.call('HSET', run, 'state', 'running', 'execution', execution)
+  redis.call('HDEL', run, 'waits', 'woken')
   -- Every attempt has the clock of the first: it is an input of the run.
   redis.call('HSETNX', run, 'started_ms', now_ms)
   if redis.call('HDEL', run, 'reason', 'ended_ms', 'error') > 0 then
@@ -67,6 +69,17 @@ local function judge(queue, id)
     local held = redis.call('ZSCORE', 'rq:wip:' .. queue, id .. ':' .. (before or ''))
     if held then return 'held' end  -- queued twice; whoever has it goes on
     return 'run'
+  end
+  if state == 'waiting' then
+    local due_ms = tonumber(redis.call('ZSCORE', 'ms:waiting', queue .. '|' .. id) or 0)
+    if redis.call('HEXISTS', 'ms:run:' .. id, 'woken') == 1 or due_ms <= tonumber(now_ms) then
+      stop_waiting(queue, id)
+      return 'run'
+    end
+    -- Some tool of RQ's put it into its queue too early: it waits on.
+    redis.call('HSET', 'rq:job:' .. id, 'status', 'scheduled')
+    redis.call('ZADD', 'rq:scheduled:' .. queue, math.ceil(due_ms / 1000), id)
+    return 'held'
   end
   if ours[reason] then return 'run' end
   return 'settled'
@@ -90,8 +103,11 @@ end
 
 local function take(queue, id)
   if redis.call('EXISTS', 'rq:job:' .. id) == 0 then
-    -- RQ let it expire in the queue.
-    if redis.call('HGET', 'ms:run:' .. id, 'state') == 'queued' then
+    -- RQ let it expire in the queue, or somebody deleted it while it waited.
+    local state = redis.call('HGET', 'ms:run:' .. id, 'state')
+    if state == 'queued' or state == 'waiting' then
+      stop_waiting(queue, id)
+      redis.call('HDEL', 'ms:run:' .. id, 'output', 'waits', 'woken')
       end_run(id, now_ms, 'cancelled', 'expired', ARGV[8], { 'error', ARGV[9] })
     end
     return
@@ -155,6 +171,12 @@ if redis.call('EXISTS', 'ms:hold') == 1 then
   return 0
 end
 if ARGV[7] == '1' then give_again() end
+-- The first that is due comes first, so it is put in front last.
+local due = redis.call('ZRANGEBYSCORE', 'ms:waiting', 0, now_ms, 'LIMIT', 0, 64)
+for index = #due, 1, -1 do
+  local due_queue, id = string.match(due[index], '^(.*)|(.*)$')
+  wake(due_queue, id, iso, turn_us)
+end
 -- Jobs that turn out to need no slot are bounded too: a script holds up everybody.
 for _ = 1, want + 64 do
   if #rows == want then break end

@@ -31,6 +31,11 @@ local function end_run(run_id, at_ms, state, reason, tape_body, fields)
   redis.call('PERSIST', tape)
   redis.call('EXPIRE', events, ttl_s)
   redis.call('DEL', 'ms:cancel:' .. run_id)
+  local approvals = 'ms:approvals:' .. run_id
+  for _, n in ipairs(redis.call('HKEYS', approvals)) do
+    redis.call('ZREM', 'ms:asked:' .. (known[1] or ''), run_id .. '|' .. n)
+  end
+  redis.call('EXPIRE', approvals, ttl_s)
 end
 
 -- Does what RQ does when a job ends, in RQ's keys and fields. `how` is one of RQ's words finished,

@@ -29,6 +29,8 @@ KNOWN = {
         keys.surface,
         keys.tenant_runs,
         keys.cancel,
+        keys.approvals,
+        keys.asked,
         keys.rate,
         keys.places,
     )
@@ -54,7 +56,7 @@ def test_a_script_has_what_it_includes_and_the_digest_redis_will_know(name: str)
 
 async def test_a_script_that_redis_forgot_is_sent_again() -> None:
     """NOSCRIPT is no error: the text follows the digest."""
-    args: list[Arg] = ["run_x", "acme", 0, 0, "", "{}", "", 1]
+    args: list[Arg] = ["run_x", "acme", 0, 0, "", "{}", "", 1, 0]
     async with fakeredis.FakeAsyncRedis() as client:
         assert await load("cancel").run_async(client, args) is None
         await client.script_flush()

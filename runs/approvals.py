@@ -1,0 +1,210 @@
+"""
+Approvals: what runs ask, and what is said to it.
+
+Runs in: api, worker. Trusts: Redis; whoever asks was let in by the API. Refuses: a second, other
+answer; an answer that is too late. May import: integrations, ledger, core, redis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import orjson
+from pydantic import BaseModel
+
+from core import keys
+from core.clock import now_ms
+from core.errors import Conflict, NotFound
+from core.ids import is_id
+from integrations.waits import Answer, Decision
+from ledger.leaves import LeafKind, leaf
+from runs.redis_scripts import Arg, load
+from runs.rq_job import timestamp
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from integrations.waits import Wait
+
+MAX_COMMENT_CHARS = 2_000
+MAX_PAGE = 200
+_ANSWER = "a:"
+
+
+class Approval(BaseModel):
+    """
+    One question of a run, and its answer. Times are Unix milliseconds.
+
+    `n` is the number of the call that waits. `function`, `account` and `preview` (its arguments,
+    secrets taken out, long ones cut) are there when a grant wants the call approved; `details` are
+    the script's own words. `by` is the id of the key that answered. Unanswered, it can be answered
+    until `until_ms` while its run has not ended.
+    """
+
+    run: str
+    n: int
+    title: str
+    details: Any = None
+    function: str | None = None
+    account: str | None = None
+    preview: str | None = None
+    asked_ms: int
+    until_ms: int
+    decision: Decision | None = None
+    comment: str | None = None
+    by: str | None = None
+    at_ms: int | None = None
+
+
+class ApprovalStore:
+    """What runs have asked. Owns nothing; the connection is its maker's."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def of_run(self, tenant: str, run_id: str) -> list[Approval]:
+        """
+        Give all that a run has asked, in its order; nothing was asked before it first waited.
+
+        Raises:
+            NotFound: this tenant has no such run.
+            RedisError: Redis does not answer.
+        """
+        if not is_id(run_id, "run"):
+            raise _no_run()
+        owner = await cast("Awaitable[bytes | None]", self._redis.hget(keys.run(run_id), "tenant"))
+        if owner is None or owner.decode() != tenant:
+            raise _no_run()
+        kept = await self._kept(run_id)
+        numbers = sorted(int(name) for name in kept if not name.startswith(_ANSWER))
+        return [_read(run_id, kept, n) for n in numbers]
+
+    async def open(self, tenant: str, limit: int = MAX_PAGE) -> list[Approval]:
+        """
+        Give what a tenant's runs ask now, the oldest first, at most `limit`.
+
+        Raises:
+            RedisError: Redis does not answer.
+        """
+        rows: Any = await self._redis.zrange(keys.asked(tenant), 0, limit - 1)
+        pairs = [row.decode().partition("|") for row in rows]
+        pipeline = self._redis.pipeline(transaction=False)
+        for run_id, _, n in pairs:
+            pipeline.hget(keys.approvals(run_id), n)
+        questions = await pipeline.execute()
+        return [
+            _read(run_id, {n: question}, int(n))
+            for (run_id, _, n), question in zip(pairs, questions, strict=True)
+            if question is not None
+        ]
+
+    async def answer(  # noqa: PLR0913 (what is said, of what, by whom: each once)
+        self,
+        tenant: str,
+        run_id: str,
+        n: int,
+        decision: Decision,
+        *,
+        by: str,
+        comment: str | None = None,
+    ) -> Approval:
+        """
+        Approve or deny; the same answer given again changes nothing.
+
+        Raises:
+            NotFound: this tenant's runs have no such question.
+            Conflict: it was answered otherwise, it is too late, or the run has ended.
+            RedisError: Redis did not confirm; giving the same answer again is right.
+        """
+        if not is_id(run_id, "run"):
+            raise _no_question()
+        at_ms = now_ms()
+        said = leaf(
+            *(LeafKind.APPROVAL_ANSWERED, run_id),
+            tenant=tenant,
+            at_ms=at_ms,
+            call=n,
+            decision=decision.value,
+            by=by,
+        )
+        args: list[Arg] = [
+            run_id,
+            tenant,
+            n,
+            decision.value,
+            comment or "",
+            by,
+            timestamp(at_ms),
+            said,
+        ]
+        found: Any = await load("answer").run_async(self._redis, args)
+        word = found[0].decode()
+        if word == "unknown":
+            raise _no_question()
+        answered = {_ANSWER + str(n): found[2]} if len(found) > 2 else {}
+        approval = _read(run_id, {str(n): found[1], **answered}, n)
+        if word not in {"taken", "known"}:
+            raise _refused(word, approval)
+        return approval
+
+    async def answers(self, run_id: str) -> tuple[int, dict[int, Answer]]:
+        """
+        Give Redis' time, Unix milliseconds, and all answers given to a run up to then.
+
+        Raises:
+            RedisError: Redis does not answer.
+        """
+        # The time first: what is not among the answers was not given before it.
+        pipeline = self._redis.pipeline(transaction=True)
+        pipeline.time()
+        pipeline.hgetall(keys.approvals(run_id))
+        (seconds, micros), kept = await pipeline.execute()
+        answers = {
+            int(name.decode().removeprefix(_ANSWER)): Answer.of(orjson.loads(text))
+            for name, text in kept.items()
+            if name.decode().startswith(_ANSWER)
+        }
+        return seconds * 1000 + micros // 1000, answers
+
+    async def _kept(self, run_id: str) -> dict[str, bytes]:
+        kept: Any = await cast("Awaitable[Any]", self._redis.hgetall(keys.approvals(run_id)))
+        return {name.decode(): text for name, text in kept.items()}
+
+
+def asked_leaf(run_id: str, tenant: str, wait: Wait) -> bytes:
+    """Write for the ledger that a run asks; not what it says, which is a user's text."""
+    question = wait.question
+    return leaf(
+        *(LeafKind.APPROVAL_ASKED, run_id),
+        tenant=tenant,
+        at_ms=wait.began_ms,
+        call=wait.seq,
+        function=question.function if question is not None else None,
+        until_ms=wait.until_ms,
+    )
+
+
+def _read(run_id: str, kept: Mapping[str, bytes], n: int) -> Approval:
+    answer = kept.get(_ANSWER + str(n))
+    said = orjson.loads(answer) if answer else {}
+    return Approval(run=run_id, **orjson.loads(kept[str(n)]), **said)
+
+
+def _refused(word: str, approval: Approval) -> Conflict:
+    if word == "other":
+        return Conflict(
+            f"it was answered before: {approval.decision} by {approval.by}",
+            hint="an answer cannot be taken back; cancel the run if it must not go on",
+        )
+    if word == "expired":
+        return Conflict("it could be answered until its time was over; nothing was done")
+    return Conflict("the run has ended; nothing waits for this answer any more")
+
+
+def _no_run() -> NotFound:
+    return NotFound("there is no run with this id", hint="GET /v1/runs lists your runs")
+
+
+def _no_question() -> NotFound:
+    return NotFound("no run of yours asks this", hint="GET /v1/approvals lists what is open")
