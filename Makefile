@@ -38,8 +38,8 @@ setup: $(READY) ## Install everything into .tools/ and .venv/ (the others do it 
 # --- use ---
 
 .PHONY: demo serve doctor
-demo: $(READY) ## Run the Mux examples on a real Redis, API and worker (KEEP=1 leaves it up)
-	@$(BIN)/moonsand demo $(if $(KEEP),--keep)
+demo: $(READY) ## Run the Mux examples on a real Redis, API and worker (KEEP=1 leaves it up, CRASH=1 kills a worker mid-run)
+	@$(BIN)/moonsand demo $(if $(KEEP),--keep) $(if $(CRASH),--crash)
 
 serve: $(READY) ## Start Redis, API and workers here
 	@$(BIN)/moonsand serve

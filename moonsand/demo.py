@@ -46,7 +46,7 @@ async def _demo(view: DemoView, *, keep: bool) -> None:
         accounts = Path(home) / "accounts.toml"
         with running_stubs(accounts):
             view.starting()
-            plan = _plan(Path(home), accounts)
+            plan = plan_of(Path(home), accounts)
             try:
                 async with local_service(plan) as running:
                     await _show(running, view, keep=keep)
@@ -64,7 +64,8 @@ async def _show(running: Running, view: DemoView, *, keep: bool) -> None:
         await asyncio.get_running_loop().create_future()
 
 
-def _plan(home: Path, accounts: Path) -> Plan:
+def plan_of(home: Path, accounts: Path) -> Plan:
+    """Give what a demo starts in its own directory."""
     return Plan(
         settings=Settings(port=0, slots=2, redis_url=_foreign_redis()),
         directory=home / "service",

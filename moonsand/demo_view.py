@@ -23,12 +23,13 @@ class DemoView:
         self._console = console or Console(highlight=False, soft_wrap=True)
         self._ended: list[RunRecord] = []
         self._rest = ""
+        self._broken = False
         self.complete = False
 
     @property
     def good(self) -> bool:
-        """Tell whether all runs came, and each succeeded."""
-        return self.complete and self._successes() == len(self._ended) > 0
+        """Tell whether all runs came, each succeeded, and all else that has to hold does."""
+        return self.complete and not self._broken and self._successes() == len(self._ended) > 0
 
     def starting(self) -> None:
         """Say what is being started."""
@@ -74,6 +75,15 @@ class DemoView:
             self._line(f"  {record.reason}{where}: {record.error.message}", "bold red")
         self._line(f"  result {json.dumps(record.result, ensure_ascii=False)}", "green")
         self._line(f"  {summary(record)}", "dim")
+
+    def say(self, line: str) -> None:
+        """Show what was done from outside of the run."""
+        self._line(f"  {line}", "yellow")
+
+    def check(self, what: str, *, good: bool) -> None:
+        """Show one thing that has to hold; if it does not, the demo fails."""
+        self._broken = self._broken or not good
+        self._line(f"  {'ok' if good else 'WRONG'}: {what}", "green" if good else "bold red")
 
     def end(self, url: str) -> None:
         """Show all runs in one table, and the verdict."""

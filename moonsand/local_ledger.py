@@ -26,12 +26,21 @@ def ledger_environments(
     Raises:
         Unavailable: the directory or the key cannot be made.
     """
-    found = settings.ledger_dir or directory / _DIRECTORY
-    read = {"MOONSAND_LEDGER_DIR": str(found.absolute())}
+    read = {"MOONSAND_LEDGER_DIR": str(ledger_directory(settings, directory))}
     if settings.ledger_key is not None or settings.ledger_key_file is not None:
         return read, read
     key = _key_in(directory / _DIRECTORY).absolute()
     return read, read | {"MOONSAND_LEDGER_KEY_FILE": str(key)}
+
+
+def ledger_directory(settings: Settings, directory: Path) -> Path:
+    """Give where the archive of a local service is."""
+    return (settings.ledger_dir or directory / _DIRECTORY).absolute()
+
+
+def public_key_in(directory: Path) -> str:
+    """Give what checks the checkpoints of a local service, whose key was made at its start."""
+    return str(SigningKey.parse((directory / _KEY).read_text()).public)
 
 
 def _key_in(directory: Path) -> Path:

@@ -57,8 +57,17 @@ def demo(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the service up until Ctrl-C.")
     ] = False,
+    crash: Annotated[
+        bool, typer.Option("--crash", help="Kill the worker in the middle of a run instead.")
+    ] = False,
 ) -> int:
     """Run the examples on a real Redis, API and worker against a loopback stub of the vendor."""
+    if crash:
+        if keep:
+            raise UsageFault("--crash and --keep do not go together")
+        from moonsand.crash_demo import run_crash_demo
+
+        return asyncio.run(run_crash_demo())
     from moonsand.demo import run_demo
 
     return asyncio.run(run_demo(keep=keep))

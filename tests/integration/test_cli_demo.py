@@ -35,6 +35,19 @@ def test_the_demo_runs_every_example() -> None:
     assert "\x1b" not in done.stdout
 
 
+def test_the_demo_of_a_killed_worker_shows_one_write_and_its_proof() -> None:
+    """With --crash a worker is killed mid-run: two attempts, one write, a receipt that verifies."""
+    done = moonsand("demo", "--crash", seconds=110)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.strip() for line in done.stdout.splitlines() if "ok: " in line] == [
+        "ok: the worker was killed; the run took 2 attempts",
+        "ok: the vendor counted 1 write",
+        "ok: the run has a receipt",
+        "ok: `moonsand audit verify` finds the archive whole",
+    ]
+    assert "WRONG" not in done.stdout
+
+
 def test_a_demo_that_is_kept_can_be_used_and_leaves_nothing(deadline: Deadline) -> None:
     """With --keep the service answers to the printed key until Ctrl-C, then all of it ends."""
     with subprocess.Popen(
