@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Generator
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from anyio import to_thread
@@ -17,7 +16,7 @@ from api.runs import check_run_id, find_run, no_such_run, only_known_parameters
 from api.services import Services, services_of
 from core.errors import Conflict, NotFound
 from core.settings import Settings
-from ledger.sqlite_archive import NAME, SqliteArchive
+from ledger.archives import has_archive, open_archive
 from runs.archived_bundle import ArchivedRun
 from runs.live_bundle import has_whole_tape, live_lines
 from tenancy.master_keys import MasterKeys
@@ -93,27 +92,22 @@ async def _threaded(lines: Generator[bytes, None, None]) -> AsyncIterator[bytes]
 
 def _look(settings: Settings, run: str, tenant: str) -> tuple[dict[str, Any] | None, bool]:
     """Give the receipt of a run, and whether what it binds can be read here."""
-    path = _archive(settings)
-    if path is None:
+    archive = open_archive(settings) if has_archive(settings) else None
+    if archive is None:
         return None, False
-    with closing(SqliteArchive(path, write=False)) as archive:
+    with closing(archive):
         found = ArchivedRun.find(archive, MasterKeys.of_settings(settings), run, tenant)
         return (None, False) if found is None else (dict(found.receipt), found.readable)
 
 
 def _archived(settings: Settings, run: str, tenant: str) -> Generator[bytes, None, None]:
-    path = _archive(settings)
-    assert path is not None  # noqa: S101 (it was read a moment ago)
-    with closing(SqliteArchive(path, write=False)) as archive:
+    archive = open_archive(settings)
+    assert archive is not None  # noqa: S101 (it was read a moment ago)
+    with closing(archive):
         found = ArchivedRun.find(archive, MasterKeys.of_settings(settings), run, tenant)
-        if found is not None:
-            yield from found.lines()
-
-
-def _archive(settings: Settings) -> Path | None:
-    # The sequencer makes the file when it starts for the first time.
-    path = None if settings.ledger_dir is None else settings.ledger_dir / NAME
-    return path if path is not None and path.exists() else None
+        if found is None:
+            raise _not_kept()
+        yield from found.lines()
 
 
 def _not_kept() -> NotFound:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -238,3 +239,36 @@ async def test_what_is_redacted_is_gone_everywhere_and_named(lab: Lab, tmp_path:
     found = replayed(tmp_path, Bundle(run, None, whole.texts, shown.entries))
     assert found["equal"] is False
     assert any("/stream/0/stream_key" in note for note in found["notes"])
+
+
+async def test_the_commands_take_a_run_from_a_service(
+    api: ApiServer, lab: Lab, tmp_path: Path
+) -> None:
+    """By its id alone: replayed, exported to a file that is nobody else's, redacted."""
+    run = await executed(lab)
+    to = ["--url", api.url, "--key", await asyncio.to_thread(api.new_key, TENANT)]
+    env = environment(tmp_path / "home")
+
+    done = await asyncio.to_thread(moonsand, "replay", "--json", run, *to, env=env)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["source"] == "service"
+
+    out = tmp_path / "out.jsonl"
+    for options in ([], ["--redact"]):
+        out.unlink(missing_ok=True)
+        arguments = ["runs", "export", run, "--out", str(out), *options, *to]
+        done = await asyncio.to_thread(moonsand, *arguments, env=env)
+        assert (done.returncode, done.stdout) == (0, ""), done.stderr
+        assert out.stat().st_mode & 0o777 == 0o600
+        assert parse_bundle(out.read_bytes().splitlines(keepends=True)).run == run
+
+    again = await asyncio.to_thread(moonsand, *arguments, env=env)
+    assert again.returncode == 2
+    assert "File exists" in again.stderr
+    early = await asyncio.to_thread(moonsand, "runs", "--url", api.url, "export", run, env=env)
+    assert early.returncode == 2
+    assert "options stand after `export`" in early.stderr
+    unknown = ["runs", "export", new_id("run"), "--out", str(tmp_path / "none"), *to]
+    done = await asyncio.to_thread(moonsand, *unknown, env=env)
+    assert done.returncode == 2
+    assert not (tmp_path / "none").exists()
