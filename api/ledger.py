@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -16,9 +15,10 @@ from api.auth import Reader
 from api.runs import check_run_id, find_run, only_known_parameters
 from api.services import services_of
 from core import keys
-from core.errors import NotFound, Unavailable
+from core.errors import NotFound
+from core.settings import Settings
+from ledger.archives import open_archive
 from ledger.receipts import make_receipt
-from ledger.sqlite_archive import NAME, SqliteArchive
 
 _TEXT = "text/plain"
 
@@ -84,12 +84,7 @@ async def get_receipt(request: Request, run_id: str, key: Reader) -> Response:
     """Give the proof of what became of a run, once a checkpoint covers its end."""
     check_run_id(run_id)
     services = services_of(request)
-    directory = services.settings.ledger_dir
-    if directory is None:
-        raise Unavailable(
-            "this API cannot read the ledger's archive", hint="set MOONSAND_LEDGER_DIR for it"
-        )
-    found = await to_thread.run_sync(partial(_read, directory, run_id, key.tenant))
+    found = await to_thread.run_sync(partial(_read, services.settings, run_id, key.tenant))
     if found is not None:
         return Response(orjson.dumps(found), media_type="application/json")
     run = await find_run(services, key.tenant, run_id)
@@ -101,9 +96,9 @@ async def get_receipt(request: Request, run_id: str, key: Reader) -> Response:
     return Response(orjson.dumps(pending), 202, headers, media_type="application/json")
 
 
-def _read(directory: Path, run: str, tenant: str) -> dict[str, Any] | None:
-    # The sequencer makes the file when it starts for the first time.
-    if not (directory / NAME).exists():
+def _read(settings: Settings, run: str, tenant: str) -> dict[str, Any] | None:
+    archive = open_archive(settings)
+    if archive is None:
         return None
-    with closing(SqliteArchive(directory / NAME, write=False)) as archive:
+    with closing(archive):
         return make_receipt(archive, run, tenant)

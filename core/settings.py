@@ -112,6 +112,10 @@ class Settings(BaseModel):
         default=None,
         description="Directory of the ledger's archive. The sequencer writes, the API reads it.",
     )
+    ledger_objects: str | None = Field(
+        default=None,
+        description="Keep the archive as write-once objects: in a directory, or `s3://bucket/x`.",
+    )
     ledger_key: str | None = Field(
         default=None,
         repr=False,

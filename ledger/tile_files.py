@@ -44,9 +44,9 @@ class TileFiles:
     def push(self, size: int, note: str) -> None:
         """Write what is missing of the tree of `size` leaves, then the checkpoint."""
         try:
-            for level, number, width in _tiles(self._known(), size):
+            for level, number, width in changed_tiles(self._known(), size):
                 self._put(tile_path(str(level), number, width), self._tile(level, number, width))
-            for _, number, width in _tiles(self._known(), size, levels=1):
+            for _, number, width in changed_tiles(self._known(), size, levels=1):
                 self._put(tile_path("entries", number, width), self._entries(number, width))
             self._replace(_CHECKPOINT, note.encode())
             self._written = size
@@ -136,7 +136,7 @@ def tile_path(level: str, number: int, width: int = WIDTH) -> str:
     return path if width == WIDTH else f"{path}.p/{width}"
 
 
-def _tiles(old: int, new: int, levels: int | None = None) -> Iterator[tuple[int, int, int]]:
+def changed_tiles(old: int, new: int, levels: int | None = None) -> Iterator[tuple[int, int, int]]:
     """Give level, number and width of each tile that the tree of `new` leaves has anew."""
     level = 0
     while new >> HEIGHT * level and (levels is None or level < levels):

@@ -19,8 +19,9 @@ from typing import IO, TYPE_CHECKING
 from core.errors import Invalid, NotFound
 from core.ids import is_id
 from core.settings import Settings, load_settings
+from ledger.archive import ArchiveReader
+from ledger.archives import has_archive, named_place, open_archive, open_place
 from ledger.bundle import Bundle, parse_bundle, read_bundle
-from ledger.sqlite_archive import NAME, SqliteArchive
 from moonsand import connection
 from moonsand.local_state import default_directory
 from runs.archived_bundle import ArchivedRun
@@ -123,11 +124,11 @@ def archived(run: str, source: Source) -> Iterator[Iterator[bytes] | None]:
         NotFound: the archive that was named has no such run.
     """
     settings = load_settings()
-    path = _archive_path(settings, source)
-    if path is None:
+    archive = _open_archive(settings, source)
+    if archive is None:
         yield None
         return
-    with closing(SqliteArchive(path, write=False)) as archive:
+    with closing(archive):
         found = ArchivedRun.find(archive, MasterKeys.of_settings(settings), run)
         if source.archive is not None and found is None:
             raise NotFound(f"the archive has no signed end of {run}")
@@ -144,14 +145,15 @@ async def download(client: AsyncClient, run: str, file: IO[bytes]) -> None:
             file.write(piece)
 
 
-def _archive_path(settings: Settings, source: Source) -> Path | None:
-    directory = source.archive or settings.ledger_dir or default_directory() / "ledger"
-    path = directory / NAME
-    if path.is_file():
-        return path
+def _open_archive(settings: Settings, source: Source) -> ArchiveReader | None:
     if source.archive is not None:
-        raise NotFound(f"there is no archive of a ledger in {directory}")
-    return None
+        archive = open_place(source.archive, settings)
+        if archive is None:
+            raise NotFound(f"there is no archive of a ledger in {named_place(source.archive)}")
+        return archive
+    if has_archive(settings):
+        return open_archive(settings)
+    return open_place(default_directory() / "ledger", settings)
 
 
 _HINT = "give the id of a run, `run_...`, or a file that `moonsand runs export` wrote"

@@ -1,8 +1,8 @@
 """
 A sequencer in a process of its own that kills itself with signal 9 at one boundary.
 
-Run as `python -m tests.killed_sequencer URL DIRECTORY BOUNDARY before|after NTH`: it dies right
-before, or right after, the NTH time that BOUNDARY is done.
+Run as `python -m tests.killed_sequencer URL DIRECTORY OBJECTS BOUNDARY before|after NTH`: it dies
+right before, or right after, the NTH time that BOUNDARY is done.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import ledger.sequencer
 from core.redis_client import connect
 from ledger.checkpoints import Checkpoints
 from ledger.sequencer import Sequencer
-from ledger.sqlite_archive import NAME, SqliteArchive
 from tenancy.master_keys import MasterKeys
 from tenancy.payload_keys import PayloadSealer
+from tests.archive_kinds import create_archive
 from tests.sequencing import KEY
 
 #: What changes something: in the archive, and in Redis by sending it.
@@ -29,13 +29,16 @@ BOUNDARIES = (
     *("take_over", "keep_data_key", "stage", "commit", "keep_checkpoint"),
     *("forget", "publish"),
 )
+#: Each single write of an archive of objects.
+OBJECT_WRITES = ("create", "create_all", "replace")
 MASTER = "one:" + "A" * 43 + "="
 
 
-def main(url: str, directory: str, boundary: str, when: str, nth: str) -> None:
+def main(url: str, directory: str, objects: str, *death: str) -> None:
     """Take what stands in the inbox until killed."""
+    boundary, when, nth = death
     vars(ledger.sequencer).update(_BATCH=5, _STAGE_BYTES=2_000)
-    archive = SqliteArchive.create(Path(directory) / NAME)
+    archive = create_archive(Path(directory), objects)
     with connect(url) as redis:
         checkpoints = Checkpoints(archive, KEY, redis, every_s=0.0)
         sealer = PayloadSealer(archive, MasterKeys.parse(MASTER))
@@ -44,6 +47,8 @@ def main(url: str, directory: str, boundary: str, when: str, nth: str) -> None:
             "forget": (sequencer, "_forget"),
             "publish": (checkpoints, "_publish"),
         }
+        if boundary in OBJECT_WRITES:
+            places[boundary] = (vars(archive)["_store"], boundary)
         owner, name = places.get(boundary, (archive, boundary))
         setattr(owner, name, deadly(getattr(owner, name), when, int(nth)))
         sequencer.run(threading.Event())

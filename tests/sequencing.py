@@ -20,12 +20,12 @@ from ledger.leaves import LeafKind, accepted_leaf, leaf, new_salt
 from ledger.merkle import leaf_hash, root_of
 from ledger.notes import SigningKey
 from ledger.sequencer import Sequencer
-from ledger.sqlite_archive import NAME, SqliteArchive
 from ledger.taking import InTheClear, Sealer
 from ledger.tiles import root_at
 from runs.redis_scripts import load
 from tenancy.master_keys import MasterKeys
 from tenancy.payload_keys import PayloadSealer
+from tests.archive_kinds import Place
 
 KEY = SigningKey("log.example.org/test", bytes(range(32)))
 SHA = "ab" * 32
@@ -59,12 +59,13 @@ class Taking:
 @contextmanager
 def taking(
     client: redis.Redis,
-    directory: Path,
+    directory: Path | Place,
     masters: MasterKeys | None = None,
     witnesses: Sequence[Witness] = (),
 ) -> Iterator[Taking]:
-    """Open the archive in `directory` and take over."""
-    archive = SqliteArchive.create(directory / NAME)
+    """Open the archive in `directory`, one in SQLite if it is only a path, and take over."""
+    place = directory if isinstance(directory, Place) else Place(directory)
+    archive = place.create()
     checkpoints = Checkpoints(archive, KEY, client, witnesses, EVERY_TIME)
     sealer: Sealer = PayloadSealer(archive, masters) if masters else InTheClear()
     sequencer = Sequencer(client, archive, sealer, checkpoints)

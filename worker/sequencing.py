@@ -7,7 +7,6 @@ an archive that does not go on from what was signed. May import: core, ledger, t
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from contextlib import closing
@@ -19,10 +18,10 @@ import structlog
 from core.errors import Invalid, Unavailable
 from core.logs import configure_logs
 from core.redis_client import check_server, connect
+from ledger.archives import create_archive, has_archive, writable
 from ledger.checkpoints import Checkpoints
 from ledger.notes import SigningKey
 from ledger.sequencer import Sequencer
-from ledger.sqlite_archive import NAME, SqliteArchive
 from ledger.taking import InTheClear, Sealer
 from ledger.tile_files import TileFiles
 from ledger.witness import witness_of
@@ -47,15 +46,18 @@ def run_sequencer(settings: Settings) -> int:
     configure_logs(settings.log_level)
     if settings.redis_url is None:
         raise Unavailable("no Redis is configured", hint="set REDIS_URL")
-    if settings.ledger_dir is None:
-        raise Unavailable("no directory for the ledger's archive", hint="set MOONSAND_LEDGER_DIR")
+    if not has_archive(settings):
+        raise Unavailable(
+            "no place for the ledger's archive",
+            hint="set MOONSAND_LEDGER_DIR, or MOONSAND_LEDGER_OBJECTS",
+        )
     key, masters = signing_key(settings), MasterKeys.of_settings(settings)
     witnesses = [witness_of(settings.ledger_witness)] if settings.ledger_witness else []
-    tiles = _directory(settings.ledger_tiles) if settings.ledger_tiles else None
+    tiles = writable(settings.ledger_tiles) if settings.ledger_tiles else None
     stop = _stopped_by_signals()
     with (
         connect(settings.redis_url) as redis,
-        closing(SqliteArchive.create(_directory(settings.ledger_dir) / NAME)) as archive,
+        closing(create_archive(settings)) as archive,
     ):
         check_server(redis, settings.environment)
         sealer: Sealer = InTheClear() if masters is None else PayloadSealer(archive, masters)
@@ -89,16 +91,6 @@ def signing_key(settings: Settings) -> SigningKey:
             return SigningKey.parse(file.read(_MAX_KEY_BYTES).decode("utf-8", "replace"))
     except OSError as error:
         raise Invalid(f"the file of the ledger's key cannot be read: {error.strerror}") from None
-
-
-def _directory(path: Path) -> Path:
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise Unavailable(f"{path} cannot be made: {error.strerror}") from None
-    if not os.access(path, os.W_OK):
-        raise Unavailable(f"{path} cannot be written", hint="the ledger is to be kept there")
-    return path
 
 
 def _stopped_by_signals() -> threading.Event:

@@ -140,4 +140,4 @@ def test_an_api_without_an_archive_says_so(redis_url: str) -> None:
     with ApiServer(redis_url) as api, api.client("acme") as client:
         answer = client.get(f"/v1/runs/{new_id('run')}/receipt")
         assert answer.status_code == 503
-        assert "cannot read the ledger's archive" in answer.json()["detail"]
+        assert "the ledger's archive cannot be read from here" in answer.json()["detail"]

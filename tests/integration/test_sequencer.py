@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,17 +22,27 @@ from ledger.witness import DirectoryWitness
 from tenancy.envelope import DataKey, VaultDamaged
 from tenancy.master_keys import MasterKeys, new_line
 from tenancy.payload_keys import PayloadReader
+from tests.archive_kinds import KINDS, Place, place_of
 from tests.sequencing import KEY, SHA, check_archive, end_run, ended_run, plain, taking
 
 SECRET_REPLY = "reply-that-nobody-may-read"
 
 
+@pytest.fixture(params=KINDS)
+def place(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
+    """A place for an archive of each kind."""
+    with place_of(request.param, tmp_path, monkeypatch) as made:
+        yield made
+
+
 def test_leaves_are_stored_in_their_exact_bytes_and_order(
-    redis_sync: redis.Redis, tmp_path: Path
+    redis_sync: redis.Redis, place: Place
 ) -> None:
     """What was put into the inbox is what the tree is made of; the inbox is empty after."""
     made = plain(redis_sync, 700)
-    with taking(redis_sync, tmp_path) as one:
+    with taking(redis_sync, place) as one:
         one.drain()
         assert [leaf.data for leaf in one.archive.leaves()] == made
         signed = KEY.public.open(one.archive.checkpoint() or "")
@@ -39,22 +50,22 @@ def test_leaves_are_stored_in_their_exact_bytes_and_order(
         proof = prove_inclusion(one.archive.tile, 300, 700)
         assert verify_inclusion(leaf_hash(made[300]), 300, 700, proof, signed.root)
     assert redis_sync.xlen(keys.LEDGER_INBOX) == 0
-    assert redis_sync.get(keys.LEDGER_CHECKPOINT) == one_note(tmp_path).encode()
+    assert redis_sync.get(keys.LEDGER_CHECKPOINT) == one_note(place).encode()
 
 
-def one_note(directory: Path) -> str:
-    """Give the newest checkpoint of the archive in `directory`."""
-    archive = SqliteArchive(directory / NAME, write=False)
+def one_note(place: Place) -> str:
+    """Give the newest checkpoint of an archive."""
+    archive = place.reader()
     note = archive.checkpoint()
     archive.close()
     assert note is not None
     return note
 
 
-def test_a_runs_end_is_a_leaf_with_its_tapes_root(redis_sync: redis.Redis, tmp_path: Path) -> None:
+def test_a_runs_end_is_a_leaf_with_its_tapes_root(redis_sync: redis.Redis, place: Place) -> None:
     """The leaf binds every entry of the tape, and the values behind the salted commitments."""
     run = ended_run(redis_sync, calls=20)
-    with taking(redis_sync, tmp_path) as one:
+    with taking(redis_sync, place) as one:
         one.drain()
         accepted, finished = one.leaves()
         check_archive(one.archive)
@@ -84,14 +95,14 @@ def test_a_runs_end_is_a_leaf_with_its_tapes_root(redis_sync: redis.Redis, tmp_p
 
 
 def test_a_tape_lives_on_until_it_is_archived_and_then_its_time(
-    redis_sync: redis.Redis, tmp_path: Path
+    redis_sync: redis.Redis, place: Place
 ) -> None:
     """An ended run's tape has no end of life before the commit; one that went on keeps it."""
     run, again = ended_run(redis_sync), ended_run(redis_sync)
     assert redis_sync.ttl(keys.tape(run)) == -1
     fields: Any = {"kind": "started", "at_ms": 1, "body": "{}"}
     redis_sync.xadd(keys.tape(again), fields, id="6-0")
-    with taking(redis_sync, tmp_path) as one:
+    with taking(redis_sync, place) as one:
         one.drain()
         assert 0 < redis_sync.ttl(keys.tape(run)) <= 3_600
         assert redis_sync.ttl(keys.tape(again)) == -1
@@ -104,13 +115,13 @@ def test_a_tape_lives_on_until_it_is_archived_and_then_its_time(
 
 
 def test_payloads_are_sealed_for_their_tenant_and_their_place(
-    redis_sync: redis.Redis, tmp_path: Path
+    redis_sync: redis.Redis, place: Place
 ) -> None:
     """No reply, input or script stands in the archive; moved, or without its key, none opens."""
     masters = MasterKeys.parse(new_line("one"))
     run = ended_run(redis_sync, reply=SECRET_REPLY)
     ended_run(redis_sync, tenant="other", reply=SECRET_REPLY)
-    with taking(redis_sync, tmp_path, masters) as one:
+    with taking(redis_sync, place, masters) as one:
         one.drain()
         check_archive(one.archive)
         tape = next(leaf for leaf in one.leaves() if leaf["kind"] == "run.finished")["tape"]["id"]
@@ -127,24 +138,26 @@ def test_payloads_are_sealed_for_their_tenant_and_their_place(
             reader.open(replace(given, id="input/other"))
         one.archive.keep_data_key(one.epoch, "acme", DataKey.new("acme", masters).wrap(masters))
         assert reader.open(given) is None
-    for file in tmp_path.iterdir():
-        assert SECRET_REPLY.encode() not in file.read_bytes()
-        assert b"return 1" not in file.read_bytes()
+    data = [path.read_bytes() for path in place.directory.rglob("*") if path.is_file()]
+    data += place.bucket.objects.values() if place.bucket else []
+    for one_file in data:
+        assert SECRET_REPLY.encode() not in one_file
+        assert b"return 1" not in one_file
 
 
 def test_an_entry_that_was_committed_is_never_taken_again(
-    redis_sync: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    redis_sync: redis.Redis, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed after the commit and before the deletion: the entries are known and only deleted."""
     plain(redis_sync, 3)
     ended_run(redis_sync)
-    with taking(redis_sync, tmp_path) as one:
+    with taking(redis_sync, place) as one:
         with monkeypatch.context() as patch:
             patch.setattr(one.sequencer, "_forget", list)
             one.sequencer.once()
         before = one.leaves()
     plain(redis_sync, 1)
-    with taking(redis_sync, tmp_path) as one:
+    with taking(redis_sync, place) as one:
         one.drain()
         check_archive(one.archive)
         assert one.leaves()[:-1] == before
@@ -152,10 +165,10 @@ def test_an_entry_that_was_committed_is_never_taken_again(
     assert redis_sync.xlen(keys.LEDGER_INBOX) == 0
 
 
-def test_a_new_entry_with_an_older_id_is_taken(redis_sync: redis.Redis, tmp_path: Path) -> None:
+def test_a_new_entry_with_an_older_id_is_taken(redis_sync: redis.Redis, place: Place) -> None:
     """A Redis that lost its data, or its clock, may count from earlier: nothing is skipped."""
     plain(redis_sync, 2)
-    with taking(redis_sync, tmp_path) as one:
+    with taking(redis_sync, place) as one:
         one.drain()
         redis_sync.delete(keys.LEDGER_INBOX)
         redis_sync.xadd(keys.LEDGER_INBOX, {"kind": "leaf", "leaf": b"{}"}, id="5-0")
@@ -163,13 +176,13 @@ def test_a_new_entry_with_an_older_id_is_taken(redis_sync: redis.Redis, tmp_path
         assert one.archive.size == 3
 
 
-def test_who_was_outrun_writes_nothing(redis_sync: redis.Redis, tmp_path: Path) -> None:
+def test_who_was_outrun_writes_nothing(redis_sync: redis.Redis, place: Place) -> None:
     """A sequencer that slept while another took over cannot commit, stage, key or sign."""
     plain(redis_sync, 1)
-    with taking(redis_sync, tmp_path) as old:
+    with taking(redis_sync, place) as old:
         epoch = old.epoch
         redis_sync.delete(keys.LEDGER_LOCK)
-        with taking(redis_sync, tmp_path) as new:
+        with taking(redis_sync, place) as new:
             for write in (
                 old.sequencer.once,
                 lambda: old.archive.commit(epoch, [NewLeaf("1-1", b"{}")]),
@@ -184,16 +197,16 @@ def test_who_was_outrun_writes_nothing(redis_sync: redis.Redis, tmp_path: Path) 
             assert new.archive.size == 1
 
 
-def test_a_second_sequencer_rests(redis_sync: redis.Redis, tmp_path: Path) -> None:
+def test_a_second_sequencer_rests(redis_sync: redis.Redis, place: Place) -> None:
     """While one holds the lock another does nothing."""
-    with taking(redis_sync, tmp_path) as one:
+    with taking(redis_sync, place) as one:
         rival = type(one.sequencer)(redis_sync, one.archive, one.sequencer._sealer, one.checkpoints)
         assert not rival.take_over()
         assert one.epoch == 1
 
 
 def test_nothing_in_the_inbox_or_on_a_tape_stops_the_sequencer(
-    redis_sync: redis.Redis, tmp_path: Path
+    redis_sync: redis.Redis, place: Place
 ) -> None:
     """Entries that came from nobody of ours are recorded as what they are, and the rest goes on."""
     hostile: list[dict[Any, Any]] = [
@@ -220,7 +233,7 @@ def test_nothing_in_the_inbox_or_on_a_tape_stops_the_sequencer(
         redis_sync.xadd(keys.tape("bad"), {"kind": kind, "body": body}, id=f"{seq + 1}-0")
     made = plain(redis_sync, 1)
 
-    with taking(redis_sync, tmp_path) as one:
+    with taking(redis_sync, place) as one:
         one.drain()
         leaves = list(one.archive.leaves())
         assert len(leaves) == len(hostile) + 1
@@ -233,12 +246,12 @@ def test_nothing_in_the_inbox_or_on_a_tape_stops_the_sequencer(
 
 
 def test_a_tape_greater_than_a_batch_goes_to_the_disk_piece_by_piece(
-    redis_sync: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    redis_sync: redis.Redis, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ten megabytes of replies are staged ahead of the commit, and are whole after it."""
     ended_run(redis_sync, calls=40, reply="x" * 300_000)
     plain(redis_sync, 1)
-    with taking(redis_sync, tmp_path) as one:
+    with taking(redis_sync, place) as one:
         staged: list[int] = []
         stage = one.archive.stage
 
@@ -320,4 +333,4 @@ def test_a_forged_checkpoint_stops_nobody(redis_sync: redis.Redis, tmp_path: Pat
         redis_sync.set(keys.LEDGER_CHECKPOINT, forged)
         with taking(redis_sync, tmp_path) as one:
             one.drain()
-    assert redis_sync.get(keys.LEDGER_CHECKPOINT) == one_note(tmp_path).encode()
+    assert redis_sync.get(keys.LEDGER_CHECKPOINT) == one_note(Place(tmp_path)).encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import pytest
 import redis
 
 from core import keys
+from ledger.journal import entry_name, read_entry
 from ledger.leaves import read_leaf
+from ledger.objects import DirectoryStore
 from tenancy.master_keys import MasterKeys
+from tests.archive_kinds import KINDS, Place, place_of
 from tests.killed_sequencer import BOUNDARIES, MASTER
 from tests.sequencing import check_archive, ended_run, plain, taking
 
@@ -33,9 +37,19 @@ def expected(client: redis.Redis) -> list[tuple[Any, Any]]:
     return found
 
 
-def run_until_killed(url: str, directory: Path, boundary: str, when: str, nth: int) -> None:
+@pytest.fixture(params=KINDS)
+def place(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
+    """An archive of each kind, empty."""
+    with place_of(request.param, tmp_path, monkeypatch) as made:
+        yield made
+
+
+def run_until_killed(url: str, place: Place, boundary: str, when: str, nth: int) -> None:
     """Start a sequencer and wait for its death."""
-    command = [sys.executable, "-m", "tests.killed_sequencer", url, str(directory)]
+    where = [str(place.directory), place.objects]
+    command = [sys.executable, "-m", "tests.killed_sequencer", url, *where]
     done = subprocess.run([*command, boundary, when, str(nth)], cwd=ROOT, timeout=40, check=False)
     assert done.returncode == -signal.SIGKILL
 
@@ -43,19 +57,57 @@ def run_until_killed(url: str, directory: Path, boundary: str, when: str, nth: i
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_killed_there_it_goes_on_without_gap_or_duplicate(
-    redis_url: str, redis_sync: redis.Redis, tmp_path: Path, boundary: str, when: str
+    redis_url: str, redis_sync: redis.Redis, place: Place, boundary: str, when: str
 ) -> None:
     """Whether the step was done or not when it died, each entry becomes exactly one leaf."""
+    nth = 1 if boundary == "take_over" else 2
+    _kill_and_go_on(redis_url, redis_sync, place, (boundary, when, nth))
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("write", "nth"),
+    [("create", nth) for nth in range(1, 8)]
+    + [("create_all", nth) for nth in range(1, 7)]
+    + [("replace", 1)],
+)
+def test_killed_at_any_write_of_an_object_it_goes_on(  # noqa: PLR0917
+    redis_url: str, redis_sync: redis.Redis, tmp_path: Path, write: str, nth: int, when: str
+) -> None:
+    """No order of objects leaves a half that a restart takes for a whole, or takes twice."""
+    place = Place(tmp_path, str(tmp_path / "objects"))
+    _kill_and_go_on(redis_url, redis_sync, place, (write, when, nth))
+    store = DirectoryStore(Path(place.objects))
+    named = _payload_objects(place)
+    assert set(store.names("payloads/")) == named
+    store.close()
+
+
+def _payload_objects(place: Place) -> set[str]:
+    """Give the objects of payloads that the journal names."""
+    names: set[str] = set()
+    number = 0
+    root = Path(place.objects)
+    while (path := root / entry_name(number)).exists():
+        body = read_entry(path.read_bytes()).body
+        names |= {one["object"] for one in body.get("payloads", [])}
+        number += 1
+    return {name for name in names if (root / name).exists()}
+
+
+def _kill_and_go_on(
+    redis_url: str, redis_sync: redis.Redis, place: Place, death: tuple[str, str, int]
+) -> None:
+    """Let a sequencer die while it takes some runs, and another do the rest."""
     for tenant in ("acme", "other"):
         ended_run(redis_sync, tenant, calls=10, reply="x" * 500)
     plain(redis_sync, 9)
     ended_run(redis_sync)
     wanted = expected(redis_sync)
-    nth = 1 if boundary == "take_over" else 2
 
-    run_until_killed(redis_url, tmp_path, boundary, when, nth)
+    run_until_killed(redis_url, place, *death)
     redis_sync.delete(keys.LEDGER_LOCK)  # instead of waiting for its end
-    with taking(redis_sync, tmp_path, MasterKeys.parse(MASTER)) as one:
+    with taking(redis_sync, place, MasterKeys.parse(MASTER)) as one:
         one.drain()
         check_archive(one.archive)
         assert [(leaf["kind"], leaf["id"]) for leaf in one.leaves()] == wanted

@@ -130,7 +130,7 @@ def test_it_does_not_start_half_configured(redis_url: str, tmp_path: Path) -> No
     good = {"REDIS_URL": redis_url, "MOONSAND_LEDGER_DIR": str(tmp_path / "ledger")}
     key = {"MOONSAND_LEDGER_KEY": KEY.secret()}
     for given, words in (
-        ({"REDIS_URL": redis_url}, "no directory for the ledger's archive"),
+        ({"REDIS_URL": redis_url}, "no place for the ledger's archive"),
         (good, "give either MOONSAND_LEDGER_KEY or MOONSAND_LEDGER_KEY_FILE"),
         ({**good, **key, "MOONSAND_LEDGER_KEY_FILE": "/x"}, "give either MOONSAND_LEDGER_KEY or"),
         ({**good, "MOONSAND_LEDGER_KEY": "PRIVATE+KEY+x"}, "a signing key is"),

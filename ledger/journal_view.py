@@ -1,0 +1,280 @@
+"""
+What the journal says, as tables: a file of this host that can be thrown away at any time.
+
+Runs in: sequencer, api, CLI. Trusts: nothing but the journal it is made of. Refuses: an entry that
+does not go on from the last. May import: stdlib, orjson, core, ledger.
+
+It holds where things are (leaves, lines, payloads), not the things; of the tree it holds the
+tiles, made of the leaves as they were read. A file may have several users: each entry is applied
+in one transaction, by whoever comes first.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from core.errors import Unavailable
+from ledger.journal import START, Entry, Head, follow
+from ledger.leaves import read_leaf
+from ledger.merkle import leaf_hash
+from ledger.tiles import Edge, LedgerDamaged
+
+_WAIT_S = 10.0
+_PAGE = 500
+_TEXTS = ("kind", "id", "tenant")
+_SCHEMA = """
+CREATE TABLE state (
+    next INTEGER, epoch INTEGER, digest TEXT, size INTEGER, began INTEGER, swept INTEGER) STRICT;
+CREATE TABLE leaves (
+    idx INTEGER PRIMARY KEY, entry INTEGER, at INTEGER, length INTEGER, inbox TEXT NOT NULL UNIQUE,
+    kind TEXT, subject TEXT, tenant TEXT, at_ms INTEGER) STRICT;
+CREATE INDEX leaves_subject ON leaves (subject);
+CREATE INDEX leaves_kind ON leaves (kind);
+CREATE TABLE tiles (
+    level INTEGER, idx INTEGER, data BLOB, PRIMARY KEY (level, idx)) STRICT, WITHOUT ROWID;
+CREATE TABLE tapes (
+    tape TEXT, entry INTEGER, at INTEGER, spans TEXT, staged INTEGER,
+    PRIMARY KEY (tape, entry)) STRICT, WITHOUT ROWID;
+CREATE TABLE payloads (
+    id TEXT PRIMARY KEY, tenant TEXT, run TEXT, at_ms INTEGER, key TEXT,
+    object TEXT, at INTEGER, length INTEGER, staged INTEGER) STRICT;
+CREATE INDEX payloads_run ON payloads (run);
+CREATE INDEX payloads_object ON payloads (object);
+CREATE INDEX payloads_staged ON payloads (staged) WHERE staged;
+CREATE TABLE data_keys (tenant TEXT PRIMARY KEY, object TEXT) STRICT;
+CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, note TEXT) STRICT;
+CREATE TABLE unneeded (object TEXT PRIMARY KEY) STRICT;
+"""
+
+
+class JournalView:
+    """One view. `path` None: in memory, gone with it."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        if path is not None and not path.exists():
+            _make(path)
+        self._db = sqlite3.connect(
+            path or ":memory:", timeout=_WAIT_S, isolation_level=None, check_same_thread=False
+        )
+        if path is None:
+            _fill(self._db)
+        self._db.execute("PRAGMA synchronous=NORMAL")
+
+    # --- reading -------------------------------------------------------------------------------
+
+    @property
+    def head(self) -> Head:
+        """Give where the journal stands, as far as it was read."""
+        return Head(*self.one("SELECT next, epoch, digest FROM state"))
+
+    @property
+    def size(self) -> int:
+        """Count the leaves."""
+        return int(self.one("SELECT size FROM state")[0])
+
+    def tile(self, level: int, number: int) -> bytes:
+        """Give a tile, empty when there is none."""
+        row = self.one("SELECT data FROM tiles WHERE level = ? AND idx = ?", level, number)
+        return row[0] if row else b""
+
+    def one(self, query: str, *values: Any) -> Any:
+        """Give the first row."""
+        with _readable():
+            return self._db.execute(query, values).fetchone()
+
+    def all(self, query: str, *values: Any) -> list[Any]:
+        """Give all rows."""
+        with _readable():
+            return self._db.execute(query, values).fetchall()
+
+    def among(self, query: str, wanted: Collection[str]) -> set[str]:
+        """Give those of `wanted` that `query`, which ends in `IN`, finds."""
+        found: set[str] = set()
+        asked = list(wanted)
+        for at in range(0, len(asked), _PAGE):
+            part = asked[at : at + _PAGE]
+            marks = ", ".join("?" * len(part))
+            found |= {one for (one,) in self.all(f"{query} ({marks})", *part)}
+        return found
+
+    def close(self) -> None:
+        """Close it."""
+        self._db.close()
+
+    # --- following the journal -----------------------------------------------------------------
+
+    def apply(self, entry: Entry, *, trusting: bool = False) -> None:
+        """
+        Take the next entry.
+
+        An entry that was taken already is passed over. `trusting` passes over what ties it to the
+        entry before, for an auditor who has told of it and reads on.
+
+        Raises:
+            LedgerDamaged: it does not go on from the last one.
+        """
+        with self._transaction():
+            head = self.head
+            if entry.number < head.next and not trusting:
+                return
+            after = follow(head, entry) if not trusting else _trusted(head, entry)
+            try:
+                self._take(entry)
+            except (KeyError, TypeError, ValueError, sqlite3.IntegrityError) as error:
+                what = f"entry {entry.number} of the journal cannot be taken"
+                raise LedgerDamaged(f"{what}: {error}") from None
+            query = "UPDATE state SET next = ?, epoch = ?, digest = ?"
+            self._db.execute(query, (after.next, after.epoch, after.digest))
+
+    def unneeded(self) -> list[str]:
+        """Give objects that no entry needs any more, and that were not told to be gone."""
+        return [name for (name,) in self.all("SELECT object FROM unneeded")]
+
+    def gone(self, names: Sequence[str]) -> None:
+        """Take note that objects were deleted."""
+        with self._transaction():
+            rows = [(name,) for name in names]
+            self._db.executemany("DELETE FROM unneeded WHERE object = ?", rows)
+
+    def _take(self, entry: Entry) -> None:
+        body = entry.body
+        match entry.kind:
+            case "epoch":
+                # What came before the epoch before was swept by its sequencer.
+                self._db.execute("UPDATE state SET swept = began, began = ?", (entry.number,))
+                self._drop("staged")
+            case "discard":
+                self._drop("staged")
+            case "stage":
+                self._keep(entry, 0, staged=True)
+            case "commit":
+                self._keep(entry, self._append(entry), staged=False)
+                self._db.execute("UPDATE tapes SET staged = 0 WHERE staged")
+                self._db.execute("UPDATE payloads SET staged = 0 WHERE staged")
+            case "key":
+                self._drop_key(body["tenant"])
+                row = (body["tenant"], body["object"])
+                self._db.execute("INSERT INTO data_keys VALUES (?, ?)", row)
+            case "erase":
+                self._append(entry)
+                self._erase(body)
+            case "checkpoint":
+                row = (body["size"], body["note"])
+                self._db.execute("INSERT OR REPLACE INTO checkpoints VALUES (?, ?)", row)
+            case other:
+                raise ValueError(f"its kind {other!r} is not known")
+
+    def _append(self, entry: Entry) -> int:
+        """Append the leaves of a commit; give where its lines begin."""
+        size = self.size
+        rows, hashes, at = [], [], 0
+        for index, (inbox, length) in enumerate(entry.body["leaves"], size):
+            data = entry.data[at : at + length]
+            if len(data) != length:
+                raise ValueError("it is cut off")
+            rows.append((index, entry.number, entry.start + at, length, inbox, *_columns(data)))
+            hashes.append(leaf_hash(data))
+            at += length
+        edge = Edge(size, self.tile)
+        changed = [(*where, data) for where, data in edge.append(hashes).items()]
+        self._db.executemany("INSERT INTO leaves VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        self._db.executemany("INSERT OR REPLACE INTO tiles VALUES (?, ?, ?)", changed)
+        self._db.execute("UPDATE state SET size = ?", (edge.size,))
+        return at
+
+    def _keep(self, entry: Entry, at: int, *, staged: bool) -> None:
+        for tape, spans in entry.body["tapes"]:
+            row = (tape, entry.number, entry.start + at, orjson.dumps(spans).decode(), staged)
+            self._db.execute("INSERT INTO tapes VALUES (?, ?, ?, ?, ?)", row)
+            at += sum(length for _, length in spans)
+        if at != len(entry.data):
+            raise ValueError("it has other bytes than it tells of")
+        for pack in entry.body["payloads"]:
+            rows, place = [], 0
+            for payload_id, at_ms, key, length in pack["parts"]:
+                where = (pack["object"], place, length, staged)
+                rows.append((payload_id, pack["tenant"], pack["run"], at_ms, key, *where))
+                place += length
+            query = "INSERT OR REPLACE INTO payloads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            self._db.executemany(query, rows)
+
+    def _erase(self, body: Mapping[str, Any]) -> None:
+        for run in body["runs"]:
+            self._drop("run = ?", run)
+        for payload_id in body["shared"]:
+            self._drop("id = ?", payload_id)
+        for tenant in body["tenants"]:
+            self._drop("tenant = ?", tenant)
+            self._drop_key(tenant)
+
+    def _drop(self, which: str, *values: Any) -> None:
+        # What an object holds goes together: the payloads of one run.
+        query = f"INSERT OR IGNORE INTO unneeded SELECT object FROM payloads WHERE {which}"  # noqa: S608
+        self._db.execute(query, values)
+        self._db.execute(f"DELETE FROM payloads WHERE {which}", values)  # noqa: S608
+        if which == "staged":
+            self._db.execute("DELETE FROM tapes WHERE staged")
+
+    def _drop_key(self, tenant: str) -> None:
+        query = "INSERT OR IGNORE INTO unneeded SELECT object FROM data_keys WHERE tenant = ?"
+        self._db.execute(query, (tenant,))
+        self._db.execute("DELETE FROM data_keys WHERE tenant = ?", (tenant,))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with _readable():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+
+def _trusted(head: Head, entry: Entry) -> Head:
+    return Head(head.next + 1, entry.epoch, entry.digest)
+
+
+def _columns(data: bytes) -> Sequence[Any]:
+    fields = read_leaf(data)
+    texts = [value if isinstance(value := fields.get(name), str) else None for name in _TEXTS]
+    at_ms = fields.get("at_ms")
+    whole = at_ms if isinstance(at_ms, int) and abs(at_ms) < 1 << 63 else None
+    return (*texts, whole)
+
+
+def _make(path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix=".new", dir=path.parent) as directory:
+        made = Path(directory) / path.name
+        os.close(os.open(made, os.O_CREAT | os.O_RDWR, 0o600))
+        with closing(sqlite3.connect(made, isolation_level=None)) as db:
+            db.execute("PRAGMA journal_mode=WAL")
+            _fill(db)
+        with suppress(FileExistsError):
+            os.link(made, path)
+
+
+def _fill(db: sqlite3.Connection) -> None:
+    db.executescript(_SCHEMA)
+    db.execute("INSERT INTO state VALUES (0, 0, ?, 0, 0, 0)", (START,))
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.Error as error:
+        hint = "it can be deleted: it is made anew from the journal"
+        raise Unavailable(f"this host's view of the ledger fails: {error}", hint=hint) from error

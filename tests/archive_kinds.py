@@ -1,0 +1,60 @@
+"""The kinds of archive, each in an empty place, for tests that hold them to one promise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ledger.archive import Archive, ArchiveReader
+from ledger.archives import create_objects, open_objects
+from ledger.sqlite_archive import NAME, SqliteArchive
+from tests.s3_server import BUCKET, Bucket, s3_server
+
+SQLITE, DIRECTORY, IN_BUCKET = "sqlite", "directory", "bucket"
+KINDS = (SQLITE, DIRECTORY, IN_BUCKET)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an archive is: `objects` empty for SQLite. `directory` has the file, or the view."""
+
+    directory: Path
+    objects: str = ""
+    bucket: Bucket | None = None
+
+    def create(self) -> Archive:
+        """Open it for writing."""
+        return create_archive(self.directory, self.objects)
+
+    def reader(self) -> ArchiveReader:
+        """Open it for reading, as another host does: with nothing but what is in the place."""
+        if not self.objects:
+            return SqliteArchive(self.directory / NAME, write=False)
+        found = open_objects(self.objects)
+        assert found is not None
+        return found
+
+
+def create_archive(directory: Path, objects: str) -> Archive:
+    """Open an archive for writing, in SQLite if no place of objects is named."""
+    if objects:
+        return create_objects(objects, directory)
+    return SqliteArchive.create(directory / NAME)
+
+
+@contextmanager
+def place_of(kind: str, directory: Path, patch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """Make a place for an archive of a kind."""
+    if kind == SQLITE:
+        yield Place(directory)
+    elif kind == DIRECTORY:
+        yield Place(directory, str(directory / "objects"))
+    else:
+        with s3_server() as bucket:
+            for name, value in bucket.environment.items():
+                patch.setenv(name, value)
+            yield Place(directory, f"s3://{BUCKET}/log-{bucket.port}", bucket)
