@@ -167,8 +167,7 @@ class Lab:
         with connect(self._server.url) as client:
             rows: Any = client.xrange(keys.tape(record.id))
         kinds = [fields[b"kind"].decode() for _, fields in rows]
-        crashed = victim == "child"
-        for problem in lab.problems(record, tag, self._vendor, kinds, crashed=crashed):
+        for problem in lab.problems(record, tag, self._vendor, kinds, victim=victim):
             self._wrong.append(f"{victim} {strike}: {problem}")
 
 

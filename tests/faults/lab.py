@@ -11,6 +11,7 @@ from sandbox.outcome import Reason
 from tests.deadline import Deadline
 from tests.faults.counting_vendor import CountingVendor, Hold
 from tests.flaky_redis import Fault, FlakyRedis
+from worker.execute import LOST_TAPE
 
 SCRIPT = """
 local till = app.integrations.till
@@ -96,13 +97,15 @@ def problems(
     vendor: CountingVendor,
     kinds: list[str],
     *,
-    crashed: bool = False,
+    victim: str = "worker",
 ) -> list[str]:
     """
     Say what is wrong with a run after a kill; nothing if it is as promised.
 
-    `crashed`: it was its child that was killed, so that the run has ended as `crashed`.
+    `victim` is what was killed: after the death of its `child` the run has ended as `crashed`; a
+    `redis` that has lost the end of the tape can name no call.
     """
+    crashed = victim == "child"
     found = []
     asked = writes(tag)
     twice = [one for one in asked if vendor.done[one] > 1]
@@ -127,6 +130,7 @@ def problems(
         said = str(record.error)
         # A vendor that hangs up on a call of a living worker makes any write unknown.
         named = bool(unknown) if crashed else unknown == ["till.pay"] and "(call 4)" in said
+        named = named or (victim == "redis" and LOST_TAPE in said)
         if not named:
             found.append(f"effect_unknown does not name the one call that is: {unknown}")
     else:
