@@ -9,7 +9,7 @@ from integrations.base_url import checked_base_url, tenant_base_url
 from integrations.failure import did_you_mean
 from integrations.function import Integration
 from integrations.pack import LUA_KEYWORDS, Pack
-from integrations.pack_wire import BasicAuth
+from integrations.pack_wire import BasicAuth, BearerAuth, HeaderAuth
 from integrations.secret import Secret
 
 _ACCOUNT = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -82,8 +82,8 @@ def wrapped(pack: Pack, values: Mapping[str, str]) -> dict[str, str | Secret]:
 
 
 def _checked(pack: Pack, key: str, name: str, value: str, *, by_tenant: bool) -> str:
-    if not value or any(ord(letter) < 32 or ord(letter) == 127 for letter in value):
-        raise FieldWrong(key, "must not be empty nor have control characters")
+    if problem := _unsendable(pack, name, value):
+        raise FieldWrong(key, problem)
     if name == pack.host.field:
         try:
             if by_tenant:
@@ -94,3 +94,14 @@ def _checked(pack: Pack, key: str, name: str, value: str, *, by_tenant: bool) ->
     if isinstance(pack.auth, BasicAuth) and name == pack.auth.username and ":" in value:
         raise FieldWrong(key, "must not have a colon")
     return value
+
+
+def _unsendable(pack: Pack, name: str, value: str) -> str | None:
+    if not value or any(ord(letter) < 32 or ord(letter) == 127 for letter in value):
+        return "must not be empty nor have control characters"
+    if any(0xD800 <= ord(letter) <= 0xDFFF for letter in value):
+        return "must be text in UTF-8"
+    in_header = isinstance(pack.auth, BearerAuth | HeaderAuth) and name in pack.auth.fields
+    if in_header and (not value.isascii() or value != value.strip()):
+        return "must be ASCII without spaces around it: it is sent in a header"
+    return None

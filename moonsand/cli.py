@@ -87,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     streams.prepare()
     try:
         given = sys.argv[1:] if arguments is None else arguments
+        if "--help" not in given:
+            _configure_logs()
         code = app(spelled_out(given), standalone_mode=False)
     except UsageFault as fault:
         code = _complain(str(fault), Exit.USAGE)
@@ -103,6 +105,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except Exception as error:  # noqa: BLE001 (the last resort: a bug of ours, and it must say so)
         code = Exit.OURS if streams.output_is_lost() else _internal_error(error)
     sys.exit(streams.finish(code or Exit.SUCCEEDED))
+
+
+def _configure_logs() -> None:
+    # Left as it is, structlog writes to stdout, and with each error the values of all variables.
+    from core.logs import configure_logs  # noqa: PLC0415 (heavy)
+
+    configure_logs("warning")
 
 
 def _without_values(message: str) -> str:

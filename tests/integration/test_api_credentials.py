@@ -112,6 +112,17 @@ def test_wrong_fields_are_told_by_pointer_without_their_value(api: ApiServer, ca
     assert "canary" not in answer.text
 
 
+def test_what_no_header_can_carry_is_refused(api: ApiServer) -> None:
+    """A key outside ASCII, or with spaces around it, would break in the worker, in each run."""
+    with client_of(api, "acme") as client:
+        for odd in ("canary-\u00e9", "canary-\u2028x", "canary-\u0085", " canary", "canary\u00a0"):
+            body = {"fields": {"api_key": odd}}
+            answer = client.put("/v1/credentials/heygen/default", json=body)
+            assert answer.status_code == 422, answer.text
+            assert answer.json()["errors"][0]["pointer"] == "/fields/api_key"
+            assert "canary" not in answer.text
+
+
 URLS = [
     *("https://169.254.169.254", "http://169.254.169.254", "https://localhost", "https://[::1]"),
     *("http://127.0.0.1:1", "https://2852039166", "https://0x7f.1", "https://a.convex.cloud@x.io"),

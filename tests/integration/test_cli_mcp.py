@@ -11,7 +11,7 @@ import pytest
 from tests.command import environment, moonsand
 from tests.mcp_serving import stdio_section, write_servers
 
-pytestmark = pytest.mark.jail
+pytestmark = [pytest.mark.jail, pytest.mark.timeout(240)]
 READ = 'return app.mcp.notes.read_note{name = "first"}'
 
 

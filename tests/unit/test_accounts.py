@@ -55,6 +55,17 @@ class TestReading:
         credentials = file.for_tenant(None).get("mux", "default")
         assert credentials.reveal("token_secret") == CANARY
 
+    def test_a_variable_that_is_no_text_is_refused(self) -> None:
+        """Bytes that are not UTF-8 could be put into no request."""
+        text = account(token_secret='{ env = "ODD" }')
+        with pytest.raises(Invalid, match=r"mux\.default\.token_secret: must be text in UTF-8"):
+            parsed(text, {"ODD": f"{CANARY}\udcff"})
+
+    def test_basic_auth_takes_any_text(self) -> None:
+        """It is encoded before it becomes a header."""
+        accounts = parsed(account(token_secret='"\u00e9\U0001f600"')).for_tenant(None)
+        assert accounts.get("mux", "default").reveal("token_secret") == "\u00e9\U0001f600"
+
     def test_other_spellings_of_fields_are_accepted(self) -> None:
         """`access_token_id` and `access_token_secret` are what other tools call them."""
         text = f'[mux.default]\naccess_token_id = "id"\naccess_token_secret = "{CANARY}"\n'
@@ -102,6 +113,11 @@ class TestRefusals:
             (account(token_id="5"), 'mux.default.token_id: must be a string or { env = "NAME" }'),
             (account(token_id='""'), "mux.default.token_id: must not be empty nor have control"),
             (account(token_secret='"a\\nb"'), "mux.default.token_secret: must not be empty nor"),
+            (
+                f'[heygen.default]\napi_key = "{CANARY}\u00e9"\n',
+                "heygen.default.api_key: must be ASCII",
+            ),
+            (f'[convex.a]\ndeploy_key = "{CANARY}\u2028x"\n', "convex.a.deploy_key: must be ASCII"),
             (account(token_id='"a:b"'), "mux.default.token_id: must not have a colon"),
             (account(token_id='{ env = "NO" }'), "mux.default.token_id: the environment variable"),
             (account(token_id='{ file = "x" }'), "mux.default.token_id: a table here must be"),

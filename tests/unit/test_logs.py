@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +13,7 @@ import structlog
 
 from core.logs import configure_logs, hide_secrets
 from tenancy.keys import new_plain_key
+from tests.command import environment
 
 
 @pytest.fixture
@@ -53,3 +56,31 @@ def test_a_line_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line["event"] for line in lines] == ["first", "second [hidden]", "third"]
     assert [line["level"] for line in lines] == ["info", "warning", "error"]
     assert "ms_live_" not in err
+
+
+BROKEN_COMMAND = """
+import structlog
+from moonsand import cli
+
+@cli.app.command()
+def broken():
+    value = "canary-" + "of-a-command"
+    try:
+        raise ValueError("it broke")
+    except ValueError:
+        structlog.get_logger("here").exception("broken", seen=1)
+    return 3
+
+cli.main(["broken"])
+"""
+
+
+def test_a_command_logs_no_values_of_variables() -> None:
+    """What breaks inside a command here is told on stderr alone, without what variables held."""
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN_COMMAND],
+        env=environment(), capture_output=True, text=True, timeout=45, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (3, "")
+    assert json.loads(done.stderr)["event"] == "broken"
+    assert "canary-of" not in done.stderr
