@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from core.calls import Effect
 from core.errors import Invalid
 from core.settings import Settings
+from ledger.audit_query import OPEN, Filter
 from ledger.audit_source import SqliteSource, TileSource
 from ledger.notes import SigningKey, VerifyKey
 from moonsand.local_state import default_directory
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     from ledger.archive import ArchiveReader
     from ledger.audit_runs import Opener
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_BYTES = 100_000
 _LOCAL = "ledger"
 _LOCAL_KEY = "key"
@@ -78,6 +84,55 @@ def opener(source: SqliteSource | TileSource, settings: Settings) -> Opener | No
     if masters is None or not isinstance(source, SqliteSource):
         return None
     return PayloadReader(cast("ArchiveReader", source), masters).open
+
+
+def filter_of(  # noqa: PLR0913, PLR0917 (one for each option)
+    tenant: str | None,
+    key: str | None,
+    kind: str | None,
+    reason: str | None,
+    script: str | None,
+    function: str | None,
+    effect: str | None,
+    since: str | None,
+    until: str | None,
+) -> Filter:
+    """
+    Make a filter of the options.
+
+    Raises:
+        Invalid: a time, an effect or a digest is none.
+    """
+    if effect is not None and effect not in {*Effect, OPEN}:
+        raise Invalid(f"--effect is one of {', '.join([*Effect, OPEN])}")
+    return Filter(
+        tenant=tenant,
+        key=key,
+        kind=kind,
+        reason=reason,
+        script_sha256=None if script is None else _digest(script),
+        function=function,
+        effect=effect,
+        since_ms=None if since is None else _time_ms(since),
+        until_ms=None if until is None else _time_ms(until),
+    )
+
+
+def _digest(script: str) -> str:
+    if _SHA256.fullmatch(script):
+        return script
+    try:
+        return hashlib.sha256(Path(script).read_bytes()).hexdigest()
+    except (OSError, ValueError):
+        raise Invalid("--script is a SHA-256 in hexadecimal, or a file that can be read") from None
+
+
+def _time_ms(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise Invalid(f"{text[:40]!r} is no time: give 2026-11-23, or 2026-11-23T14:00") from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _read(path: Path) -> str:

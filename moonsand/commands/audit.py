@@ -59,6 +59,75 @@ def verify(
 
 
 @app.command()
+def query(
+    archive: options.ArchivePath = None,
+    tenant: options.Tenant = None,
+    key: options.KeyId = None,
+    kind: options.Kind = None,
+    function: options.Function = None,
+    effect: options.Effect = None,
+    reason: options.Reason = None,
+    script: options.Script = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    sql: Annotated[
+        str | None,
+        typer.Option(help="Ask the tables `entries` and `calls` of these in SQL (extra audit)."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> int:
+    """List entries of an archive that fit all filters; no payload is read."""
+    from core.settings import load_settings
+    from ledger.audit_query import select
+    from ledger.audit_source import open_source
+    from moonsand import audit_inputs as inputs
+    from moonsand import audit_view as view
+
+    wanted = inputs.filter_of(*(tenant, key, kind, reason), script, function, effect, since, until)
+    with closing(open_source(inputs.archive_path(archive, load_settings()))) as source:
+        if sql is not None:
+            from moonsand.audit_tables import ask
+
+            view.write_rows(ask(source, wanted, sql), as_json=as_json)
+        elif as_json:
+            view.write_json(select(source, wanted))
+        else:
+            view.write_table(select(source, wanted))
+    return Exit.SUCCEEDED
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option(help="Directory for the files; they are never replaced.")],
+    archive: options.ArchivePath = None,
+    parquet: Annotated[
+        bool, typer.Option("--parquet", help="Parquet instead of NDJSON (extra audit).")
+    ] = False,
+    tenant: options.Tenant = None,
+    key: options.KeyId = None,
+    kind: options.Kind = None,
+    function: options.Function = None,
+    effect: options.Effect = None,
+    reason: options.Reason = None,
+    script: options.Script = None,
+    since: options.Since = None,
+    until: options.Until = None,
+) -> int:
+    """Write entries and calls that fit all filters into files; no payload is read."""
+    from core.settings import load_settings
+    from ledger.audit_source import open_source
+    from moonsand import audit_inputs as inputs
+    from moonsand import audit_tables as tables
+
+    wanted = inputs.filter_of(*(tenant, key, kind, reason), script, function, effect, since, until)
+    write = tables.write_parquet if parquet else tables.write_ndjson
+    with closing(open_source(inputs.archive_path(archive, load_settings()))) as source:
+        for path in write(source, wanted, out):
+            write_output(f"{path}\n")
+    return Exit.SUCCEEDED
+
+
+@app.command()
 def erase(
     run: Annotated[str | None, typer.Option(help="One run, which has ended.")] = None,
     older_than: Annotated[
