@@ -52,7 +52,7 @@ def write_end(result: RunResult) -> None:
     else:
         write_fault(result)
     if result.plan is not None:
-        write_error(plan_lines(result.plan, result.applied))
+        write_error(plan_lines(result.id, result.plan, result.applied))
     if sys.stderr.isatty():
         write_error(summary(result))
 
@@ -67,12 +67,13 @@ def write_fault(result: RunResult) -> None:
         write_error(f"hint: {error.hint}")
 
 
-def plan_lines(plan: Plan, applied: int | None = None) -> str:
-    """Lay out a plan for reading; of one that was applied, say how far."""
+def plan_lines(run: str, plan: Plan, applied: int | None = None) -> str:
+    """Lay out the plan of a run for reading; of one that was applied, say how far."""
     count = len(plan.writes)
     if applied is not None:
         return f"plan: {applied} of {count} applied"
-    lines = [f"plan: {count} write{'s' * (count != 1)}, none made; digest {plan.digest}"]
+    head = f"plan of {run}: {count} write{'s' * (count != 1)}"
+    lines = [head, f"  digest {plan.digest}"]
     for write in plan.writes:
         account = f" ({write.account})" if write.account not in {None, "default"} else ""
         text = json.dumps(write.arguments, ensure_ascii=False)

@@ -6,6 +6,7 @@ import json
 import secrets
 import threading
 from collections import Counter
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -97,7 +98,8 @@ class ShopVendor:
     """
     Listens on loopback. `did` counts requests by what they asked for, `things` are those made.
 
-    `refuse` makes every write fail with 422. `settings` are those of a worker whose tenant has an
+    `refuse` makes every write fail with 422. While `held` is set, who asks for the stock waits;
+    `struck` tells that somebody does. `settings` are those of a worker whose tenant has an
     account here, `accounts` the same for a run without a service.
     """
 
@@ -106,6 +108,9 @@ class ShopVendor:
         self.things: dict[str, dict[str, Any]] = {}
         self.refuse = False
         self.stock = 3
+        self.held = threading.Event()
+        self.struck = threading.Event()
+        self.released = threading.Event()
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
         self._server.daemon_threads = True
@@ -117,9 +122,10 @@ class ShopVendor:
         url = f"http://127.0.0.1:{self._server.server_address[1]}"
         fields = f'key = "k-e-y-of-the-shop"\nurl = "{url}"\n'
         self.accounts = directory / "shop.toml"
-        self.accounts.write_text(
-            f"[shop.default]\n{fields}\n[tenants.{tenant}.shop.default]\n{fields}"
-        )
+        section = "shop" if tenant == "development" else f"tenants.{tenant}.shop"
+        self.accounts.write_text(f"[shop.default]\n{fields}")
+        if section != "shop":
+            self.accounts.write_text(f"[shop.default]\n{fields}\n[{section}.default]\n{fields}")
         self.settings: dict[str, Any] = {"accounts": self.accounts, "packs_dir": self.packs}
 
     @property
@@ -139,12 +145,16 @@ class ShopVendor:
         trace: TracebackType | None,
     ) -> None:
         """Close."""
+        self.released.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)
 
     def handle(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         """Do what a request asks for."""
+        if path == "/stock" and self.held.is_set():
+            self.struck.set()
+            self.released.wait(60)
         with self._lock:
             return self._handle(method, path.strip("/").split("/"), body)
 
@@ -195,10 +205,11 @@ def _handler_of(shop: ShopVendor) -> type[BaseHTTPRequestHandler]:
             body = json.loads(self.rfile.read(length)) if length else None
             status, value = shop.handle(method, self.path, body)
             text = json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
+            with suppress(OSError):  # whoever asked may have been killed
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
 
     return Handler

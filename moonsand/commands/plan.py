@@ -116,7 +116,7 @@ def _write(kept: PlanState, *, as_json: bool) -> None:
     if as_json:
         write_output(f"{kept.model_dump_json()}\n")
         return
-    write_output(f"{plan_lines(kept.plan)}\n")
+    write_output(f"{plan_lines(kept.run, kept.plan)}\n")
     approval = kept.approval
     if approval is None:
         write_output("not approved\n")
