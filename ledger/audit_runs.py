@@ -23,11 +23,11 @@ from core.errors import ServiceError
 from ledger.archive import Payload
 from ledger.leaves import commit, read_leaf
 from ledger.merkle import leaf_hash, root_of
-from ledger.taking import SALT_BYTES, some_facts, terms_of
+from ledger.taking import SALT_BYTES, known_effect, some_facts, terms_of
 
 _HEX_256 = re.compile(r"[0-9a-f]{64}")
 _EFFECTS = {"succeeded", "failed", "denied", "unknown", "planned"}
-_TERMS = ("key", "script_sha256", "seed", "limits", "grants")
+_TERMS = ("key", "script_sha256", "seed", "mode", "limits", "grants")
 #: Gives the bytes of a payload, None if they are sealed with a key that is not here.
 Opener = Callable[[Payload], bytes | None]
 
@@ -126,8 +126,7 @@ class EndedRun:
                 begun.add(facts.get("seq"))
             elif kind == "effect":
                 begun.discard(facts.get("seq"))
-                effect = str(facts.get("effect"))
-                effects[effect if effect in _EFFECTS else "other"] += 1
+                effects[known_effect(facts.get("effect"))] += 1
             elif kind == "finished":
                 ending = facts
         if self.leaf.get("calls") != dict(effects) | {"open": len(begun)}:

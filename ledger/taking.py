@@ -193,10 +193,11 @@ class TapeTaking:
             self._open.add(facts.get("seq"))
         elif kind == "effect":
             self._open.discard(facts.get("seq"))
-            self._effects[_known_effect(facts.get("effect"))] += 1
+            self._effects[known_effect(facts.get("effect"))] += 1
 
 
-def _known_effect(effect: Any) -> str:
+def known_effect(effect: Any) -> str:
+    """Give the word under which a call is counted."""
     return effect if effect in _EFFECTS else "other"
 
 

@@ -42,7 +42,8 @@ def true_run(
     result, output = f'"{word}-result"', f"{word}-output"
     accepted: dict[str, Any] = {"tenant": tenant, "key_id": "key_1", "seed": 7, "salt": new_salt()}
     accepted |= {"script_sha256": sha(script), "input_sha256": sha(given)}
-    accepted |= {"limits": {"calls": 9}, "grants": ["mux"]}
+    limited = {"allow": "mux.create_asset", "arguments": {"type": "object", "title": "words"}}
+    accepted |= {"limits": {"calls": 9}, "grants": ["mux:read", limited], "mode": "plan"}
     rows: list[tuple[str, dict[str, Any]]] = [
         ("accepted", accepted),
         ("started", {"attempt": 1, "worker": "w1"}),
@@ -52,6 +53,10 @@ def true_run(
         reply = f'{{"reply":"{word}-reply"}}'
         rows.append(("intent", {"seq": seq, "surface_sha256": sha(surface), **call}))
         rows.append(("effect", {"seq": seq, "effect": "succeeded", "ok": True, "reply": reply}))
+    if calls == 2:
+        rows.append(("effect", {"seq": 3, "effect": "denied", "ok": False, **call}))
+        rows.append(("effect", {"seq": 4, "effect": "planned", "ok": True, **call}))
+        rows.append(("waiting", {"seq": 5, "for": "approval", "until_ms": 9}))
     pipeline = client.pipeline(transaction=False)
     for seq, (kind, body) in enumerate(rows, 1):
         fields: Any = {"kind": kind, "at_ms": 1_000 + seq, "body": orjson.dumps(body)}

@@ -41,6 +41,8 @@ TABLES = {
     "staged": "id",
 }
 TOLD_BY_DIGEST = {hashlib.sha256(one).hexdigest() for one in (b"", b"null", b"true", b"false")}
+EFFECTS = ("succeeded", "failed", "denied", "unknown", "planned")
+TERMS = ("key", "script_sha256", "seed", "mode", "limits", "grants")
 Fields = dict[str, Any]
 
 
@@ -195,6 +197,14 @@ def quoted(value: Any) -> Any:
     return value if len(text) <= 8192 else {"sha256": hexdigest(text)}
 
 
+def without_schemas(grants: Any) -> Any:
+    if isinstance(grants, list):
+        return [without_schemas(one) for one in grants]
+    if not isinstance(grants, dict):
+        return grants
+    return {k: "limited" if k == "arguments" else without_schemas(v) for k, v in grants.items()}
+
+
 def check_lines(leaf: Fields, lines: list[bytes]) -> Iterator[str]:
     """Hold the end of a run to the lines of its tape."""
     named = leaf.get("tape")
@@ -219,7 +229,7 @@ def check_lines(leaf: Fields, lines: list[bytes]) -> Iterator[str]:
             begun.add(told.get("seq"))
         elif kind == "effect":
             begun.discard(told.get("seq"))
-            known = told.get("effect") in ("succeeded", "failed", "denied", "unknown")
+            known = told.get("effect") in EFFECTS
             calls[told["effect"] if known else "other"] += 1
     if leaf.get("calls") != {**calls, "open": len(begun)}:
         yield "its calls are not those of its tape"
@@ -236,8 +246,9 @@ def check_bodies(leaf: Fields, bodies: dict[int, tuple[str, bytes]]) -> Iterator
     last = [read_json(body) for _, (kind, body) in sorted(bodies.items()) if kind == "finished"]
     begin, end = (first or [{}])[0], (last or [{}])[-1]
     if begin:
-        meant: Fields = {name: fact(begin.get(name)) for name in ("script_sha256", "seed")}
-        meant |= {name: quoted(begin.get(name)) for name in ("limits", "grants")}
+        meant: Fields = {name: fact(begin.get(name)) for name in ("script_sha256", "seed", "mode")}
+        meant["limits"] = quoted(begin.get("limits"))
+        meant["grants"] = quoted(without_schemas(begin.get("grants")))
         for name, value in (meant | {"key": fact(begin.get("key_id"))}).items():
             if leaf.get(name) != value:
                 yield f"its {name} is not that of its tape"
@@ -568,7 +579,7 @@ class Runs:
         if not accepted or accepted.get("tenant") != tenant:
             self.say(f"{named}: there is no entry of its acceptance for this tenant")
         tape = leaf.get("tape")
-        terms = ("key", "script_sha256", "seed", "limits", "grants") if tape else ()
+        terms = TERMS if tape else ()
         if any(leaf.get(name) != accepted.get(name) for name in terms if accepted):
             self.say(f"{named}: it was not accepted with these terms")
         if accepted and leaf.get("input") not in (None, accepted.get("input")):

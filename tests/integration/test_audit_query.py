@@ -49,6 +49,7 @@ def asked(archive: Path, *arguments: str) -> list[dict[str, Any]]:
         (["--function", "mu"], 0),
         (["--effect", "succeeded"], 10),
         (["--effect", "unknown"], 0),
+        (["--effect", "denied", "--function", "mux"], 2),
         (["--script", sha("return 'acme'")], 6),
         (["--since", "1970-01-01T00:00:02", "--kind", "run.finished"], 12),
         (["--until", "1970-01-01T00:00:02", "--reason", "ok"], 0),
@@ -76,8 +77,8 @@ def test_sql_answers_over_both_tables(archive: Path) -> None:
     """What SQL counts is what the filters count."""
     query = "SELECT tenant, count(*) AS n FROM calls GROUP BY tenant ORDER BY tenant"
     assert asked(archive, "--sql", query) == [
-        {"tenant": "acme", "n": 6},
-        {"tenant": "beta", "n": 6},
+        {"tenant": "acme", "n": 8},
+        {"tenant": "beta", "n": 8},
     ]
     query = "SELECT count(*) AS n FROM entries WHERE calls > 0"
     assert asked(archive, "--tenant", "acme", "--sql", query) == [{"n": 5}]
@@ -120,7 +121,7 @@ def test_exports_hold_the_same_rows(archive: Path, tmp_path: Path) -> None:
         again = moonsand(*given)
         assert (again.returncode, again.stdout) == (2, "")
         assert "exists" in again.stderr
-    for name, count in (("entries", 162), ("calls", 6)):
+    for name, count in (("entries", 162), ("calls", 8)):
         lines = (tmp_path / f"{name}.ndjson").read_text().splitlines()
         rows = duckdb.read_parquet(f"{tmp_path / name}.parquet")
         same = [dict(zip(rows.columns, row, strict=True)) for row in rows.fetchall()]
