@@ -79,7 +79,8 @@ class Replayed:
         self._calls = dict(recording.calls)
         self._recorded = Recorded(recording, raises=raises)
         self._open_end = not other and ended not in _ALL_TOLD
-        self._limit = ended in LIMITS
+        # What ends the run is still to come: a limit, or the call that nobody knows the end of.
+        self._held = ended in LIMITS or ended is Reason.EFFECT_UNKNOWN
         self._keep = keep
         self._unmet = set(recording.calls)
         self._met = asyncio.Event()
@@ -105,8 +106,8 @@ class Replayed:
         await self._recorded.played()
         if answer is not None:
             return answer
-        if self._limit:
-            await asyncio.Event().wait()  # cancelled when the script has come to its limit
+        if self._held:
+            await asyncio.Event().wait()  # cancelled when the run has come to its end
         self.at_end_of_tape = True
         return EndRun(Reason.CANCELLED, "the tape ends here")
 

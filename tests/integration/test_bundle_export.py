@@ -272,3 +272,29 @@ async def test_the_commands_take_a_run_from_a_service(
     done = await asyncio.to_thread(moonsand, *unknown, env=env)
     assert done.returncode == 2
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("nth", [1, 4, 9])
+async def test_an_unknown_effect_with_calls_in_flight_comes_again(
+    lab: Lab, tmp_path: Path, nth: int
+) -> None:
+    """Whatever else was under way when it ended the run: the same calls, the same end."""
+    script = """
+    return parallel.map({ 1, 2, 3, 4, 5, 6 }, function(n)
+      print(n, app.integrations.till.price({ tag = "i" .. n }).value)
+      print(n, app.integrations.till.pay({ tag = "i" .. n }).value)
+      print(n, app.integrations.till.pay({ tag = "j" .. n }).value)
+    end, { concurrency = 4 })
+    """
+    with running_worker(lab.url, slots=1, **lab.vendor.settings):
+        lab.vendor.arm(Hold.AFTER, nth)
+        run = await submit(lab.store, RunRequest(script=script))
+        Deadline().until(lab.vendor.struck.is_set, "the request")
+        lab.vendor.release()  # the vendor hangs up: done or not, nobody knows
+        record = await ended(lab.store, run)
+
+    found = replayed(tmp_path, bundle_of(lab.acme, run))
+
+    assert found["difference"] is None
+    assert found["ending_compared"] is True
+    assert found["replayed"]["reason"] == record.reason
