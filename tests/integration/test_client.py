@@ -230,3 +230,35 @@ def test_the_public_names_are_all_there() -> None:
     assert all(getattr(moonsand, name) for name in moonsand.__all__)
     with pytest.raises(AttributeError):
         _ = moonsand.nothing
+
+
+async def test_a_bundle_comes_piece_by_piece_or_is_an_error(
+    server: Server, client: moonsand.Client
+) -> None:
+    """Both clients give the bytes as they are; a refusal and a broken answer are told apart."""
+    lines = b'{"part":"bundle"}\n' * 20_000
+    async with moonsand.AsyncClient(server.url, "ms_live_x") as other:
+        server.gives(200, lines)
+        assert b"".join(client.bundle("run_1")) == lines
+        server.gives(200, lines)
+        assert b"".join(await _whole(other)) == lines
+        assert [path for _, path, _, _ in server.requests] == ["/v1/runs/run_1/bundle"] * 2
+
+        server.gives(409, {"code": "conflict", "detail": "the run is running"})
+        with pytest.raises(moonsand.Conflict, match="the run is running"):
+            list(client.bundle("run_1"))
+        server.gives(404, {"code": "not_found", "detail": "no"})
+        with pytest.raises(moonsand.NotFound):
+            await _whole(other)
+
+        cut_off = {"Content_Length": str(len(lines) + 1)}
+        server.gives(200, lines, **cut_off)
+        with pytest.raises(moonsand.Unavailable, match="cannot be reached"):
+            list(client.bundle("run_1"))
+        server.gives(200, lines, **cut_off)
+        with pytest.raises(moonsand.Unavailable, match="cannot be reached"):
+            await _whole(other)
+
+
+async def _whole(client: moonsand.AsyncClient) -> list[bytes]:
+    return [piece async for piece in client.bundle("run_1")]
