@@ -115,6 +115,49 @@ def test_one_edited_byte_is_found_and_its_entry_named(
     assert "NOT verified" in done.stdout
 
 
+def alone(path: Path) -> tuple[int, str]:
+    """Let the one file verify something, in a directory where nothing of ours is found."""
+    command = [sys.executable, str(ROOT / "tools/moonsand_verify.py"), "--key", str(KEY.public)]
+    done = run([*command, str(path)], capture_output=True, text=True, cwd="/", check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_one_file_verifies_bundles(served: tuple[Path, list[str], str], tmp_path: Path) -> None:
+    """A bundle of a real run holds; with any part changed, left out or swapped it does not."""
+    base, runs, _ = served
+    file, other = tmp_path / "bundle", tmp_path / "other"
+    for path, run_id in ((file, runs[0]), (other, runs[4])):
+        given = ["runs", "export", run_id, "--archive", str(base / "ledger"), "--out", str(path)]
+        done = moonsand(*given, env=environment(tmp_path))
+        assert done.returncode == 0, done.stderr
+        assert alone(path) == (0, "verified\n")
+    lines, strange = file.read_text().splitlines(), other.read_text().splitlines()
+    parts = [json.loads(line)["part"] for line in lines]
+    assert {"script", "input", "result", "output", "entry"} <= set(parts)
+    for number, part in enumerate(parts):
+        changed = [json.loads(line) for line in lines]
+        name = {"bundle": "run", "entry": "body", "end": "entries"}.get(part, "text")
+        changed[number][name] = f"{changed[number][name]} "
+        file.write_text("".join(f"{json.dumps(row)}\n" for row in changed))
+        assert alone(file)[0] == 1, part
+        if part == "entry":
+            left = lines[:number] + lines[number + 1 :]
+            file.write_text("\n".join(left))
+            assert alone(file)[0] == 1
+    file.write_text("\n".join([strange[0], *lines[1:]]))
+    assert alone(file)[0] == 1
+    for rubbish in (
+        "",
+        "{}",
+        "[]",
+        '{"part":"bundle"}',
+        '{"part":"bundle","receipt":{}}\n{}',
+        "\xff",
+    ):
+        file.write_text(rubbish)
+        assert alone(file)[0] in {1, 2}
+
+
 def test_a_changed_receipt_is_refused(served: tuple[Path, list[str], str], tmp_path: Path) -> None:
     """From a file, without a service: good as it was, and refused with any word changed."""
     base, runs, text = served
