@@ -41,6 +41,7 @@ class HeldPlan(Unplanned):
         self._taken = {
             call.seq: call.write for call in recording.calls.values() if call.write is not None
         }
+        self._next = 1 + max(self._taken.values(), default=0)
         self._used = {one.write for write in plan.writes for one in write.references.values()}
         self._replies: dict[int, Any] = {}
 
@@ -63,6 +64,7 @@ class HeldPlan(Unplanned):
         """Note that a write is made as its number of the plan."""
         if facts.write is not None:
             self._taken[facts.seq] = facts.write
+            self._next = max(self._next, facts.write + 1)
 
     def learn(self, seq: int, reply: Reply | EndRun) -> None:
         """Take the real reply to a write: later ones may use what stands in it."""
@@ -72,7 +74,7 @@ class HeldPlan(Unplanned):
 
     def _number(self, call: Candidate, seq: int) -> int:
         known = self._taken.get(seq)
-        number = known or 1 + max(self._taken.values(), default=0)
+        number = known or self._next
         name, count = call.function.full_name, len(self._writes)
         if number > count:
             raise _off_plan(

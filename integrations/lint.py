@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
+from core.calls import EffectClass
 from integrations.accounts import Credentials
-from integrations.arguments import bind
+from integrations.arguments import bind, deeper_than
 from integrations.catalog import PackInvalid, load_pack, pack_files
 from integrations.failure import CallFailed
 from integrations.function import Function, vendor_integration
-from integrations.pack import Pack
+from integrations.pack import FunctionPack, Pack
 from integrations.request import build
 from integrations.secret import Secret
-from sandbox.limits import SPECS
+from integrations.shaping import shaped
+from sandbox.limits import SPECS, Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,22 @@ def _lint_function(pack: Pack, function: Function) -> Iterator[str]:
             build(function, pack, given, _sample_account(pack))
     except CallFailed as refused:
         yield f"its example cannot be sent: {refused.message}"
+    if function.effect_class is EffectClass.WRITE:
+        yield from _lint_planned(spec)
+
+
+def _lint_planned(spec: FunctionPack) -> Iterator[str]:
+    """Check the answer that a run gets that only plans."""
+    limits, reply = Limits(), copy.deepcopy(spec.example.reply)
+    if spec.response.content != "json" and not isinstance(reply, str):
+        yield "its example's reply is no text; a plan answers with it"
+    try:
+        size = len(orjson.dumps(shaped(reply, spec.response)))
+    except (TypeError, ValueError):
+        yield "its example's reply is not JSON; a plan answers with it"
+        return
+    if size > limits.reply_bytes or deeper_than(reply, limits.depth):
+        yield "its example's reply is larger than a reply may be; a plan answers with it"
 
 
 def _sample_account(pack: Pack) -> Credentials:

@@ -20,6 +20,7 @@ import orjson
 
 from core.calls import Effect, EffectClass
 from core.plans import Origin, PlannedWrite, sha256_of
+from integrations.arguments import deeper_than
 from integrations.call_log import CallFacts, Ending
 from integrations.failure import NOT_SENT, CallFailed
 from integrations.function import Function
@@ -34,6 +35,7 @@ from integrations.shaping import shaped
 from integrations.vendor_call import VendorCall
 from ledger.recording import Recording
 from sandbox.calls import EndRun, Reply
+from sandbox.limits import Limits
 
 #: Of the JSON text of all writes of one plan.
 MAX_PLAN_BYTES = 1 << 20
@@ -100,12 +102,14 @@ class Unplanned:
 class Planner(Unplanned):
     """What one run has planned, in this attempt and earlier ones, in the order of the tape."""
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, limits: Limits) -> None:
+        self._limits = limits
         self.writes: list[PlannedWrite] = []
         self._bytes = 0
         self._asked: set[int] = set()
         #: Made-up value -> where it is from; None: from no write.
         self._values: dict[str, Origin | None] = {}
+        self._by_mark: dict[str, str] = {}
         planned = [one for one in recording.calls.values() if one.planned is not None]
         for one in sorted(planned, key=lambda one: one.reply.order if one.reply else 0):
             self._keep(one.planned or {})
@@ -125,12 +129,16 @@ class Planner(Unplanned):
             return None
         write = self._write(call, asks=seq in self._asked) if call.writes else None
         reply, values = self._reply(call, seq)
+        body = orjson.dumps(reply)
+        if len(body) > self._limits.reply_bytes or deeper_than(reply, self._limits.depth):
+            why = "the example of its answer is larger than a reply of this run may be"
+            raise _cannot(call, "reply_too_large", why)
         planned = {
             "write": write.model_dump(mode="json", by_alias=True) if write else None,
             "values": values,
         }
         self._keep(planned)
-        return Ending(Effect.PLANNED, ok=True, body=orjson.dumps(reply), planned=planned)
+        return Ending(Effect.PLANNED, ok=True, body=body, planned=planned)
 
     def _keep(self, planned: Mapping[str, Any]) -> None:
         number = None
@@ -140,13 +148,14 @@ class Planner(Unplanned):
             self._bytes += len(orjson.dumps(planned["write"]))
             number = write.n
         for value, pointer in planned["values"].items():
+            self._by_mark[MARK.findall(value)[0]] = value
             self._values[value] = (
                 None if number is None else Origin.model_validate({"from": number, "path": pointer})
             )
 
     def _uses_made_up(self, arguments: Any) -> bool:
-        marks = {mark for _, text in texts(arguments) for mark in MARK.findall(text)}
-        return any(MARK.findall(value)[0] in marks for value in self._values)
+        found = (mark for _, text in texts(arguments) for mark in MARK.findall(text))
+        return any(mark in self._by_mark for mark in found)
 
     # --- the write ------------------------------------------------------------------------------
 
@@ -176,12 +185,11 @@ class Planner(Unplanned):
 
     def _references(self, call: Candidate, shown: Any) -> dict[str, Origin]:
         """Give the made-up values in arguments; see that each is whole, in sight, and a write's."""
-        by_mark = {MARK.findall(value)[0]: value for value in self._values}
-        seen = [(at, text, set(MARK.findall(text))) for at, text in texts(shown)]
+        in_sight = {(at, mark) for at, text in texts(shown) for mark in MARK.findall(text)}
         found: dict[str, Origin] = {}
         for at, text in texts(call.arguments):
             for mark in MARK.findall(text):
-                value = by_mark.get(mark)
+                value = self._by_mark.get(mark)
                 if value is None:
                     continue  # somebody else's text that looks like one
                 where = f"argument {at} uses {value}, which was made up for this plan"
@@ -193,7 +201,7 @@ class Planner(Unplanned):
                         call, "planned_value", f"{where} as the answer to a read; only what a"
                         " planned write answers can be used in a later one",
                     )  # fmt: skip
-                if not any(at == place and mark in marks for place, _, marks in seen):
+                if (at, mark) not in in_sight:
                     raise _cannot(call, "planned_value", f"{where}, inside a secret value")
                 found[value] = origin
         return found

@@ -25,6 +25,11 @@ _SECRET_WORDS = (
 )  # fmt: skip
 _URL_QUERY = re.compile(r"(?P<head>[a-z][a-z0-9+.-]*://[^\s?#]*)[?#]\S*", re.IGNORECASE)
 _URL_USER = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^\s/@?#]*@", re.IGNORECASE)
+_SPACES = re.compile(r"(\s+)")
+_QUERY = re.compile(r"[?#]")
+_USER = re.compile(r"://[^\s/@?#]*@")
+#: Of arguments and of the JSON in their texts together, in levels.
+_MAX_WHOLE_DEPTH = 160
 #: A credential shorter than this is not searched for: it would be found in every other word.
 _LEAST_SECRET = 6
 
@@ -51,7 +56,7 @@ def redact_whole(
     """
     hidden = _Hidden(frozenset(_plain(key) for key in secret_keys), secrets)
     changed: list[str] = []
-    return _whole(arguments, hidden, "", changed), changed
+    return _whole(arguments, hidden, "", changed, _MAX_WHOLE_DEPTH), changed
 
 
 def scrub(body: bytes, value: Any, secrets: Iterable[str]) -> bytes:
@@ -156,40 +161,53 @@ def _shown(value: Any, hidden: _Hidden, depth: int) -> Any:
     return value
 
 
-def _whole(value: Any, hidden: _Hidden, pointer: str, changed: list[str]) -> Any:
+def _whole(value: Any, hidden: _Hidden, pointer: str, changed: list[str], depth: int) -> Any:
+    if depth == 0:  # a text may be JSON of any depth
+        changed.append(pointer)
+        return REDACTED
     if isinstance(value, list):
         return [
-            _whole(item, hidden, f"{pointer}/{index}", changed) for index, item in enumerate(value)
+            _whole(item, hidden, f"{pointer}/{index}", changed, depth - 1)
+            for index, item in enumerate(value)
         ]
     if isinstance(value, dict):
         if any(scrub_text(key, hidden.secrets) != key for key in value):
             changed.append(pointer)
             return REDACTED
-        return {
-            key: _member(key, item, hidden, f"{pointer}/{pointer_part(key)}", changed)
-            for key, item in value.items()
-        }
-    shown = _whole_text(value, hidden) if isinstance(value, str) else value
-    if shown != value:
+        shown = {}
+        for key, item in value.items():
+            place = f"{pointer}/{pointer_part(key)}"
+            if hidden.covers(key):
+                changed.append(place)
+                shown[key] = REDACTED
+            else:
+                shown[key] = _whole(item, hidden, place, changed, depth - 1)
+        return shown
+    whole = _whole_text(value, hidden, depth) if isinstance(value, str) else value
+    if whole != value:
         changed.append(pointer)
-    return shown
+    return whole
 
 
-def _member(key: str, item: Any, hidden: _Hidden, pointer: str, changed: list[str]) -> Any:
-    if hidden.covers(key):
-        changed.append(pointer)
-        return REDACTED
-    return _whole(item, hidden, pointer, changed)
-
-
-def _whole_text(text: str, hidden: _Hidden) -> str:
+def _whole_text(text: str, hidden: _Hidden, depth: int) -> str:
     inside = _json_inside(text)
     if inside is not None:
         changed: list[str] = []
-        shown = _whole(inside, hidden, "", changed)
+        shown = _whole(inside, hidden, "", changed, depth - 1)
         return orjson.dumps(shown).decode() if changed else text
     text = scrub_text(text, hidden.secrets)
-    return _URL_USER.sub(r"\g<scheme>", _URL_QUERY.sub(rf"\g<head>?{REDACTED}", text))
+    if "://" not in text:
+        return text
+    # Word by word: the patterns for short texts would take the square of the time here.
+    return "".join(_whole_word(word) for word in _SPACES.split(text))
+
+
+def _whole_word(word: str) -> str:
+    begin = word.find("://")
+    query = _QUERY.search(word, begin) if begin >= 0 else None
+    if query is not None:
+        word = f"{word[: query.start()]}?{REDACTED}"
+    return _USER.sub("://", word)
 
 
 def pointer_part(key: str) -> str:

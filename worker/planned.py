@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def planning_of(spec: RunSpec, recording: Recording | None) -> Unplanned:
     """Say how the broker is to make a run's writes, over what earlier attempts recorded."""
     if spec.mode is Mode.PLAN:
-        return Planner(recording or Recording())
+        return Planner(recording or Recording(), spec.limits)
     if spec.mode is Mode.RUN:
         return Unplanned()
     if spec.plan is None:
