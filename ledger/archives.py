@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import Unavailable
+from core.errors import Invalid, Unavailable
 from ledger.archive import Archive, ArchiveReader
 from ledger.bucket import BucketStore
 from ledger.journal import PREFIX, entry_name
@@ -97,6 +97,17 @@ def open_place(path: Path, settings: Settings) -> ArchiveReader | None:
     if place.startswith(BUCKET) or (path / PREFIX).is_dir():
         return open_objects(place, settings.ledger_dir)
     return SqliteArchive(path / NAME, write=False) if (path / NAME).is_file() else None
+
+
+def objects_at(path: Path) -> ObjectStore | None:
+    """Give the objects of an archive at a place that somebody named, None if there are none."""
+    place = named_place(path)
+    if not place.startswith(BUCKET):
+        return shared_store(place) if (path / PREFIX).is_dir() else None
+    store = shared_store(place)
+    if store.get(entry_name(0)) is None:
+        raise Invalid(f"there is no archive at {place}")
+    return store
 
 
 def named_place(path: Path) -> str:

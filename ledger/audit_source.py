@@ -202,13 +202,18 @@ class TileSource:
 
 def open_source(path: Path) -> SqliteSource | TileSource:
     """
-    Open an archive: a file, the directory that holds `archive.db`, or a directory of tiles.
+    Open an archive: a file, the directory that holds `archive.db`, objects, or tiles alone.
 
     Raises:
         Invalid: there is none. LedgerDamaged: it is none of ours. Unavailable: it cannot be read.
     """
+    from ledger.archives import objects_at  # noqa: PLC0415 (it builds on this module)
+    from ledger.audit_objects import ObjectSource  # noqa: PLC0415
+
     if (path / NAME).is_file():
         return SqliteSource(path / NAME)
+    if (store := objects_at(path)) is not None:
+        return ObjectSource(store)
     if (path / "checkpoint").is_file():
         return TileSource(path)
     if path.is_file():

@@ -19,6 +19,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from core.errors import Invalid, Unavailable
+from ledger.objects import put_all
 from ledger.tiles import LedgerDamaged
 
 if TYPE_CHECKING:
@@ -89,9 +90,7 @@ class BucketStore:
 
     def create_all(self, objects: Mapping[str, bytes]) -> None:
         """Put several objects side by side."""
-        for name, made in zip(
-            objects, self._pool.map(self.create, objects, objects.values()), strict=True
-        ):
+        for name, made in put_all(self._pool, self.create, objects):
             if not made and self.get(name) != objects[name]:
                 raise LedgerDamaged(f"the object {name} is there with other bytes")
 

@@ -44,7 +44,11 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry. `start` is where its data begins in the object, `digest` that of the object."""
+    """
+    One entry. `start` is where its data begins in the object, `digest` that of the object.
+
+    `whole` tells whether its bytes are those of its own sum.
+    """
 
     number: int
     epoch: int
@@ -54,6 +58,7 @@ class Entry:
     start: int
     data: bytes
     digest: str
+    whole: bool
 
 
 def entry_name(number: int) -> str:
@@ -75,7 +80,7 @@ def write_entry(head: Head, told: Mapping[str, Any], data: bytes = b"") -> bytes
     same bytes are one.
     """
     fields = {"v": FORMAT, "number": head.next, "prev": head.digest, **told}
-    return orjson.dumps(fields) + b"\n" + data
+    return _summed(fields, data)
 
 
 def read_entry(text: bytes) -> Entry:
@@ -88,6 +93,7 @@ def read_entry(text: bytes) -> Entry:
     line, _, data = text.partition(b"\n")
     try:
         fields = orjson.loads(line)
+        told = {name: value for name, value in fields.items() if name != "sum"}
         version = fields.pop("v")
         number, epoch, prev, kind = (fields.pop(one) for one in ("number", "epoch", "prev", "kind"))
         good = isinstance(number, int) and isinstance(epoch, int) and isinstance(prev, str)
@@ -98,7 +104,8 @@ def read_entry(text: bytes) -> Entry:
     if version != FORMAT:
         raise Unavailable(f"the ledger's archive has format {version}, not {FORMAT}")
     digest = hashlib.sha256(text).hexdigest()
-    return Entry(number, epoch, prev, str(kind), fields, len(line) + 1, data, digest)
+    whole = _summed(told, data) == text
+    return Entry(number, epoch, prev, str(kind), fields, len(line) + 1, data, digest, whole)
 
 
 def follow(head: Head, entry: Entry) -> Head:
@@ -108,6 +115,8 @@ def follow(head: Head, entry: Entry) -> Head:
     Raises:
         LedgerDamaged: it does not go on from `head`.
     """
+    if not entry.whole:
+        raise LedgerDamaged(f"entry {head.next} of the journal was changed")
     if (entry.number, entry.prev) != (head.next, head.digest):
         raise LedgerDamaged(
             f"entry {head.next} of the journal does not go on from the one before:"
@@ -117,6 +126,12 @@ def follow(head: Head, entry: Entry) -> Head:
     if entry.epoch != epoch:
         raise LedgerDamaged(f"entry {head.next} of the journal is not of its sequencer's epoch")
     return Head(head.next + 1, epoch, entry.digest)
+
+
+def _summed(fields: Mapping[str, Any], data: bytes) -> bytes:
+    # The last entry is named by none: its own sum tells of what befell it on the way or on a disk.
+    found = hashlib.sha256(orjson.dumps(fields) + b"\n" + data).hexdigest()
+    return orjson.dumps({**fields, "sum": found}) + b"\n" + data
 
 
 # --- what entries hold -------------------------------------------------------------------------

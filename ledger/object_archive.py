@@ -25,6 +25,7 @@ import structlog
 from core.errors import Invalid, Unavailable
 from ledger.archive import Erasing, NewLeaf, Outrun, Payload, TapeLine
 from ledger.journal import (
+    Head,
     Pack,
     entry_name,
     pack,
@@ -68,12 +69,12 @@ class ObjectArchive(ObjectReader):
         """Begin a new epoch: whoever wrote before can no more."""
         self._store.tidy()
         self._check_whole()
-        while True:
-            head = self._view.head
-            if self._append(head.epoch + 1, "epoch", {}):
-                break
+        head = self._view.head
+        while not self._append(head, head.epoch + 1, "epoch", {}):
             self.refresh()
-        epoch = self._view.head.epoch
+            head = self._view.head
+        # Not what the view says by now: others of this host may have followed the journal further.
+        epoch = head.epoch + 1
         self._remove(set(self._loose))  # it may have been at work before, and outrun
         self._sweep()
         self.tidy()
@@ -155,16 +156,18 @@ class ObjectArchive(ObjectReader):
             raise Outrun("a later sequencer has taken over this archive")
 
     def _write(self, epoch: int, kind: str, body: Mapping[str, Any], data: bytes = b"") -> None:
-        if not self._append(epoch, kind, body, data):
+        head = self._view.head
+        if head.epoch != epoch:
+            raise Outrun("a later sequencer has taken over this archive")
+        if not self._append(head, epoch, kind, body, data):
             self.refresh()
             self._own(epoch)
             # An earlier write of our own, whose answer was lost: what this one assumed is over.
             raise Unavailable("an earlier write to the ledger's objects came through late")
 
-    def _append(self, epoch: int, kind: str, body: Mapping[str, Any], data: bytes = b"") -> bool:
-        head = self._view.head
-        if kind != "epoch" and head.epoch != epoch:
-            raise Outrun("a later sequencer has taken over this archive")
+    def _append(
+        self, head: Head, epoch: int, kind: str, body: Mapping[str, Any], data: bytes = b""
+    ) -> bool:
         told = {"epoch": epoch, "writer": self._writer, "kind": kind, **body}
         text = write_entry(head, told, data)
         name = entry_name(head.next)

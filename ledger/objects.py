@@ -16,8 +16,8 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
@@ -131,9 +131,7 @@ class DirectoryStore:
     def create_all(self, objects: Mapping[str, bytes]) -> None:
         """Put several files: each waits for the disk, so they wait side by side."""
         with _reached():
-            for name, made in zip(
-                objects, self._pool.map(self._link, objects, objects.values()), strict=True
-            ):
+            for name, made in put_all(self._pool, self._link, objects):
                 if not made and _read(self._root / name) != objects[name]:
                     raise LedgerDamaged(f"the object {name} is there with other bytes")
             self._keep_names(objects)
@@ -250,6 +248,16 @@ class DirectoryStore:
         with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def put_all(
+    pool: Executor, put: Callable[[str, bytes], bool], objects: Mapping[str, bytes]
+) -> Iterator[tuple[str, bool]]:
+    """Put objects side by side; when one fails, it is told after all others have ended."""
+    futures = {name: pool.submit(put, name, data) for name, data in objects.items()}
+    wait(futures.values())
+    for name, future in futures.items():
+        yield name, future.result()
 
 
 def _tag(data: bytes) -> str:

@@ -32,6 +32,8 @@ _LOCAL_KEY = "key"
 
 def archive_path(given: Path | None, settings: Settings) -> Path:
     """Give the archive that is meant."""
+    if given is None and settings.ledger_objects is not None:
+        return Path(settings.ledger_objects)
     return given or settings.ledger_dir or default_directory() / _LOCAL
 
 
