@@ -163,7 +163,7 @@ class Planner(Unplanned):
         arguments = call.arguments
         shown, redacted = call.redacted()
         if not isinstance(shown, dict):
-            raise _cannot(call, "no_plan", "its arguments are no table")
+            raise _cannot(call, "no_example", "its arguments are no table")
         write = PlannedWrite(
             n=len(self.writes) + 1,
             name=call.function.full_name,

@@ -83,6 +83,7 @@ def test_every_code_of_ours_is_documented() -> None:
     sources = "\n".join(path.read_text() for path in sorted(rooms.glob("*.py")))
     codes = set(re.findall(r'CallFailed\(\s*"(\w+)"', sources))
     codes |= set(re.findall(r'(?:unusable|_held)\("(\w+)"', sources))
+    codes |= set(re.findall(r'_cannot\(\s*call,\s*"(\w+)"', sources))
     adapters = "\n".join(path.read_text() for path in sorted(rooms.glob("adapters/*.py")))
     codes |= set(re.findall(r'failed\(\s*"(\w+)"', adapters))
     codes |= {"unreachable", "timeout", "dropped", "redirect_refused"}
