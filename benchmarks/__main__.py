@@ -48,6 +48,12 @@ def _ledger() -> list[Row]:
     return ledger.appends()
 
 
+def _audit() -> list[Row]:
+    from benchmarks import audit  # noqa: PLC0415
+
+    return audit.verification()
+
+
 def _durability() -> list[Row]:
     from benchmarks import durability  # noqa: PLC0415
 
@@ -68,6 +74,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "calls": _calls,
     "search": _search,
     "ledger": _ledger,
+    "audit": _audit,
     "durability": _durability,
     "replay": _replay,
 }
