@@ -50,7 +50,8 @@ def import_openapi(
     except OSError as error:
         raise UsageFault(f"cannot write to {out}: {error.strerror or error}") from None
     for note in made.notes:
-        write_error(f"note: {note}")
+        # Names of the document stand in it, and may have line breaks.
+        write_error(f"note: {' '.join(note.split())}")
     fields = ", ".join(made.credentials) or "no credentials"
     write_output(
         f"{pack}: {made.operations} functions; an account needs {fields}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -142,6 +143,21 @@ def test_the_command_writes_a_pack_that_lints(tmp_path: Path) -> None:
     assert "--force" in again.stderr
     lint = moonsand("integrations", "lint", out)
     assert lint.returncode == 0, lint.stdout
+
+
+def test_names_of_a_document_are_kept_on_their_line(tmp_path: Path) -> None:
+    """No name makes a line of its own in what is told, nor reaches a terminal as it is."""
+    header = {"name": "X\r\nnote: all is well\x1b[2J", "in": "header", "schema": {"type": "string"}}
+    operation = {"operationId": "a", "parameters": [header], "responses": {"200": {}}}
+    info = {"title": "x", "version": "1"}
+    document = {"openapi": "3.0.0", "info": info, "paths": {"/a": {"get": operation}}}
+    (tmp_path / "odd.json").write_text(json.dumps(document))
+    line = ["integrations", "import", str(tmp_path / "odd.json"), "--name", "odd"]
+    done = moonsand(*line, "--host", "odd.example", "--auth", "none", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "left out header X note: all is well" in done.stderr
+    assert "\x1b" not in done.stderr
+    assert not any(one.startswith("note: all") for one in done.stderr.splitlines())
 
 
 async def test_files_and_forms_are_written_in_parts(tmp_path: Path) -> None:
