@@ -80,7 +80,7 @@ class Replayed:
         self._recorded = Recorded(recording, raises=raises)
         self._open_end = not other and ended not in _ALL_TOLD
         # What ends the run is still to come: a limit, or the call that nobody knows the end of.
-        self._held = ended in LIMITS or ended is Reason.EFFECT_UNKNOWN
+        self._held = ended is Reason.EFFECT_UNKNOWN or (ended in LIMITS and not other)
         self._keep = keep
         self._unmet = set(recording.calls)
         self._met = asyncio.Event()

@@ -167,8 +167,9 @@ def _call(departure: Departure, was: Call | None) -> dict[str, Any]:
     found["was"] = None if before is None else _recorded_call(before, was)
     found["now"] = None if now is None else _shown_call(now)
     found["changes"] = None
-    if departure.kind is Kind.ARGUMENTS and now is not None and was is not None:
-        found["changes"] = changes(orjson.loads(was.arguments), orjson.loads(now.arguments))
+    known = None if found["was"] is None else found["was"]["arguments"]
+    if departure.kind is Kind.ARGUMENTS and now is not None and known is not None:
+        found["changes"] = changes(known, orjson.loads(now.arguments))
     return found
 
 
