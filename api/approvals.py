@@ -24,7 +24,9 @@ from api.services import services_of
 from api.shapes import ApprovalBody, ApprovalList
 from api.strict_json import parse, pointer_to, read_body
 from core.errors import NotFound, Unavailable
-from runs.approvals import MAX_PAGE, Approval, ApprovalStore
+from integrations.waits import Decision
+from runs.approvals import MAX_PAGE, ApprovalStore
+from runs.model import Approval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,7 +82,7 @@ async def answer_approval(
     body = _body(await read_body(request))
     with _redis_or_unavailable():
         approval = await _store(request).answer(
-            key.tenant, run_id, int(n), body.decision, by=key.id, comment=body.comment
+            key.tenant, run_id, int(n), Decision(body.decision), by=key.id, comment=body.comment
         )
     return Response(orjson.dumps(approval.model_dump()), media_type="application/json")
 

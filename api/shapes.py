@@ -8,10 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.grant_shapes import AskedRules
 from core.plans import Mode, Plan
-from integrations.waits import Decision
 from runs.approvals import MAX_COMMENT_CHARS as MAX_APPROVAL_COMMENT_CHARS
-from runs.approvals import Approval
-from runs.model import RunError, State, UsageRecord, WaitsFor
+from runs.model import Approval, Decision, RunError, State, UsageRecord, WaitsFor
 from runs.plans import MAX_COMMENT_CHARS
 from sandbox.outcome import Reason
 from tenancy.vault_records import Writer

@@ -187,7 +187,9 @@ class PrivateRedis:
             "--appendfsync": "everysec",
             "--maxmemory-policy": "noeviction",
             # A stream's last node is allocated whole, and a run has three small streams.
-            "--stream-node-max-bytes": "512",
+            "--stream-node-max-bytes": "256",
+            # Records and jobs are hashes of a few dozen short fields: packed, they take half.
+            "--hash-max-listpack-value": "256",
         }
         arguments = [part for option in options.items() for part in option]
         return subprocess.Popen(  # noqa: S603 (our own program and arguments)

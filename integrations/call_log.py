@@ -107,7 +107,9 @@ class CallLog:
         Raises:
             TapeError: it is not written; the wait must not begin.
         """
-        body = {**_told(facts), "for": kind, "until_ms": until_ms, "preview": preview}
+        body = {**_told(facts), "for": kind, "until_ms": until_ms}
+        if preview:
+            body["preview"] = preview
         async with self._lock:
             await self._append(Kind.WAITING, body)
 

@@ -21,6 +21,7 @@ from core.errors import Refused, ServiceError
 from moonsand import streams
 from moonsand.colons import spelled_out
 from moonsand.commands import (
+    approvals,
     audit,
     check,
     credentials,
@@ -70,6 +71,7 @@ for command in (
     app.command(command.__name__)(command)
 app.add_typer(runs.app, name="runs")
 app.add_typer(keys.app, name="keys")
+app.add_typer(approvals.app, name="approvals")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(plan.app, name="plan")
 app.add_typer(audit.app, name="audit")

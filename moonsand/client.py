@@ -23,10 +23,10 @@ import httpx2
 
 from core.errors import Unavailable
 from core.plans import Mode
-from moonsand import exchange, plan_asks
+from moonsand import approval_asks, exchange, plan_asks
 from moonsand.exchange import Ask, Event, Page
 from moonsand.plan_asks import PlanState
-from runs.model import OnUnknown, RunRecord, RunRequest, State
+from runs.model import Approval, Decision, OnUnknown, RunRecord, RunRequest, State
 
 T = TypeVar("T")
 
@@ -134,6 +134,16 @@ class Client(_Options):
     def plan(self, run_id: str) -> PlanState:
         """Give the plan of a run that was to plan."""
         return self._ask(plan_asks.get_plan(run_id))
+
+    def approvals(self, run_id: str | None = None) -> list[Approval]:
+        """Give all that a run has asked; without one, what all runs ask now, the oldest first."""
+        return self._ask(approval_asks.approvals(run_id))
+
+    def answer(
+        self, run_id: str, n: int, decision: Decision, *, comment: str | None = None
+    ) -> Approval:
+        """Answer what a run asks; the same again changes nothing, another raises Conflict."""
+        return self._ask(approval_asks.answer(run_id, n, decision, comment))
 
     def approve_plan(self, run_id: str, digest: str, *, comment: str | None = None) -> PlanState:
         """Approve the plan of a run that has this digest; a plan is approved once."""
@@ -282,6 +292,16 @@ class AsyncClient(_Options):
     async def plan(self, run_id: str) -> PlanState:
         """Give the plan of a run that was to plan."""
         return await self._ask(plan_asks.get_plan(run_id))
+
+    async def approvals(self, run_id: str | None = None) -> list[Approval]:
+        """Give all that a run has asked; without one, what all runs ask now, the oldest first."""
+        return await self._ask(approval_asks.approvals(run_id))
+
+    async def answer(
+        self, run_id: str, n: int, decision: Decision, *, comment: str | None = None
+    ) -> Approval:
+        """Answer what a run asks; the same again changes nothing, another raises Conflict."""
+        return await self._ask(approval_asks.answer(run_id, n, decision, comment))
 
     async def approve_plan(
         self, run_id: str, digest: str, *, comment: str | None = None

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
-from pydantic import BaseModel
 
 from core import keys
 from core.clock import now_ms
@@ -19,6 +18,7 @@ from core.errors import Conflict, NotFound
 from core.ids import is_id
 from integrations.waits import Answer, Decision
 from ledger.leaves import LeafKind, leaf
+from runs.model import Approval
 from runs.redis_scripts import Arg, load
 from runs.rq_job import timestamp
 
@@ -30,31 +30,6 @@ if TYPE_CHECKING:
 MAX_COMMENT_CHARS = 2_000
 MAX_PAGE = 200
 _ANSWER = "a:"
-
-
-class Approval(BaseModel):
-    """
-    One question of a run, and its answer. Times are Unix milliseconds.
-
-    `n` is the number of the call that waits. `function`, `account` and `preview` (its arguments,
-    secrets taken out, long ones cut) are there when a grant wants the call approved; `details` are
-    the script's own words. `by` is the id of the key that answered. Unanswered, it can be answered
-    until `until_ms` while its run has not ended.
-    """
-
-    run: str
-    n: int
-    title: str
-    details: Any = None
-    function: str | None = None
-    account: str | None = None
-    preview: str | None = None
-    asked_ms: int
-    until_ms: int
-    decision: Decision | None = None
-    comment: str | None = None
-    by: str | None = None
-    at_ms: int | None = None
 
 
 class ApprovalStore:

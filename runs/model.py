@@ -12,6 +12,7 @@ from core.plans import Mode, Plan
 from sandbox.outcome import Reason
 
 OnUnknown = Literal["fail", "raise"]
+Decision = Literal["approve", "deny"]
 
 
 class State(StrEnum):
@@ -108,6 +109,31 @@ class WaitsFor(BaseModel):
     kind: Literal["sleep", "approval"] = Field(alias="for")
     until_ms: int
     call: int
+
+
+class Approval(BaseModel):
+    """
+    One question of a run, and its answer. Times are Unix milliseconds.
+
+    `n` is the number of the call that waits. `function`, `account` and `preview` (its arguments,
+    secrets taken out, long ones cut) are there when a grant wants the call approved; `details` are
+    the script's own words. `by` is the id of the key that answered. Unanswered, it can be answered
+    until `until_ms` while its run has not ended.
+    """
+
+    run: str
+    n: int
+    title: str
+    details: Any = None
+    function: str | None = None
+    account: str | None = None
+    preview: str | None = None
+    asked_ms: int
+    until_ms: int
+    decision: Decision | None = None
+    comment: str | None = None
+    by: str | None = None
+    at_ms: int | None = None
 
 
 class RunRecord(RunResult):

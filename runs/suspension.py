@@ -48,6 +48,12 @@ def waits_json(waits: Sequence[Wait]) -> bytes:
     return orjson.dumps(rows)
 
 
+def usage_json(usage: Usage) -> bytes:
+    """Give what a run used so far, without what only its end tells."""
+    known = {name: count for name, count in usage.to_json().items() if count}
+    return orjson.dumps(known)
+
+
 def question_json(wait: Wait) -> bytes:
     """Give an approval as it is stored until it is answered; `n` is the number of the call."""
     asked = wait.question.to_json() if wait.question is not None else {}

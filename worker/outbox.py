@@ -28,7 +28,7 @@ from runs.approvals import asked_leaf
 from runs.endings import Ending, record_fields, tape_body
 from runs.redis_scripts import Arg, RedisScript, load
 from runs.rq_job import timestamp
-from runs.suspension import question_json, waits_json
+from runs.suspension import question_json, usage_json, waits_json
 from sandbox.outcome import OUR_FAULT, Reason
 from sandbox.versions import versions
 from worker.event_writer import MAX_EVENTS, EventEntry
@@ -218,10 +218,9 @@ def deliver_suspension(claim: Claim, suspension: Suspension) -> Suspended:
     written: tuple[Arg, ...] = (
         suspension.due_ms,
         waits_json(suspension.waits),
-        suspension.usage.wall_ms,
         orjson.dumps(list(suspension.calls)) if suspension.calls else "",
         suspension.output,
-        orjson.dumps(suspension.usage.to_json()),
+        usage_json(suspension.usage),
     )
     return Suspended(claim, (*written, *questions))
 

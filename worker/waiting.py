@@ -11,6 +11,7 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
+import orjson
 from redis.exceptions import RedisError
 
 from core import keys
@@ -42,10 +43,10 @@ async def may_wait(
         return spec, terms
     try:
         used = await cast(
-            "Awaitable[bytes | None]", redis.hget(keys.run(spec.run_id), "executed_ms")
+            "Awaitable[bytes | None]", redis.hget(keys.run(spec.run_id), "usage")
         )
         clock_ms, answers = await ApprovalStore(redis).answers(spec.run_id)
     except (RedisError, OSError) as lost:
         raise TapeError("Redis did not give the answers to what the run asked") from lost
-    spec = replace(spec, executed_ms=int(used or 0))
+    spec = replace(spec, executed_ms=orjson.loads(used or b"{}").get("wall_ms", 0))
     return spec, replace(terms, now_ms=clock_ms, answers=answers)

@@ -1,7 +1,7 @@
 -- SUSPEND: a worker lets go of a run that waits. The waiting, the questions it asks, and the end of
 -- the lease are one step, so that a run is either in a worker's hands or due at a known time.
 --
--- ARGV  queue  id  execution  worker  iso  due_ms  waits  executed_ms  calls  output  usage
+-- ARGV  queue  id  execution  worker  iso  due_ms  waits  calls  output  usage
 --       number, question and ledger leaf of each approval...
 -- Gives 0 lease lost, 1 it waits (or goes on at once, when what it waits for is there already),
 -- 3 somebody asked for it to be cancelled: nothing was done, the worker is to end it.
@@ -35,11 +35,11 @@ if redis.call('SREM', 'ms:parked', queue) == 1 then
 end
 
 -- The record. A run that came so far is not one that loses its workers.
-redis.call('HSET', run, 'state', 'waiting', 'waits', ARGV[7], 'executed_ms', ARGV[8])
+redis.call('HSET', run, 'state', 'waiting', 'waits', ARGV[7])
 for index, name in ipairs({ 'calls', 'output', 'usage' }) do
-  if ARGV[8 + index] ~= '' then redis.call('HSET', run, name, ARGV[8 + index]) end
+  if ARGV[7 + index] ~= '' then redis.call('HSET', run, name, ARGV[7 + index]) end
 end
-redis.call('HDEL', run, 'lost')
+redis.call('HDEL', run, 'lost', 'execution')
 
 -- Nothing of it may expire while it waits; what it shares with others, not before it can have ended.
 for _, name in ipairs({ run, 'ms:tape:' .. id, 'ms:events:' .. id, job }) do
@@ -56,12 +56,15 @@ redis.call('XADD', 'ms:events:' .. id, 'MAXLEN', '~', 1000, '*', 'type', 'state'
   '{"state":"waiting","at_ms":' .. string.format('%d', now_ms) .. ',"waits":' .. ARGV[7] .. '}')
 redis.call('ZADD', 'ms:waiting', due_ms, queue .. '|' .. id)
 if redis.call('EXISTS', job) == 1 then
-  redis.call('HSET', job, 'status', 'scheduled', 'worker_name', '', 'last_heartbeat', iso)
+  -- What RQ reads as empty when it is absent: many may wait, and each of these takes its room.
+  redis.call('HDEL', job, 'started_at', 'ended_at', 'last_heartbeat', 'worker_name', 'group_id',
+    'success_callback_name', 'failure_callback_name', 'stopped_callback_name')
+  redis.call('HSET', job, 'status', 'scheduled')
   redis.call('ZADD', 'rq:scheduled:' .. queue, math.ceil(due_ms / 1000), id)
 end
 
 local approvals, ready = 'ms:approvals:' .. id, due_ms <= now_ms
-for index = 12, #ARGV, 3 do
+for index = 11, #ARGV, 3 do
   local n = ARGV[index]
   if redis.call('HSETNX', approvals, n, ARGV[index + 1]) == 1 then
     redis.call('ZADD', 'ms:asked:' .. found[3], now_ms, id .. '|' .. n)

@@ -20,8 +20,8 @@ from core import keys
 from core.clock import now_ms
 from core.errors import Conflict, NotFound
 from integrations.waits import Decision, Question, Wait
-from runs.approvals import Approval, ApprovalStore
-from runs.model import RunRequest, State
+from runs.approvals import ApprovalStore
+from runs.model import Approval, RunRequest, State
 from runs.redis_scripts import Arg, load
 from runs.rq_job import timestamp
 from runs.store import RunStore

@@ -65,7 +65,7 @@ def test_the_store_loses_nothing() -> None:
     options = dict(zip(command[1::2], command[2::2], strict=True))
     assert options["--appendonly"] == "yes"
     assert options["--maxmemory-policy"] == "noeviction"
-    assert options["--stream-node-max-bytes"] == "512"
+    assert options["--stream-node-max-bytes"] == options["--hash-max-listpack-value"] == "256"
     assert SERVICES["valkey"]["volumes"] == ["valkey:/data"]
 
 
