@@ -39,7 +39,9 @@ _UNCOUNTED_BYTES = 64 * 1024
 _MAX_CONNECTIONS = 64
 _KEEPALIVE_S = 4.0
 _OURS = 599
-_METADATA = tuple(ipaddress.ip_network(one) for one in ("169.254.0.0/16", "168.63.129.16/32"))
+_METADATA = tuple(
+    ipaddress.ip_network(one) for one in ("169.254.0.0/16", "168.63.129.16/32", "fd00:ec2::254/128")
+)
 
 
 def is_private(address: Address) -> bool:

@@ -199,6 +199,7 @@ def test_no_request_goes_into_a_private_network_unasked(tmp_path: Path) -> None:
         *(("10.1.2.3", True), ("127.0.0.1", True), ("192.168.0.1", True), ("fd00::1", True)),
         *(("1.1.1.1", True), ("169.254.169.254", False), ("168.63.129.16", False)),
         *(("fe80::1", False), ("224.0.0.1", False), ("0.0.0.0", False), ("::", False)),  # noqa: S104
+        *(("fd00:ec2::254", False), ("fd00:ec2::253", True)),
         *(("::ffff:169.254.169.254", False), ("::ffff:10.0.0.1", True), ("240.0.0.1", False)),
     ],
 )
