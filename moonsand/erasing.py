@@ -10,6 +10,9 @@ from core.clock import now_ms
 from core.errors import Invalid
 from core.ids import is_id
 from core.redis_client import connect
+from core.settings import Settings
+from ledger.archive import ErasableArchive
+from ledger.archives import create_objects, named_place, objects_at
 from ledger.erasing import Erased, Wish, erase
 from ledger.sqlite_archive import NAME, SqliteArchive
 from runs.erasing import forget_runs, forget_scripts, rewrite_log, still_there
@@ -55,7 +58,21 @@ def in_words(wish: Wish) -> str:
     return f"the older runs of {whose}"
 
 
-def erase_payloads(wish: Wish, directory: Path, redis_url: str | None) -> tuple[str, bool]:
+def open_writer(place: Path, settings: Settings) -> ErasableArchive:
+    """
+    Open an archive of either kind to erase in it.
+
+    Raises:
+        Invalid: there is none at this place. Unavailable: it cannot be written.
+    """
+    if (place / NAME).is_file():
+        return SqliteArchive(place / NAME, write=True)
+    if objects_at(place) is not None:
+        return create_objects(named_place(place), settings.ledger_dir)
+    raise Invalid(f"there is no archive at {place}")
+
+
+def erase_payloads(wish: Wish, archive: ErasableArchive, redis_url: str | None) -> tuple[str, bool]:
     """Erase; give what to tell, and whether nothing of a tenant is left in Redis."""
     left = 0
 
@@ -64,7 +81,7 @@ def erase_payloads(wish: Wish, directory: Path, redis_url: str | None) -> tuple[
         if redis_url is not None:
             left = _forget(wish, erased, redis_url)
 
-    with closing(SqliteArchive(directory / NAME, write=True)) as archive:
+    with closing(archive):
         erased = erase(archive, wish, now_ms(), forget)
     told = f"erased {erased.payloads} payloads of {len(erased.runs)} runs"
     if not left:

@@ -137,7 +137,7 @@ def erase(
         str | None, typer.Option(help="All of a tenant, or with --older-than its older runs.")
     ] = None,
     archive: Annotated[
-        Path | None, typer.Option(help="Directory of the archive (default: as for verify).")
+        Path | None, typer.Option(help="Place of the archive (default: as for verify).")
     ] = None,
     archive_only: Annotated[
         bool, typer.Option("--archive-only", help="Leave Redis alone: it is gone.")
@@ -145,19 +145,18 @@ def erase(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> int:
     """Delete payloads for ever; entries, digests and proofs stay, and still verify."""
-    from core.errors import Invalid
     from core.settings import load_settings
     from moonsand import audit_inputs as inputs
     from moonsand import erasing
 
+    settings = load_settings()
     wish = erasing.wish_of(run, older_than, tenant)
-    directory = inputs.archive_path(archive, load_settings())
+    place = inputs.archive_path(archive, settings)
     redis_url = None if archive_only else _redis_url()
     if not yes:
         typer.confirm(f"Delete the payloads of {erasing.in_words(wish)} for ever?", abort=True)
-    if not (directory / "archive.db").is_file():
-        raise Invalid(f"there is no archive at {directory}")
-    told, complete = erasing.erase_payloads(wish, directory, redis_url)
+    opened = erasing.open_writer(place, settings)
+    told, complete = erasing.erase_payloads(wish, opened, redis_url)
     write_output(f"{told}\n")
     return Exit.SUCCEEDED if complete else Exit.FAILED
 

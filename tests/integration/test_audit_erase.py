@@ -20,6 +20,7 @@ from ledger.erasing import Wish, erase
 from ledger.receipts import check_receipt, make_receipt
 from ledger.sqlite_archive import NAME, SqliteArchive
 from tenancy.master_keys import MasterKeys, new_line
+from tests.archive_kinds import DIRECTORY, place_of
 from tests.archives import sha, true_run, verified
 from tests.command import environment, moonsand
 from tests.deadline import Deadline
@@ -165,6 +166,33 @@ def check_good_after_signing(client: redis.Redis, directory: Path) -> None:
     with taking(client, directory) as one:
         one.drain()
     check_good(directory)
+
+
+def test_an_archive_of_objects_is_erased_by_the_same_command(
+    own_redis: tuple[redis.Redis, str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No object holds a word of the run afterwards; `audit verify` says how many are erased."""
+    client, url, _ = own_redis
+    with place_of(DIRECTORY, tmp_path, monkeypatch) as place:
+        with taking(client, place) as one:
+            run = true_run(client, "acme", word="goner")
+            true_run(client, "acme", word="keeper")
+            one.drain()
+        objects = Path(place.objects)
+        assert erased_by_command(objects, url, "--run", run) == "erased 9 payloads of 1 runs\n"
+        files = [one for one in tmp_path.rglob("*") if one.is_file() and home_of(one, tmp_path)]
+        left = b"".join(one.read_bytes() for one in files)
+        assert b"goner" not in left + texts(client)
+        assert b"keeper" in left
+        done = moonsand("audit", "verify", str(objects), "--log-key", str(KEY.public))
+        assert done.returncode == 0, done.stdout
+        assert "9 payloads are erased" in done.stdout
+        assert "the last 1 are not signed yet" in done.stdout
+
+
+def home_of(file: Path, base: Path) -> bool:
+    """Tell whether a file is not one of Redis."""
+    return file.relative_to(base).parts[0] != "redis"
 
 
 def test_a_script_stays_as_long_as_a_run_has_it(
