@@ -97,7 +97,7 @@ def test_an_archive_that_nobody_changed_holds(archives: dict[str, Path], kind: s
 
 @pytest.mark.parametrize("mutate", MUTATIONS, ids=lambda one: one.__name__)
 @pytest.mark.timeout(300)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32), kind=st.sampled_from(KINDS))
 def test_every_mutation_is_found_by_both(
     archives: dict[str, Path], mutate: Change, seed: int, kind: str
@@ -179,7 +179,7 @@ def content(directory: Path) -> Any:
 
 
 @pytest.mark.timeout(180)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32), kind=st.sampled_from(KINDS))
 def test_whatever_byte_of_the_file_is_changed_what_is_verified_says_the_same(
     archives: dict[str, Path], seed: int, kind: str
