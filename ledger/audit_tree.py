@@ -95,6 +95,8 @@ class TreeCheck:
         """Take the next leaf; give what it says."""
         fields = read_leaf(row.data)
         kind, subject = (one if isinstance(one := fields.get(n), str) else "" for n in _TEXTS[:2])
+        if not fields and row.columns is not None:  # what it was, at least by what stands beside
+            kind, subject = (str(one or "") for one in row.columns[:2])
         if row.index != self.size:
             self._fill(row.index)
         self._check_row(row, fields, kind, subject)

@@ -203,7 +203,9 @@ class _Shown:
 def _summary(verified: Verified, key: VerifyKey) -> str:
     left = verified.size - verified.signed
     text = f"{verified.size} entries of {key.name}, {verified.checkpoints} checkpoints"
-    if left:
+    if left and verified.findings:
+        text += f"; {verified.signed} of them proved"
+    elif left:
         text += f"; the last {left} are not signed yet, and not proved"
     counts = verified.tapes
     if counts is None:
