@@ -148,7 +148,7 @@ class Settings(BaseModel):
         default=10_000,
         ge=1,
         le=1_000_000,
-        description="Runs of one tenant that may be queued; more are refused.",
+        description="Runs of one tenant that may be queued or wait; more are refused.",
     )
     queue_ttl_s: int = Field(
         default=_DAY_S,

@@ -45,7 +45,7 @@ class Terms:
     """
     How long runs are kept, in seconds, and how many a tenant may have.
 
-    `queue_max` counts queued runs, `index_max` the newest runs that a tenant can list,
+    `queue_max` counts queued and waiting runs, `index_max` the newest runs that a tenant can list,
     `inbox_max` what the ledger's sequencer may have before it.
     """
 
@@ -115,7 +115,7 @@ class RunStore:
             )
         if accepted < 0:
             raise QuotaExceeded(
-                f"{self._terms.queue_max} runs are queued already; no more are taken",
+                f"{self._terms.queue_max} runs are queued or wait already; no more are taken",
                 retry_after_s=_RETRY_AFTER_S,
                 hint="wait until some have ended, or cancel some",
             )

@@ -13,7 +13,9 @@ local list, index, script = 'rq:queue:' .. queue, 'ms:runs:' .. tenant, 'ms:scri
 local keep_s, parts = tonumber(ARGV[6]), tonumber(ARGV[14])
 
 if redis.call('EXISTS', run) == 1 then return 0 end
-if redis.call('LLEN', list) >= tonumber(ARGV[5]) then return -1 end
+-- A run that waits is scheduled for RQ: it takes no slot, and memory for as long as it likes.
+local before = redis.call('LLEN', list) + redis.call('ZCARD', 'rq:scheduled:' .. queue)
+if before >= tonumber(ARGV[5]) then return -1 end
 if redis.call('XLEN', 'ms:ledger:inbox') >= tonumber(ARGV[12]) then return -2 end
 
 local field = {}

@@ -134,7 +134,7 @@ async def test_a_full_queue_refuses_and_says_when_to_come_back(store: RunStore) 
     for _ in range(3):
         await store.submit("acme", REQUEST, key_id="k")
 
-    with pytest.raises(QuotaExceeded, match="3 runs are queued already") as refused:
+    with pytest.raises(QuotaExceeded, match="3 runs are queued or wait already") as refused:
         await store.submit("acme", REQUEST, key_id="k")
 
     assert refused.value.retry_after_s > 0

@@ -18,13 +18,13 @@ from rq.registry import ScheduledJobRegistry, clean_registries
 
 from core import keys
 from core.clock import now_ms
-from core.errors import Conflict, NotFound
+from core.errors import Conflict, NotFound, QuotaExceeded
 from integrations.waits import Decision, Question, Wait
 from runs.approvals import ApprovalStore
 from runs.model import Approval, RunRequest, State
 from runs.redis_scripts import Arg, load
 from runs.rq_job import timestamp
-from runs.store import RunStore
+from runs.store import RunStore, Terms
 from runs.suspension import Suspension
 from sandbox.outcome import Reason, Usage
 from tests.deadline import Deadline
@@ -495,3 +495,18 @@ async def test_waiting_is_no_wall_time_and_has_a_bound_of_its_own(
 
     assert (record.reason, record.result) == (Reason.OK, "wait_limit")
     assert record.usage.wall_ms < 1_400
+
+
+async def test_waiting_runs_count_towards_what_a_tenant_may_have(
+    redis_async: redis.asyncio.Redis, redis_sync: redis.Redis
+) -> None:
+    """Nobody fills Redis with runs that wait: they are counted with those that are queued."""
+    store = RunStore(redis_async, Terms(queue_max=1))
+    await submit(store)
+    claim = take_and_vanish(redis_sync)
+    suspend(redis_sync, claim, sleep_to(now_ms() + FAR_MS))
+
+    with pytest.raises(QuotaExceeded):
+        await submit(store)
+    await store.cancel(TENANT, claim.run_id)
+    await submit(store)
