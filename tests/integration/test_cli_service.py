@@ -293,4 +293,5 @@ def test_a_full_queue_is_told(tmp_path: Path, deadline: Deadline) -> None:
             api.terminate()
             api.stderr.read()
     assert (full.returncode, full.stdout) == (2, "")
-    assert full.stderr.splitlines()[0] == "moonsand: 1 runs are queued or wait already; no more are taken"
+    said = "moonsand: 1 runs are queued or wait already; no more are taken"
+    assert full.stderr.splitlines()[0] == said
