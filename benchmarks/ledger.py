@@ -1,4 +1,4 @@
-"""The sequencer: from a full inbox in Redis to a committed, synced SQLite archive."""
+"""The sequencer: from a full inbox in Redis to a committed archive that is on the disk."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from core.ids import new_id
 from core.logs import configure_logs
 from core.redis_client import connect
 from core.redis_server import PrivateRedis
+from ledger.archive import Archive
+from ledger.archives import create_objects
 from ledger.checkpoints import Checkpoints
 from ledger.inbox import record
 from ledger.leaves import LeafKind, accepted_leaf, leaf, new_salt
@@ -47,6 +49,8 @@ def appends() -> list[Row]:
     plain: list[float] = []
     runs: list[float] = []
     sealed: list[float] = []
+    objects: list[float] = []
+    object_runs: list[float] = []
     peer: list[float] = []
     configure_logs("warning")
     with (
@@ -59,6 +63,8 @@ def appends() -> list[Row]:
             peer.append(_peer_rate())
             runs.append(_rate(client, fill_runs, None))
             sealed.append(_rate(client, fill_runs, masters))
+            objects.append(_rate(client, fill_plain, None, objects=True))
+            object_runs.append(_rate(client, fill_runs, None, objects=True))
     bare = spread(peer, "leaves/s", 0)
 
     def row(what: str, rates: list[float]) -> Row:
@@ -70,15 +76,21 @@ def appends() -> list[Row]:
         row("sequencer, administrative leaves", plain),
         row(f"sequencer, runs ({tape}, two leaves a run)", runs),
         row("the same, payloads sealed for their tenant", sealed),
+        row("archive of objects in a directory, administrative leaves", objects),
+        row("archive of objects in a directory, runs", object_runs),
     ]
 
 
 def _rate(
-    client: redis.Redis, fill: Callable[[redis.Redis], int], masters: MasterKeys | None
+    client: redis.Redis,
+    fill: Callable[[redis.Redis], int],
+    masters: MasterKeys | None,
+    *,
+    objects: bool = False,
 ) -> float:
     client.flushall()
     count = fill(client)
-    with _sequencer(client, masters) as (sequencer, checkpoints, archive):
+    with _sequencer(client, masters, objects=objects) as (sequencer, checkpoints, archive):
         began_s = time.perf_counter()
         while sequencer.once():
             checkpoints.maybe(1)
@@ -89,10 +101,14 @@ def _rate(
 
 @contextmanager
 def _sequencer(
-    client: redis.Redis, masters: MasterKeys | None
-) -> Iterator[tuple[Sequencer, Checkpoints, SqliteArchive]]:
+    client: redis.Redis, masters: MasterKeys | None, *, objects: bool
+) -> Iterator[tuple[Sequencer, Checkpoints, Archive]]:
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as directory:  # a disk, as no tmpfs is
-        archive = SqliteArchive.create(Path(directory) / NAME)
+        path = Path(directory)
+        archive: Archive = SqliteArchive.create(path / NAME)
+        if objects:
+            archive.close()
+            archive = create_objects(str(path / "objects"), path)
         checkpoints = Checkpoints(archive, SigningKey.new("bench"), client)
         sealer: Sealer = PayloadSealer(archive, masters) if masters else InTheClear()
         sequencer = Sequencer(client, archive, sealer, checkpoints)
