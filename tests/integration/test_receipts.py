@@ -16,6 +16,8 @@ from core.errors import Invalid
 from core.ids import new_id
 from ledger.receipts import check_receipt
 from tests.api_server import ApiServer
+from tests.archive_kinds import DIRECTORY, IN_BUCKET, place_of
+from tests.archives import true_run
 from tests.sequencing import KEY, ended_run, plain, taking
 
 
@@ -59,6 +61,32 @@ def test_a_receipt_holds_against_the_key_alone(
     newest = acme.get("/v1/ledger/checkpoint")
     assert newest.headers["content-type"].startswith("text/plain")
     assert newest.text == receipt["checkpoint"]
+
+
+@pytest.mark.parametrize("kind", [DIRECTORY, IN_BUCKET])
+def test_an_api_on_another_host_reads_an_archive_of_objects(
+    redis_url: str,
+    redis_sync: redis.Redis,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    """With nothing but the objects it gives receipts and bundles, of what came since too."""
+    with (
+        place_of(kind, tmp_path, monkeypatch) as place,
+        ApiServer(redis_url, ledger_objects=place.objects) as server,
+        server.client("acme") as client,
+    ):
+        first = true_run(redis_sync, "acme", calls=3)
+        with taking(redis_sync, place) as one:
+            one.drain()
+            second = true_run(redis_sync, "acme")
+            assert client.get(f"/v1/runs/{first}/receipt").status_code == 200
+            one.drain()
+        for run in (first, second):
+            check_receipt(client.get(f"/v1/runs/{run}/receipt").json(), KEY.public)
+            bundle = client.get(f"/v1/runs/{run}/bundle")
+            assert (bundle.status_code, '"part":"end"' in bundle.text) == (200, True)
 
 
 def changed(receipt: dict[str, Any], change: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
