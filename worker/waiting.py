@@ -42,9 +42,7 @@ async def may_wait(
     if recording is None or all(call.wait is None for call in recording.calls.values()):
         return spec, terms
     try:
-        used = await cast(
-            "Awaitable[bytes | None]", redis.hget(keys.run(spec.run_id), "usage")
-        )
+        used = await cast("Awaitable[bytes | None]", redis.hget(keys.run(spec.run_id), "usage"))
         clock_ms, answers = await ApprovalStore(redis).answers(spec.run_id)
     except (RedisError, OSError) as lost:
         raise TapeError("Redis did not give the answers to what the run asked") from lost
