@@ -38,7 +38,6 @@ INSTEAD: dict[str, str] = {
     "null": "Nothing is nil; JSON's null is json.null.",
     "None": "Nothing is nil.",
     "setfenv": "Lua 5.4 has _ENV.",
-    "sleep": "Scripts cannot wait.",
     "string.gfind": "Use string.gmatch().",
     "table.getn": "Write #t.",
     "unpack": "Use table.unpack().",

@@ -161,7 +161,10 @@ class SqliteSource:
 
     def damage(self) -> str | None:
         """Give what SQLite itself finds wrong with the file."""
-        (found,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
+        try:
+            (found,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
+        except DAMAGE as error:  # too damaged even to be checked
+            return str(error)
         return None if found == "ok" else str(found)
 
     def close(self) -> None:

@@ -52,6 +52,9 @@ def children(pid: int) -> dict[int, str]:
     found: dict[int, str] = {}
     for thread in Path(f"/proc/{pid}/task").glob("*/children"):
         for child in thread.read_text().split():
-            line = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            try:
+                line = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except FileNotFoundError:  # it has ended meanwhile
+                continue
             found |= {int(child): line.strip()} | children(int(child))
     return found

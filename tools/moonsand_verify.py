@@ -80,6 +80,14 @@ def text_of(fields: Fields, name: str) -> str:
 # --- checkpoints: C2SP signed notes ------------------------------------------------------------
 
 
+def exactly(encoded: str) -> bytes:
+    """Decode base64 in the only spelling of its bytes; ValueError if it is another."""
+    data = base64.b64decode(encoded, validate=True)
+    if base64.b64encode(data).decode() != encoded:
+        raise ValueError
+    return data
+
+
 class LogKey:
     """The log's public key, as `NAME+HASH+BASE64`."""
 
@@ -87,7 +95,7 @@ class LogKey:
         self.name, _, rest = text.strip().partition("+")
         digest, _, encoded = rest.partition("+")
         try:
-            data = base64.b64decode(encoded, validate=True)
+            data = exactly(encoded)
             self.id = sha(self.name.encode() + b"\n" + data)[:4]
             if data[:1] != b"\x01" or self.id.hex() != digest:
                 raise ValueError
@@ -98,12 +106,12 @@ class LogKey:
     def open(self, note: str) -> tuple[int, bytes]:
         """Give size and root that a note signs; ValueError if it is not of this log."""
         body, gap, tail = note.rpartition("\n\n")
-        if not gap or not any(self._signs(f"{body}\n", line) for line in tail.splitlines()):
+        if not gap or not any(self._signs(f"{body}\n", line) for line in tail.split("\n")):
             raise ValueError(f"it has no good signature of {self.name}")
         lines = f"{body}\n".split("\n")
         if len(lines) < 4 or lines[0] != self.name or not lines[1].isascii():
             raise ValueError("it is no checkpoint of this log")
-        root = base64.b64decode(lines[2], validate=True)
+        root = exactly(lines[2])
         if not lines[1].isdigit() or str(int(lines[1])) != lines[1] or len(root) != 32:
             raise ValueError("it is no checkpoint")
         return int(lines[1]), root
@@ -112,7 +120,7 @@ class LogKey:
         dash, _, rest = line.partition(" ")
         name, _, encoded = rest.partition(" ")
         try:
-            data = base64.b64decode(encoded, validate=True)
+            data = exactly(encoded)
             if (dash, name, data[:4]) != ("\u2014", self.name, self.id):
                 return False
             self.key.verify(data[4:], text.encode())
@@ -404,7 +412,10 @@ class Archive:
     def faults(self) -> Iterator[str]:
         if self.db is None:
             return
-        (found,) = self.db.execute("PRAGMA integrity_check(1)").fetchone()
+        try:
+            (found,) = self.db.execute("PRAGMA integrity_check(1)").fetchone()
+        except sqlite3.DatabaseError as error:  # too damaged even to be checked
+            found = str(error)
         if found != "ok":
             yield f"the file is damaged: {found}"
         objects = {row["name"]: row["type"] for row in self.rows("SELECT * FROM sqlite_schema")}

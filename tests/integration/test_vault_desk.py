@@ -208,7 +208,14 @@ async def test_without_a_sealing_key_the_vault_is_off(redis_async: Redis) -> Non
     assert await redis_async.keys("*") == []
 
 
-@pytest.mark.parametrize("line", ["", "x", "x:", "x:AAAA", "X:" + OLD[4:], ":" + OLD[4:]])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("", "x", "x:", "x:AAAA"),
+        pytest.param("X:" + OLD[4:], id="capital"),
+        pytest.param(":" + OLD[4:], id="nameless"),
+    ],
+)
 def test_a_malformed_sealing_key_stops_the_start(line: str) -> None:
     """The API does not start with a key that seals for nobody."""
     with pytest.raises(Invalid, match="SEALING_KEY"):
