@@ -73,16 +73,27 @@ class Credentials:
         return self.by_operator and is_loopback_url(self.base_url(host))
 
 
+#: An account: its integration and its name.
+Place = tuple[str, str]
+
+
+def names_among(places: Iterable[Place], integration: str) -> list[str]:
+    """Give the names of an integration's accounts, `default` first."""
+    names = [account for owner, account in places if owner == integration]
+    return sorted(names, key=lambda name: (name != "default", name))
+
+
 class Accounts:
     """The accounts of one tenant, by integration and name."""
 
     def __init__(self, accounts: Iterable[Credentials] = ()) -> None:
         self._accounts = {(one.integration, one.account): one for one in accounts}
+        #: Which accounts there are.
+        self.places: frozenset[Place] = frozenset(self._accounts)
 
     def names(self, integration: str) -> list[str]:
         """Give the names of an integration's accounts, `default` first."""
-        names = [account for owner, account in self._accounts if owner == integration]
-        return sorted(names, key=lambda name: (name != "default", name))
+        return names_among(self.places, integration)
 
     def get(self, integration: str, account: str) -> Credentials:
         """

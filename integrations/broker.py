@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,8 @@ from integrations.accounts import Accounts
 from integrations.call_log import CallFacts, CallLog, Ending
 from integrations.catalog import Catalog
 from integrations.failure import CallFailed, encode_failure, printable
-from integrations.function import Function, Integration
-from integrations.gate import Gate, Subject, approval_required
+from integrations.function import Function
+from integrations.gate import Gate, approval_required
 from integrations.mcp.run_servers import McpServers, RunServers, Target
 from integrations.pending import Pending
 from integrations.planning import Candidate, Unplanned
@@ -36,6 +36,7 @@ from integrations.resend import check_again, in_doubt
 from integrations.sender import Bounds
 from integrations.throttle import MemoryThrottle, Throttle
 from integrations.vendor_http import VendorHttp
+from integrations.visible import OPEN, Visible, is_granted, subject_of
 from integrations.waits import RUN, Wait, Waits, WaitTerms, Written, question_of
 from ledger.recording import RecordedCall, Recording
 from ledger.tape import Tape
@@ -46,9 +47,6 @@ from tenancy.grants import Grants
 
 if TYPE_CHECKING:
     from sandbox.parking import Parking
-
-#: What every run may call: it only tells what a run may do otherwise.
-_OPEN = frozenset({"docs", "mcp"})
 
 
 class Broker:
@@ -67,6 +65,7 @@ class Broker:
         mcp: McpServers | None = None,
     ) -> None:
         self.catalog = catalog
+        self.visible = Visible(catalog)
         self.http = http
         self.clock = clock
         self.throttle = throttle or MemoryThrottle()
@@ -130,6 +129,7 @@ class RunBroker:
         self._made = made
         self._log = log
         self._recorded = recorded
+        self._grants = grants
         self._gate = Gate(grants)
         self._pending: list[Pending | Written] = []
         self._began_s = time.monotonic() - used_s
@@ -155,14 +155,8 @@ class RunBroker:
 
     def surface(self) -> dict[str, FunctionSurface]:
         """Give the granted functions under every name, and the accounts; `docs` always."""
-        surface = {}
-        for integration in self.broker.catalog.integrations.values():
-            granted = [one for one in integration.functions if self._granted(one)]
-            names = [name for one in granted for name in one.names]
-            if names:
-                accounts = self._accounts(integration, granted)
-                surface[integration.name] = FunctionSurface(tuple(names), accounts)
-        return surface | self._servers.surface()
+        seen = self.broker.visible.surface(self._grants, self.accounts)
+        return {**seen, **self._servers.surface()}
 
     def serves(self, mcp: McpServers | None) -> None:
         """Let the script call the MCP servers of the run's tenant, as they are now."""
@@ -269,8 +263,8 @@ class RunBroker:
             account = (call.account or "default") if function.spec else None
             # Not `prepare`: an account that is gone by now was used all the same.
             arguments = self._made.arguments(self._servers, function, call, target)
-            if function.integration not in _OPEN:
-                self._gate.count(self._gate.admit(_subject(function), account, arguments))
+            if function.integration not in OPEN:
+                self._gate.count(self._gate.admit(subject_of(function), account, arguments))
 
     async def abandon(self) -> None:
         """
@@ -314,26 +308,19 @@ class RunBroker:
     # --- before anything is sent ----------------------------------------------------------------
 
     def _granted(self, function: Function) -> bool:
-        return function.integration in _OPEN or self._gate.has(_subject(function))
-
-    def _accounts(self, integration: Integration, granted: Iterable[Function]) -> tuple[str, ...]:
-        if integration.pack is None:
-            return ("default",)
-        known = self.accounts.names(integration.name)
-        usable = {name for one in granted for name in self._gate.accounts(_subject(one), known)}
-        return tuple(name for name in known if name in usable)
+        return is_granted(self._gate, function)
 
     def _check_grant(self, function: Function, account: str | None) -> None:
-        if function.integration not in _OPEN:
-            self._gate.check(_subject(function), account)
+        if function.integration not in OPEN:
+            self._gate.check(subject_of(function), account)
 
     async def _admit(
         self, facts: CallFacts, function: Function, made: Prepared, before: RecordedCall | None
     ) -> Reply | EndRun | None:
         """See that exactly this call may be made, and count it: None. Only here is `ask` met."""
-        if function.integration in _OPEN:
+        if function.integration in OPEN:
             return None
-        subject = _subject(function)
+        subject = subject_of(function)
         admission = self._gate.admit(subject, facts.account, made.arguments)
         if admission.asked_by is not None and not self.planning.approves(facts):
             question = question_of(facts.name, facts.account, made.shown)
@@ -371,7 +358,3 @@ class RunBroker:
         body = encode_failure(refusal, integration, shown, short)
         ending = Ending(refusal.effect, ok=False, body=body)
         return await self._reply_of(Pending.refused(facts, self._log, ending))
-
-
-def _subject(function: Function) -> Subject:
-    return Subject.of(function.integration, function.names, function.effect_class)

@@ -14,10 +14,11 @@ from integrations.broker import Broker
 from integrations.catalog import Catalog
 from integrations.failure import NOT_SENT, CallFailed
 from integrations.function import Function
-from integrations.gate import Gate, Subject, approval_required
+from integrations.gate import Gate, approval_required
 from integrations.redaction import REDACTED, scrub_text
 from integrations.request import auth_headers, build
 from integrations.vendor_http import VendorHttp
+from integrations.visible import subject_of
 from ledger.tape import MemoryTape
 from sandbox.calls import Call, EndRun
 from sandbox.limits import Limits
@@ -135,7 +136,7 @@ def request_of(  # noqa: PLR0913, PLR0917 (as `call_directly`)
 
 def _admit(function: Function, account: str, arguments: Any, grants: Grants) -> None:
     """See that the broker would make this call."""
-    subject = Subject.of(function.integration, function.names, function.effect_class)
+    subject = subject_of(function)
     admission = Gate(grants).admit(subject, account, arguments)
     if admission.asked_by is not None:
         raise approval_required(subject, admission.asked_by)
