@@ -13,6 +13,7 @@ LEASES = "ms:leases"  # zset: queue|job:execution -> Unix second at which the le
 WAITING = "ms:waiting"  # zset: queue|run -> Unix millisecond at which the run goes on
 DONE = "ms:done"  # stream: id of each run that ended; wakes waiting requests
 SWEEP_LOCK = "ms:sweep"
+SCHEDULERS = "ms:schedulers"  # zset: scheduler -> Unix millisecond of its last sign of life
 EPOCH = "ms:epoch"  # text: the run id of the Redis server that gave out jobs last
 HOLD = "ms:hold"  # text, short-lived: Redis was restarted, nobody claims yet
 KEYS = "ms:keys"  # hash: sha-256 of an API key -> JSON record
@@ -87,6 +88,21 @@ def queue(tenant: str) -> str:
 def grants(tenant: str) -> str:
     """Hash: `tenant` or a key's id -> JSON list of what it may call."""
     return f"ms:grants:{tenant}"
+
+
+def tenant_keys(tenant: str) -> str:
+    """Hash: id of each of the tenant's API keys -> its SHA-256."""
+    return f"ms:keys:{tenant}"
+
+
+def terms(tenant: str) -> str:
+    """Hash: name of a term -> integer: how much the tenant may use; `suspended_ms` beside them."""
+    return f"ms:terms:{tenant}"
+
+
+def key_terms(tenant: str, key_id: str) -> str:
+    """Hash: name of a term -> integer: how much one of the tenant's keys may use."""
+    return f"ms:terms:{tenant}:{key_id}"
 
 
 def vault_key(tenant: str) -> str:

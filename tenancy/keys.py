@@ -110,6 +110,7 @@ class KeyStore:
             pipe = self._redis.pipeline(transaction=True)
             pipe.hsetnx(keys.TENANTS, tenant, f'{{"created_ms":{now}}}')
             pipe.hset(keys.KEYS, record.digest, record.model_dump_json())
+            pipe.hset(keys.tenant_keys(tenant), record.id, record.digest)
             inbox.record(pipe, _leaf(LeafKind.KEY_CREATED, record, now))
             await pipe.execute()
         return plain, record
@@ -167,7 +168,9 @@ class KeyStore:
                 async with _redis_or_unavailable():
                     pipe = self._redis.pipeline(transaction=True)
                     pipe.hdel(keys.KEYS, record.digest)
+                    pipe.hdel(keys.tenant_keys(tenant), record.id)
                     pipe.hdel(keys.grants(tenant), record.id)
+                    pipe.delete(keys.key_terms(tenant, record.id))
                     inbox.record(pipe, _leaf(LeafKind.KEY_REVOKED, record, self._clock()))
                     await pipe.execute()
                 return record
