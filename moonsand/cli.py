@@ -56,6 +56,7 @@ for command in (
     service.serve,
     service.api,
     service.worker,
+    service.scheduler,
     service.sequencer,
     remote.submit,
     remote.logs,

@@ -90,6 +90,7 @@ def _roles(plan: Plan, redis_url: str, listener: socket.socket) -> list[Role]:
     read, write = ledger_environments(plan.settings, plan.directory)
     roles = [Role("api", ["api", "--fd", str(fd)], environment | read, [fd])]
     roles.append(Role("sequencer", ["sequencer"], environment | write))
+    roles.append(Role("scheduler", ["scheduler"], environment))
     if plan.accounts is not None:
         environment = {**environment, "MOONSAND_ACCOUNTS": str(plan.accounts.absolute())}
     slots = ["worker", "--slots", str(plan.settings.slots)]

@@ -1,4 +1,4 @@
-"""`moonsand serve`, `api`, `worker`, `sequencer`: the service, whole or one role of it."""
+"""`moonsand serve`, and `api`, `worker`, `scheduler`, `sequencer`: the service or one role."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def serve(
     data_dir: DataDir = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show logs here.")] = False,
 ) -> int:
-    """Start Redis, the API, workers and the sequencer here; Ctrl-C stops all of them."""
+    """Start Redis, the API, workers, scheduler and sequencer here; Ctrl-C stops all of them."""
     from core.settings import load_settings
     from moonsand.local_service import Plan, directory_of
     from moonsand.local_state import default_directory
@@ -112,3 +112,11 @@ def sequencer() -> int:
     from worker.sequencing import run_sequencer
 
     return run_sequencer(load_settings())
+
+
+def scheduler() -> int:
+    """Feed batches, fire schedules and send callbacks; it needs REDIS_URL."""
+    from core.settings import load_settings
+    from scheduler.main import run_scheduler
+
+    return run_scheduler(load_settings())

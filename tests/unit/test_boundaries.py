@@ -62,7 +62,9 @@ def test_no_module_is_longer_than_a_reader_can_hold() -> None:
         "tenancy",
         "integrations",
         "runs",
+        "triggers",
         "worker",
+        "scheduler",
         "api",
         "moonsand",
     ]

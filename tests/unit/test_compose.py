@@ -16,12 +16,12 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 each_service = pytest.mark.parametrize("name", SERVICES)
-each_role = pytest.mark.parametrize("name", ["api", "worker", "sequencer"])
+each_role = pytest.mark.parametrize("name", ["api", "worker", "scheduler", "sequencer"])
 
 
 def test_the_services_are_the_roles() -> None:
     """The file starts the store and one service a role, nothing else."""
-    assert set(SERVICES) == {"valkey", "api", "worker", "sequencer"}
+    assert set(SERVICES) == {"valkey", "api", "worker", "scheduler", "sequencer"}
 
 
 @each_service
@@ -51,7 +51,7 @@ def test_a_service_is_bounded_and_watched(name: str) -> None:
 
 @each_role
 def test_a_role_waits_for_a_healthy_store(name: str) -> None:
-    """API, worker and sequencer start when Valkey answers, and run as the user of the image."""
+    """Every role starts when Valkey answers, and runs as the user of the image."""
     service = SERVICES[name]
     assert service["depends_on"] == {"valkey": {"condition": "service_healthy"}}
     assert service["user"] == "10001:10001"

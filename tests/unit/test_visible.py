@@ -10,7 +10,13 @@ from integrations.visible import Visible
 from tenancy.grants import Grants
 
 CATALOG = Catalog.load()
-RULES: tuple[list[str], ...] = ([], ["mux:read"], ["mux"], ["deny:mux.create_asset", "*"], ["mux.list_assets"])
+RULES: tuple[list[str], ...] = (
+    [],
+    ["mux:read"],
+    ["mux"],
+    ["deny:mux.create_asset", "*"],
+    ["mux.list_assets"],
+)
 NAMES = ((), ("default",), ("default", "work"), ("work",))
 
 

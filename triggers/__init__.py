@@ -1,0 +1,1 @@
+"""What starts runs without a client asking for each: saved scripts, schedules, hooks, callbacks."""
