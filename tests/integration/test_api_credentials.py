@@ -13,7 +13,7 @@ import redis
 from core.redis_server import PrivateRedis
 from integrations.stubs import Stubs
 from tenancy.master_keys import MasterKeys, new_line
-from tenancy.scopes import Scope
+from tenancy.scopes import Role, Scope
 from tenancy.sealing_key import SealingKey
 from tests.api_server import ApiServer
 from tests.command import environment, moonsand
@@ -58,7 +58,7 @@ def worker(redis_url: str, keys_file: Path, accounts_file: Path) -> Iterator[Wor
 
 def client_of(api: ApiServer, tenant: str, *scopes: Scope) -> httpx2.Client:
     """Make a client with a key of these scopes; all, when none is named."""
-    key = api.new_key(tenant, scopes or tuple(Scope))
+    key = api.new_key(tenant, scopes or Role.ADMIN.scopes)
     return api.client(Authorization=f"Bearer {key}")
 
 

@@ -18,7 +18,7 @@ from core import keys
 from core.redis_client import connect
 from core.redis_server import PrivateRedis
 from integrations.stubs import Stubs
-from tenancy.scopes import Scope
+from tenancy.scopes import Role, Scope
 from tests.api_server import ApiServer
 from tests.deadline import Deadline
 
@@ -193,7 +193,7 @@ def test_force_needs_its_scope_and_is_recorded(
 def test_only_administrators_see_and_change_grants(api: ApiServer, admin: httpx2.Client) -> None:
     """No other scope opens these routes, except the one that shows what holds for oneself."""
     put(admin, ["mux"])
-    others = [scope for scope in Scope if scope is not Scope.GRANTS_ADMIN]
+    others = [one for one in Role.ADMIN.scopes if one is not Scope.GRANTS_ADMIN]
     with client_of(api, *others) as client:
         for answer in (
             client.get("/v1/grants"),

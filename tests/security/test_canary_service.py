@@ -36,7 +36,7 @@ from ledger.notes import SigningKey
 from ledger.sqlite_archive import NAME
 from tenancy.keys import KeyStore
 from tenancy.master_keys import MasterKeys, new_line
-from tenancy.scopes import Scope
+from tenancy.scopes import Role
 from tenancy.sealing_key import SealingKey
 from tenancy.vault import Vault
 from tests import canary
@@ -93,7 +93,7 @@ class Service:
         """Give a key of a tenant, the same one each time."""
         if tenant not in self.keys:
             async with connect_async(self.redis_url) as client:
-                made = await KeyStore(client).create(tenant, "test", scopes=tuple(Scope))
+                made = await KeyStore(client).create(tenant, "test", scopes=Role.ADMIN.scopes)
                 self.keys[tenant] = made[0]
         return self.keys[tenant]
 

@@ -12,7 +12,7 @@ import redis
 from core import keys
 from core.redis_server import PrivateRedis
 from tenancy.master_keys import MasterKeys, new_line
-from tenancy.scopes import Scope
+from tenancy.scopes import Role
 from tenancy.sealing_key import SealingKey
 from tests.api_server import ApiServer
 from tests.security.test_tenant_isolation import told
@@ -38,7 +38,7 @@ def two(
     """Tenants acme and globex, and a worker for both."""
     path = tmp_path / "vault.keys"
     path.write_text(MASTER)
-    heads = [f"Bearer {api.new_key(name, tuple(Scope))}" for name in ("acme", "globex")]
+    heads = [f"Bearer {api.new_key(name, Role.ADMIN.scopes)}" for name in ("acme", "globex")]
     with (
         running_worker(redis_url, vault_keys_file=path),
         api.client(Authorization=heads[0]) as acme,
