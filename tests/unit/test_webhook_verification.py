@@ -1,0 +1,459 @@
+"""Signatures of webhooks: who may start a run without a key, and everybody who may not."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import Invalid
+from triggers.verification import (
+    github,
+    mux,
+    plain_hmac,
+    slack,
+    standard_webhooks,
+    stripe,
+    timed_list,
+)
+from triggers.verification.delivery import Delivery, SignatureRefused
+from triggers.verification.matching import MAX_SIGNATURES
+from triggers.verification.plain_hmac import PlainHmac
+from triggers.verification.schemes import (
+    OF_THE_SENDER,
+    TIMED,
+    Scheme,
+    check_secret,
+    event_id,
+    event_type,
+    verify,
+)
+
+NOW_S = 1_700_000_000
+BODY = b'{"type":"video.asset.deleted","id":"evt_1","data":{"name":"\xc3\xa9 \xf0\x9f\x8e\xac"}}'
+MUX_BODY = (
+    b'{"type":"video.asset.deleted","id":"evt_1","object":{"type":"asset","id":"abc"},'
+    b'"data":{"id":"abc","status":"ready"}}'
+)
+MUX_SECRET = "whsec_test_0123456789abcdef"
+MUX_V1 = "0be850828c66c7068fbcff569bf838683455363d7c7b59e77e0b51f9a06ce86d"
+SLACK_BODY = (
+    b"token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow"
+    b"&channel_id=G8PSS9T3V&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner"
+    b"&command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands"
+    b"%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN"
+    b"&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c"
+)
+SECRET = "a-secret-of-the-right-length"
+OTHER = "another-secret-of-that-length"
+Headers = list[tuple[str, str]]
+
+
+def _timed_list(header: str) -> Callable[[str, bytes, int], Headers]:
+    def signed(secret: str, body: bytes, at_s: int) -> Headers:
+        v1 = timed_list.sign(secret, str(at_s), body).decode()
+        return [(header.lower(), f"t={at_s},v1={v1}")]
+
+    return signed
+
+
+def _github(secret: str, body: bytes, _at_s: int) -> Headers:
+    return [("x-hub-signature-256", github.sign(secret, body).decode())]
+
+
+def _slack(secret: str, body: bytes, at_s: int) -> Headers:
+    signature = slack.sign(secret, str(at_s), body).decode()
+    return [("x-slack-request-timestamp", str(at_s)), ("x-slack-signature", signature)]
+
+
+def _standard(secret: str, body: bytes, at_s: int) -> Headers:
+    key = standard_webhooks.key_of(base64.b64encode(secret.encode()).decode())
+    signature = standard_webhooks.sign(key, "msg_1", str(at_s), body).decode()
+    return [
+        ("webhook-id", "msg_1"),
+        ("webhook-timestamp", str(at_s)),
+        ("webhook-signature", signature),
+    ]
+
+
+def _hmac(secret: str, body: bytes, _at_s: int) -> Headers:
+    return [("x-signature", plain_hmac.sign(secret, body, PlainHmac()).decode())]
+
+
+SIGNERS: dict[Scheme, Callable[[str, bytes, int], Headers]] = {
+    Scheme.MUX: _timed_list(mux.HEADER),
+    Scheme.STRIPE: _timed_list(stripe.HEADER),
+    Scheme.GITHUB: _github,
+    Scheme.SLACK: _slack,
+    Scheme.STANDARD: _standard,
+    Scheme.HMAC: _hmac,
+}
+every_scheme = pytest.mark.parametrize("scheme", list(Scheme))
+
+
+def signed(scheme: Scheme, secret: str = SECRET, body: bytes = BODY, at_s: int = NOW_S) -> Delivery:
+    """Make a request of a scheme, signed now."""
+    return Delivery(SIGNERS[scheme](secret, body, at_s), body)
+
+
+def kept(scheme: Scheme, *secrets: str) -> list[str]:
+    """Write secrets as a hook of the scheme keeps them."""
+    if scheme is Scheme.STANDARD:
+        return [f"whsec_{base64.b64encode(one.encode()).decode()}" for one in secrets]
+    return list(secrets)
+
+
+def check(scheme: Scheme, delivery: Delivery, *secrets: str, now_s: float = NOW_S) -> int:
+    """Verify with the secrets given, or with the usual one."""
+    return verify(scheme, delivery, kept(scheme, *(secrets or (SECRET,))), now_s=now_s)
+
+
+class Vector(NamedTuple):
+    """One signature as its maker publishes it."""
+
+    scheme: Scheme
+    secret: str
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+    now_s: int
+
+
+VECTORS = [
+    Vector(Scheme.MUX, MUX_SECRET, [("mux-signature", f"t={NOW_S},v1={MUX_V1}")], MUX_BODY, NOW_S),
+    Vector(
+        Scheme.GITHUB,
+        "It's a Secret to Everybody",
+        [
+            (
+                "x-hub-signature-256",
+                "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17",
+            )
+        ],
+        b"Hello, World!",
+        0,
+    ),
+    Vector(
+        Scheme.SLACK,
+        "8f742231b10e8888abcd99yyyzzz85a5",
+        [
+            ("x-slack-request-timestamp", "1531420618"),
+            (
+                "x-slack-signature",
+                "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503",
+            ),
+        ],
+        SLACK_BODY,
+        1_531_420_618,
+    ),
+    Vector(
+        Scheme.STANDARD,
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        [
+            ("webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek"),
+            ("webhook-timestamp", "1614265330"),
+            ("webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
+        ],
+        b'{"test": 2432232314}',
+        1_614_265_330,
+    ),
+]
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.scheme.value)
+def test_published_vectors_are_accepted(vector: Vector) -> None:
+    """What the makers of the schemes publish as signed is taken as signed."""
+    delivery = Delivery(vector.headers, vector.body)
+
+    assert verify(vector.scheme, delivery, [vector.secret], now_s=vector.now_s) == 0
+
+
+def test_each_changed_byte_of_the_mux_vector_is_refused() -> None:
+    """No byte of a signed body can be another."""
+    headers = VECTORS[0].headers
+    for at in range(len(MUX_BODY)):
+        changed = MUX_BODY[:at] + bytes([MUX_BODY[at] ^ 1]) + MUX_BODY[at + 1 :]
+        with pytest.raises(SignatureRefused):
+            mux.verify(Delivery(headers, changed), [MUX_SECRET], now_s=NOW_S)
+
+
+@every_scheme
+def test_what_was_signed_is_accepted(scheme: Scheme) -> None:
+    """A request signed with a secret that is kept is genuine, whatever bytes it has."""
+    for body in (BODY, b"", b"\x00\xff\xfe", b"not json {"):
+        assert check(scheme, signed(scheme, body=body)) == 0
+
+
+@every_scheme
+@given(at=st.integers(0, len(BODY) - 1), bit=st.integers(0, 7))
+def test_one_changed_bit_is_refused(scheme: Scheme, at: int, bit: int) -> None:
+    """The body that is verified is the body that was signed, to the bit."""
+    changed = bytearray(BODY)
+    changed[at] ^= 1 << bit
+    delivery = Delivery(signed(scheme).headers, bytes(changed))
+
+    with pytest.raises(SignatureRefused):
+        check(scheme, delivery)
+
+
+@every_scheme
+def test_a_body_that_means_the_same_is_another_body(scheme: Scheme) -> None:
+    """Nothing is parsed and written again before it is verified."""
+    for body in (BODY + b" ", b" " + BODY, BODY.replace(b":", b": ", 1), BODY + b"\n", b""):
+        with pytest.raises(SignatureRefused):
+            check(scheme, Delivery(signed(scheme).headers, body))
+
+
+@every_scheme
+def test_another_secret_is_refused(scheme: Scheme) -> None:
+    """A signature of a secret that is not kept opens nothing, and without secrets none does."""
+    with pytest.raises(SignatureRefused, match="does not match"):
+        check(scheme, signed(scheme, OTHER))
+    with pytest.raises(SignatureRefused, match="no secret"):
+        verify(scheme, signed(scheme), [], now_s=NOW_S)
+
+
+@every_scheme
+def test_each_of_several_secrets_opens(scheme: Scheme) -> None:
+    """While a secret is exchanged both count, and who signed is told."""
+    assert check(scheme, signed(scheme, SECRET), SECRET, OTHER) == 0
+    assert check(scheme, signed(scheme, OTHER), SECRET, OTHER) == 1
+
+
+@every_scheme
+def test_a_missing_or_repeated_header_is_refused(scheme: Scheme) -> None:
+    """Each header of a scheme must be there once: readers differ in which of two counts."""
+    headers = signed(scheme).headers
+    for at, (name, value) in enumerate(headers):
+        without = [*headers[:at], *headers[at + 1 :]]
+        with pytest.raises(SignatureRefused, match="missing"):
+            check(scheme, Delivery(without, BODY))
+        for again in (value, "x"):
+            with pytest.raises(SignatureRefused, match="2 times"):
+                check(scheme, Delivery([*headers, (name, again)], BODY))
+
+
+@pytest.mark.parametrize("scheme", sorted(TIMED))
+def test_a_time_too_far_away_is_refused(scheme: Scheme) -> None:
+    """What was signed more than 300 s ago, or is of a time to come, is not taken; 300 s are."""
+    delivery = signed(scheme)
+    for now_s in (NOW_S + 300, NOW_S - 300):
+        assert check(scheme, delivery, now_s=now_s) == 0
+    for now_s in (NOW_S + 301, NOW_S - 301, 0, 2 * NOW_S):
+        with pytest.raises(SignatureRefused, match="300 s are allowed"):
+            check(scheme, delivery, now_s=now_s)
+
+
+@pytest.mark.parametrize("scheme", sorted(TIMED))
+@pytest.mark.parametrize(
+    "time", ["", "-1", "+1700000000", "1700000000.0", "1e9", "0x1", "1" * 13, "\u0661", " ", "nan"]
+)
+def test_what_is_no_time_is_refused(scheme: Scheme, time: str) -> None:
+    """A signed time is digits and nothing else."""
+    headers = [(name, value.replace(str(NOW_S), time)) for name, value in signed(scheme).headers]
+
+    with pytest.raises(SignatureRefused):
+        check(scheme, Delivery(headers, BODY))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        ",",
+        "=",
+        f"t={NOW_S}",
+        f"v1={MUX_V1}",
+        f"t={NOW_S},v1=",
+        f"t={NOW_S},v1",
+        f"t={NOW_S},v0={MUX_V1}",
+        f"t={NOW_S},t={NOW_S},v1={MUX_V1}",
+        f"t={NOW_S};v1={MUX_V1}",
+        f"T={NOW_S},V1={MUX_V1}",
+        f"t={NOW_S},v1={MUX_V1.upper()}",
+        f"t={NOW_S},v1={MUX_V1[:-1]}",
+        f"t={NOW_S},v1={MUX_V1}0",
+        f"t={NOW_S},v1=sha256={MUX_V1}",
+        f"t={NOW_S},v1=\u00e9{MUX_V1}",
+        f"t={NOW_S},v1=\ud800",
+        f"t={NOW_S}," + ",".join(["v1=0"] * (MAX_SIGNATURES + 1)) + f",v1={MUX_V1}",
+        f"t={NOW_S}," + "a=b," * 10_000 + f"v1={MUX_V1}",
+    ],
+)
+def test_odd_forms_of_the_mux_header_are_refused(header: str) -> None:
+    """Only one `t` and lower-case `v1` of the right length open, and bad text never raises else."""
+    with pytest.raises(SignatureRefused):
+        mux.verify(Delivery([("mux-signature", header)], MUX_BODY), [MUX_SECRET], now_s=NOW_S)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        f"t={NOW_S},v1={'0' * 64},v1={MUX_V1}",
+        f"v1={MUX_V1},t={NOW_S}",
+        f"t={NOW_S}, v1={MUX_V1}",
+        f" t={NOW_S},v1={MUX_V1} ",
+        f"t={NOW_S},v2=later,v1={MUX_V1},,x",
+    ],
+)
+def test_several_signatures_and_unknown_names_are_taken(header: str) -> None:
+    """One good `v1` of several is enough; what is not known is passed over."""
+    delivery = Delivery([("mux-signature", header)], MUX_BODY)
+
+    assert mux.verify(delivery, [MUX_SECRET], now_s=NOW_S) == 0
+
+
+def test_standard_webhooks_take_several_signatures_and_ignore_other_versions() -> None:
+    """One good `v1` among several and `v1a` is enough; an id with a dot could mean two things."""
+    delivery = signed(Scheme.STANDARD)
+    *rest, (name, good) = delivery.headers
+    for value in (f"v1,AAAA {good}", f"v1a,x {good}  v2,y"):
+        assert check(Scheme.STANDARD, Delivery([*rest, (name, value)], BODY)) == 0
+    for value in (good.replace("v1,", "v1a,"), good[3:], good.replace(",", ":"), f"{good}=", ""):
+        with pytest.raises(SignatureRefused):
+            check(Scheme.STANDARD, Delivery([*rest, (name, value)], BODY))
+    for odd in ("a.b", "", "\u00e9", "x" * 257, "a b"):
+        headers = [("webhook-id", odd), *delivery.headers[1:]]
+        with pytest.raises(SignatureRefused):
+            check(Scheme.STANDARD, Delivery(headers, BODY))
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha384", "sha512", "sha1"])
+@pytest.mark.parametrize("encoding", ["hex", "base64"])
+@pytest.mark.parametrize("prefix", ["", "sha256=", "v1:"])
+def test_a_plain_hmac_is_read_in_its_form(algorithm: str, encoding: str, prefix: str) -> None:
+    """Header, hash, encoding and prefix are the sender's; another form of the same is refused."""
+    form = PlainHmac.model_validate(
+        {"header": "X-My-Sig", "algorithm": algorithm, "encoding": encoding, "prefix": prefix}
+    )
+    digest = hmac.new(SECRET.encode(), BODY, getattr(hashlib, algorithm)).digest()
+    text = digest.hex() if encoding == "hex" else base64.b64encode(digest).decode()
+    delivery = Delivery([("x-my-sig", prefix + text)], BODY)
+
+    assert plain_hmac.verify(delivery, [SECRET], form) == 0
+    if encoding == "hex":
+        upper = Delivery([("x-my-sig", prefix + text.upper())], BODY)
+        assert plain_hmac.verify(upper, [SECRET], form) == 0
+    for wrong in (f"x{prefix}{text}", text[1:], f"{prefix}{text}=", prefix):
+        with pytest.raises(SignatureRefused):
+            plain_hmac.verify(Delivery([("x-my-sig", wrong)], BODY), [SECRET], form)
+
+
+@every_scheme
+@given(value=st.text(st.characters(), max_size=200))
+def test_no_header_raises_anything_but_a_refusal(scheme: Scheme, value: str) -> None:
+    """Whatever text stands in the headers, the answer is a refusal without that text."""
+    for at, (name, _) in enumerate(signed(scheme).headers):
+        headers = list(signed(scheme).headers)
+        headers[at] = (name, value)
+        with pytest.raises(SignatureRefused) as caught:
+            check(scheme, Delivery(headers, BODY), OTHER)
+        assert SECRET not in str(caught.value)
+
+
+def test_a_comparison_sees_every_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All secrets are compared with all signatures, also after one matched, in constant time."""
+    compared: list[tuple[bytes, bytes]] = []
+    real = hmac.compare_digest
+
+    def counting(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return real(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", counting)
+    v1 = timed_list.sign(SECRET, str(NOW_S), BODY).decode()
+    header = f"t={NOW_S},v1={v1},v1={'0' * 64},v1={'1' * 64}"
+    place = mux.verify(Delivery([("mux-signature", header)], BODY), [SECRET, OTHER], now_s=NOW_S)
+
+    assert (place, len(compared)) == (0, 6)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "headers", "body", "known"),
+    [
+        (Scheme.MUX, [], {"id": "evt_1"}, "evt_1"),
+        (Scheme.STRIPE, [], {"id": "evt_2"}, "evt_2"),
+        (Scheme.SLACK, [], {"event_id": "Ev1", "id": "no"}, "Ev1"),
+        (Scheme.STANDARD, [("webhook-id", "msg_1")], {"id": "no"}, "msg_1"),
+        (Scheme.GITHUB, [("x-github-delivery", "d-1")], {"id": "no"}, "d-1"),
+        (Scheme.MUX, [], {"id": 7}, "7"),
+    ],
+)
+def test_an_event_is_known_by_its_own_id(
+    scheme: Scheme, headers: Headers, body: object, known: str
+) -> None:
+    """Each scheme has its place for the id of an event."""
+    assert event_id(scheme, Delivery(headers, BODY), body) == known
+
+
+@pytest.mark.parametrize("body", [None, [], "x", {}, {"id": None}, {"id": True}, {"id": "x" * 257}])
+def test_an_event_without_an_id_is_known_by_its_body(body: object) -> None:
+    """No id, or none that can be one: the same bytes are the same event, others are another."""
+    one = event_id(Scheme.MUX, Delivery([], BODY), body)
+
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", one)
+    assert one == event_id(Scheme.MUX, Delivery([], BODY), None)
+    assert one != event_id(Scheme.MUX, Delivery([], BODY + b" "), body)
+    assert one == event_id(Scheme.HMAC, Delivery([], BODY), {"id": "not looked at"})
+
+
+def test_a_hook_may_say_where_the_id_is() -> None:
+    """A header, a field, or the body in place of the scheme's own."""
+    delivery = Delivery([("x-id", "h"), ("x-github-delivery", "d")], BODY)
+
+    assert event_id(Scheme.HMAC, delivery, {"n": "f"}, "header:X-Id") == "h"
+    assert event_id(Scheme.HMAC, delivery, {"n": "f"}, "field:n") == "f"
+    assert event_id(Scheme.GITHUB, delivery, {}, "body").startswith("sha256:")
+    with pytest.raises(SignatureRefused):
+        event_id(Scheme.HMAC, Delivery([("x-id", "1"), ("x-id", "2")], b""), {}, "header:X-Id")
+
+
+def test_kinds_of_events_are_found() -> None:
+    """The kind is read where the scheme has it, and is bounded."""
+    github_event = Delivery([("x-github-event", "push")], b"")
+
+    assert event_type(Scheme.GITHUB, github_event, {"type": "no"}) == "push"
+    assert event_type(Scheme.MUX, Delivery([], b""), {"type": "video.asset.ready"}) == (
+        "video.asset.ready"
+    )
+    assert event_type(Scheme.SLACK, Delivery([], b""), {"event": {"type": "message"}}) == "message"
+    assert event_type(Scheme.SLACK, Delivery([], b""), {"type": "event_callback"}) == (
+        "event_callback"
+    )
+    assert event_type(Scheme.STRIPE, Delivery([], b""), {"type": "x" * 999}) == "x" * 128
+    assert event_type(Scheme.STRIPE, Delivery([], b""), [1]) is None
+
+
+def test_secrets_that_are_no_secrets_are_refused() -> None:
+    """Short ones can be guessed at; the words of the refusal do not hold it."""
+    for scheme in Scheme:
+        assert check_secret(scheme, kept(scheme, SECRET)[0])
+        for bad in ("", "short", "x" * 257, "line\nline-line-line-line", "\x00" * 20):
+            with pytest.raises(Invalid) as caught:
+                check_secret(scheme, bad)
+            assert not bad or bad not in caught.value.detail
+    assert check_secret(Scheme.STANDARD, standard_webhooks.new_secret())
+    with pytest.raises(Invalid):
+        check_secret(Scheme.STANDARD, "whsec_not base 64 at all, though long enough")
+    assert Scheme.HMAC not in OF_THE_SENDER
+
+
+def test_slack_is_told_its_challenge() -> None:
+    """Only the event that asks for it gives a challenge, and only text of a sensible length."""
+    assert slack.challenge_of({"type": "url_verification", "challenge": "abc"}) == "abc"
+    others: list[object] = [
+        {"type": "event_callback", "challenge": "abc"},
+        {"type": "url_verification"},
+        {"type": "url_verification", "challenge": 1},
+        {"type": "url_verification", "challenge": "x" * 513},
+        [],
+        None,
+    ]
+    for body in others:
+        assert slack.challenge_of(body) is None

@@ -1,0 +1,1 @@
+"""Who may start a run without an API key: one module for each way of signing a request."""
