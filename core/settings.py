@@ -108,6 +108,18 @@ class Settings(BaseModel):
         default=None,
         description="Public half of a master key, `id:base64`: the API seals with it only.",
     )
+    trigger_keys: str | None = Field(
+        default=None,
+        repr=False,
+        description="Keys that seal secrets of hooks and callbacks, `id:base64`, comma between.",
+    )
+    trigger_keys_file: Path | None = Field(
+        default=None, description="File with these keys, one a line; instead of the variable."
+    )
+    callback_loopback: bool = Field(
+        default=False,
+        description="Let callbacks go to this machine itself; other private addresses never are.",
+    )
     ledger_dir: Path | None = Field(
         default=None,
         description="Directory of the ledger's archive. The sequencer writes, the API reads it.",

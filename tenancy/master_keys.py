@@ -45,9 +45,9 @@ class MasterKeys:
         return list(self.__keys)
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str, kind: str = "vault key") -> Self:
         """
-        Take keys from text.
+        Take keys from text; `kind` is what messages call them.
 
         Raises:
             Invalid: there is none, or one is malformed; the message says which, never its value.
@@ -57,18 +57,18 @@ class MasterKeys:
         for number, line in enumerate((one for one in lines if one and one[0] != "#"), 1):
             key_id, _, encoded = line.partition(":")
             if not ID.fullmatch(key_id):
-                raise Invalid(f"vault key {number}: it must be <id>:<base64 of 32 bytes>")
+                raise Invalid(f"{kind} {number}: it must be <id>:<base64 of 32 bytes>")
             try:
                 key = base64.b64decode(encoded, validate=True)
             except (binascii.Error, ValueError):
                 key = b""
             if len(key) != KEY_BYTES:
-                raise Invalid(f"vault key {number} ({key_id}): not the base64 of 32 bytes")
+                raise Invalid(f"{kind} {number} ({key_id}): not the base64 of 32 bytes")
             if key_id in found:
-                raise Invalid(f"vault key {number}: the id {key_id} is given twice")
+                raise Invalid(f"{kind} {number}: the id {key_id} is given twice")
             found[key_id] = key
         if not found:
-            raise Invalid("no vault key is given", hint="`moonsand credentials keygen` makes one")
+            raise Invalid(f"no {kind} is given", hint="`moonsand credentials keygen` makes one")
         return cls(found)
 
     @classmethod
@@ -82,7 +82,7 @@ class MasterKeys:
         if settings.vault_keys is not None and settings.vault_keys_file is not None:
             raise Invalid("give MOONSAND_VAULT_KEYS or MOONSAND_VAULT_KEYS_FILE, not both")
         if settings.vault_keys_file is not None:
-            return cls.parse(_read(settings.vault_keys_file))
+            return cls.parse(read_keys(settings.vault_keys_file, "vault key"))
         return None if settings.vault_keys is None else cls.parse(settings.vault_keys)
 
     def __repr__(self) -> str:
@@ -104,11 +104,17 @@ def new_line(key_id: str) -> str:
     return f"{key_id}:{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}"
 
 
-def _read(path: Path) -> str:
+def read_keys(path: Path, kind: str) -> str:
+    """
+    Read a file of keys.
+
+    Raises:
+        Invalid: it cannot be read; the message names no path.
+    """
     try:
         with path.open("rb") as file:
             return file.read(_MAX_BYTES).decode()
     except OSError as error:
-        raise Invalid(f"the file of vault keys cannot be read: {error.strerror}") from None
+        raise Invalid(f"the file of {kind}s cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise Invalid("the file of vault keys is not UTF-8") from None
+        raise Invalid(f"the file of {kind}s is not UTF-8") from None
