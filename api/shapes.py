@@ -10,6 +10,7 @@ from api.grant_shapes import AskedRules
 from core.plans import Mode, Plan
 from runs.approvals import MAX_COMMENT_CHARS as MAX_APPROVAL_COMMENT_CHARS
 from runs.model import Approval, Decision, RunError, State, UsageRecord, WaitsFor
+from runs.origin import Origin
 from runs.plans import MAX_COMMENT_CHARS
 from sandbox.outcome import Reason
 from tenancy.vault_records import Writer
@@ -39,6 +40,8 @@ class RunSummary(BaseModel):
     started_ms: int | None = None
     ended_ms: int | None = None
     waits: list[WaitsFor] | None = None
+    origin: Origin | None = None
+    script_ref: str | None = None
 
 
 class RunPage(BaseModel):

@@ -38,7 +38,13 @@ class LeafKind(StrEnum):
     APPROVAL_ASKED = "approval.asked"
     APPROVAL_ANSWERED = "approval.answered"
     KEY_CREATED = "key.created"
+    KEY_CHANGED = "key.changed"
+    KEY_ROTATED = "key.rotated"
     KEY_REVOKED = "key.revoked"
+    TENANT_CREATED = "tenant.created"
+    TENANT_SUSPENDED = "tenant.suspended"
+    TENANT_RESUMED = "tenant.resumed"
+    TENANT_DELETED = "tenant.deleted"
     CREDENTIAL_SET = "credential.set"
     CREDENTIAL_DELETED = "credential.deleted"
     CREDENTIALS_ERASED = "credentials.erased"
@@ -90,6 +96,7 @@ def read_leaf(data: bytes) -> dict[str, Any]:
 
 def accepted_leaf(run_id: str, at_ms: int, body: Mapping[str, Any]) -> bytes:
     """Write that a run was accepted; `body` is that of its tape's first entry."""
+    origin = {"origin": body["origin"]} if "origin" in body else {}
     return leaf(
         LeafKind.RUN_ACCEPTED,
         run_id,
@@ -97,6 +104,7 @@ def accepted_leaf(run_id: str, at_ms: int, body: Mapping[str, Any]) -> bytes:
         at_ms=at_ms,
         input=commit(body["salt"], "input", body["input_sha256"]),
         **quoted_terms(body),
+        **origin,
     )
 
 
