@@ -13,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from integrations.stubs.mixpeek_objects import ObjectRefused, Objects
+
 #: API key of each account the stub knows; its namespace is `ns-<name>`.
 ACCOUNTS: dict[str, str] = {name: f"sk_stub_mixpeek_{name}" for name in ("default", "work")}
 _OPERATORS = frozenset(
@@ -35,6 +37,10 @@ _SYNC = {
     "batch_size": int, "file_filters": dict, "schema_mapping": dict,
     "skip_batch_submission": bool, "metadata": dict, "reconcile_on_sync": bool,
     "description": str, "status": str, "is_active": bool,
+}  # fmt: skip
+_OBJECT = {
+    "key_prefix": str, "blobs": list, "metadata": dict, "source_metadata": dict,
+    "skip_duplicates": bool, "canonicalize_source": bool, "force_remirror": bool,
 }  # fmt: skip
 _FILTERS = {
     "include_patterns": list, "exclude_patterns": list, "min_size_bytes": int,
@@ -63,6 +69,7 @@ class Home:
     connections: list[dict[str, Any]] = field(default_factory=list)
     buckets: list[dict[str, Any]] = field(default_factory=list)
     syncs: list[dict[str, Any]] = field(default_factory=list)
+    objects: Objects = field(default_factory=Objects)
 
 
 class MixpeekStub:
@@ -84,6 +91,10 @@ class MixpeekStub:
                 self._route("POST", "/v1/buckets/list", self._list_buckets),
                 self._route("GET", bucket, self._get_bucket),
                 self._route("DELETE", bucket, self._delete_bucket),
+                self._route("POST", f"{bucket}/objects", self._create_object),
+                self._route("POST", f"{bucket}/objects/list", self._list_objects),
+                self._route("GET", f"{bucket}/objects/{{object}}", self._get_object),
+                self._route("DELETE", f"{bucket}/objects/{{object}}", self._delete_object),
                 self._route("POST", f"{bucket}/syncs", self._create_sync),
                 self._route("POST", f"{bucket}/syncs/list", self._list_syncs),
                 self._route("GET", sync, self._get_sync),
@@ -111,9 +122,12 @@ class MixpeekStub:
         async def endpoint(request: Request) -> Response:
             try:
                 home = self._authenticate(request)
-                return _json(answer(home, request, _body(await request.body())))
+                given = answer(home, request, _body(await request.body()))
             except MixpeekRefused as refused:
                 return refused.response
+            except ObjectRefused as refused:
+                return MixpeekRefused(refused.status, refused.kind, refused.message).response
+            return Response(status_code=204) if given is None else _json(given)
 
         # Starlette adds HEAD to GET; Mixpeek does not answer it.
         route = Route(path, endpoint, methods=[method], name=f"{method} {path}")
@@ -183,6 +197,22 @@ class MixpeekStub:
         home.buckets.remove(_bucket(home, request))
         return {"success": True}
 
+    def _create_object(self, home: Home, request: Request, body: dict[str, Any]) -> Any:
+        _check(body, _OBJECT)
+        process = request.query_params.get("auto_process") == "true"
+        return home.objects.create(_bucket(home, request), body, process=process)
+
+    def _list_objects(self, home: Home, request: Request, body: dict[str, Any]) -> Any:
+        _check(body, {"filters": dict, "sort": dict, "search": str, "select": list})
+        return home.objects.page(_bucket(home, request), body, request.query_params)
+
+    def _get_object(self, home: Home, request: Request, _: dict[str, Any]) -> Any:
+        return home.objects.find(_bucket(home, request), request.path_params["object"])
+
+    def _delete_object(self, home: Home, request: Request, _: dict[str, Any]) -> None:
+        found = home.objects.find(_bucket(home, request), request.path_params["object"])
+        home.objects.rows.remove(found)
+
     def _create_sync(self, home: Home, request: Request, body: dict[str, Any]) -> Any:
         _check(body, _SYNC, {"connection_id", "source_path"})
         _check_filters(body.get("file_filters", {}))
@@ -228,7 +258,15 @@ def _home(name: str) -> Home:
         "sync_config_id": "sync_main", "bucket_id": "bkt_videos", "connection_id": "conn_mux",
         "sync_mode": "continuous", "status": "ACTIVE",
     }  # fmt: skip
-    return Home(f"ns-{name}", [connection], [bucket], [sync])
+    metadata = {
+        "asset_id": "abc123xyz", "playback_id": "play-abc123xyz", "status": "ready",
+        "playback_url": "https://stream.mux.com/play-abc123xyz.m3u8",
+    }  # fmt: skip
+    stored = {
+        "object_id": "obj_main", "bucket_id": "bkt_videos", "status": "COMPLETED",
+        "key_prefix": "films/intro", "source_metadata": metadata,
+    }  # fmt: skip
+    return Home(f"ns-{name}", [connection], [bucket], [sync], Objects([stored]))
 
 
 def _json(value: Any, status: int = 200) -> Response:

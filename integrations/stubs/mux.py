@@ -36,6 +36,7 @@ _STREAM_FIELDS = frozenset(
         *("advanced_playback_policies", "simulcast_targets", "low_latency", "reduced_latency"),
     )
 )
+_CHANGEABLE = frozenset({"passthrough", "meta"})
 _POLICIES = frozenset({"public", "signed", "drm"})
 
 
@@ -62,6 +63,8 @@ class MuxStub:
                 self._route("GET", "/video/v1/assets", self._list_assets),
                 self._route("POST", "/video/v1/assets", self._create_asset),
                 self._route("GET", "/video/v1/assets/{id}", self._get_asset),
+                self._route("PATCH", "/video/v1/assets/{id}", self._update_asset),
+                self._route("DELETE", "/video/v1/assets/{id}", self._delete_asset),
                 self._route("GET", "/video/v1/live-streams", self._list_live_streams),
                 self._route("POST", "/video/v1/live-streams", self._create_live_stream),
                 self._route("GET", "/video/v1/live-streams/{id}", self._get_live_stream),
@@ -136,7 +139,11 @@ class MuxStub:
                 if key in request.query_params
             )
         ]
-        return _json({"data": _page(found, request), "next_cursor": None})
+        limit = _number(request, "limit", 25, 1, 100)
+        rows = _after(found, request) if "cursor" in request.query_params else None
+        page = _page(found, request) if rows is None else rows[:limit]
+        more = bool(page) and page[-1] is not found[-1]
+        return _json({"data": page, "next_cursor": page[-1]["id"] if more else None})
 
     def _get_asset(self, home: Environment, request: Request, _: bytes) -> Response:
         return _json({"data": _one(home.assets, request)})
@@ -145,6 +152,15 @@ class MuxStub:
         body = _body(raw, _ASSET_FIELDS)
         _check_asset(body)
         return _json({"data": home.create_asset(body)}, 201)
+
+    def _update_asset(self, home: Environment, request: Request, raw: bytes) -> Response:
+        changed = home.update(request.path_params["id"], _body(raw, _CHANGEABLE))
+        return _json({"data": _one(home.assets, request) if changed is None else changed})
+
+    def _delete_asset(self, home: Environment, request: Request, _: bytes) -> Response:
+        if not home.delete(request.path_params["id"]):
+            _one(home.assets, request)
+        return Response(status_code=204)
 
     def _list_live_streams(self, home: Environment, request: Request, _: bytes) -> Response:
         status = request.query_params.get("status")
@@ -196,6 +212,14 @@ def _page(rows: list[dict[str, Any]], request: Request) -> list[dict[str, Any]]:
     limit = _number(request, "limit", 25, 1, 100)
     page = _number(request, "page", 1, 1, 10**9)
     return rows[(page - 1) * limit : page * limit]
+
+
+def _after(rows: list[dict[str, Any]], request: Request) -> list[dict[str, Any]]:
+    """Give what comes after the asset that the cursor names."""
+    ids = [one["id"] for one in rows]
+    if request.query_params["cursor"] not in ids:
+        raise _invalid("cursor is not valid")
+    return rows[ids.index(request.query_params["cursor"]) + 1 :]
 
 
 def _number(request: Request, name: str, default: int, least: int, most: int) -> int:

@@ -31,9 +31,43 @@ class Environment:
             "video_quality": body.get("video_quality", "basic"),
             "progress": {"state": "ingesting", "progress": 0},
             **{key: body[key] for key in ("passthrough", "meta", "test") if key in body},
+            **_renditions(body, "preparing"),
         }
         self.assets.insert(0, asset)
         return asset
+
+    def finish(self, asset_id: str, **more: Any) -> dict[str, Any]:
+        """Let an asset become `ready` with its static renditions, as encoding does in time."""
+        asset = next(one for one in self.assets if one["id"] == asset_id)
+        asset.pop("progress", None)
+        renditions = asset.get("static_renditions", {})
+        for one in renditions.get("files", []):
+            one.update(status="ready", filesize="4000000", bitrate=1_341_000)
+        asset.update(
+            {
+                "status": "ready",
+                "duration": 23.86,
+                "aspect_ratio": "16:9",
+                "resolution_tier": "1080p",
+                **more,
+            }
+        )
+        return asset
+
+    def update(self, asset_id: str, changes: dict[str, Any]) -> dict[str, Any] | None:
+        """Change what a client may change of an asset; None when there is none."""
+        for one in self.assets:
+            if one["id"] == asset_id:
+                one.update(changes)
+                return one
+        return None
+
+    def delete(self, asset_id: str) -> bool:
+        """Forget an asset; tell whether there was one."""
+        left = [one for one in self.assets if one["id"] != asset_id]
+        gone = len(left) < len(self.assets)
+        self.assets = left
+        return gone
 
     def create_live_stream(self, body: dict[str, Any]) -> dict[str, Any]:
         """Make an idle live stream with a key."""
@@ -61,6 +95,23 @@ class Environment:
             {"id": f"{self.name}-play-{self.created:04d}-{index}", "policy": policy}
             for index, policy in enumerate(listed)
         ]
+
+
+def _renditions(body: dict[str, Any], status: str) -> dict[str, Any]:
+    """Give the files that were asked for: one of each resolution, or the three of `standard`."""
+    asked = [one["resolution"] for one in body.get("static_renditions", [])]
+    if body.get("mp4_support") == "standard":
+        asked = ["low", "medium", "high"]
+    files = [
+        {
+            "name": "audio.m4a" if one == "audio-only" else f"{one}.mp4",
+            "ext": "m4a" if one == "audio-only" else "mp4",
+            "resolution": one,
+            "status": status,
+        }
+        for one in asked
+    ]
+    return {"static_renditions": {"files": files}} if files else {}
 
 
 def environment(name: str) -> Environment:

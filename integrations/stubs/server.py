@@ -89,6 +89,11 @@ class Stubs:
         """Give the stub of Convex."""
         return cast("ConvexStub", self.served["convex"].stub)
 
+    @property
+    def mixpeek(self) -> MixpeekStub:
+        """Give the stub of Mixpeek."""
+        return cast("MixpeekStub", self.served["mixpeek"].stub)
+
     def reset(self) -> None:
         """Forget requests, faults and what was created, everywhere."""
         for one in self.served.values():
