@@ -7,8 +7,10 @@ written by prefix.
 
 from __future__ import annotations
 
-RING = "ms:ring"  # zset: queue name -> microseconds of its last turn
-PARKED = "ms:parked"  # set: queues at their concurrency cap
+RING = "ms:ring"  # zset: tenant with something queued -> its place in line
+TURNS = "ms:turns"  # zset: tenant off the ring -> virtual time of its next turn; '' -> now
+PASSED = "ms:passed"  # hash: queue -> how often in a row those above it went before it
+PARKED = "ms:parked"  # set: tenants that may have no further run in hand
 LEASES = "ms:leases"  # zset: queue|job:execution -> Unix second at which the lease ends
 WAITING = "ms:waiting"  # zset: queue|run -> Unix millisecond at which the run goes on
 DONE = "ms:done"  # stream: id of each run that ended; wakes waiting requests
@@ -17,12 +19,19 @@ SCHEDULERS = "ms:schedulers"  # zset: scheduler -> Unix millisecond of its last 
 EPOCH = "ms:epoch"  # text: the run id of the Redis server that gave out jobs last
 HOLD = "ms:hold"  # text, short-lived: Redis was restarted, nobody claims yet
 KEYS = "ms:keys"  # hash: sha-256 of an API key -> JSON record
+NOTHING = "ms:nothing"  # never there; what passes when Redis is full deletes it first
 READY = "ms:ready"  # text, short-lived: the last readiness check wrote it
 TENANTS = "ms:tenants"  # hash: tenant -> JSON record
+TENANT_NAMES = "ms:tenant-names"  # zset, all of score 0: every tenant, in order of names
 VAULTS = "ms:vaults"  # set: tenants that have a data key
+BATCH_DUE = "ms:batch:due"  # zset: batch -> Unix millisecond at which somebody looks at it
+BATCH_WAKE = "ms:batch:wake"  # list: batches to look at now
 LEDGER_INBOX = "ms:ledger:inbox"  # stream: what the sequencer has still to take
 LEDGER_LOCK = "ms:ledger:lock"  # text, short-lived: which sequencer is at work
 LEDGER_CHECKPOINT = "ms:ledger:checkpoint"  # text: the newest checkpoint, signed
+
+QUEUES = "t."  # begins the name of each RQ queue of ours
+PRIORITIES = ("high", "normal", "low")
 
 
 def run(run_id: str) -> str:
@@ -43,6 +52,46 @@ def events(run_id: str) -> str:
 def script(sha256: str) -> str:
     """Text: a script, stored once by its digest."""
     return f"ms:script:{sha256}"
+
+
+def batch(batch_id: str) -> str:
+    """Hash: the record of one batch."""
+    return f"ms:batch:{batch_id}"
+
+
+def batch_items(batch_id: str) -> str:
+    """Stream with explicit ids: the items of one batch, many in an entry."""
+    return f"ms:batch:{batch_id}:items"
+
+
+def batch_ids(batch_id: str) -> str:
+    """Hash, while it is uploaded: an item's own id -> its index."""
+    return f"ms:batch:{batch_id}:ids"
+
+
+def batch_ends(batch_id: str) -> str:
+    """Text: one byte for each item, 0 until it has ended, then for which reason."""
+    return f"ms:batch:{batch_id}:ends"
+
+
+def batch_scripts(batch_id: str) -> str:
+    """Hash, until it has ended: sha-256 -> text of a script."""
+    return f"ms:batch:{batch_id}:scripts"
+
+
+def batch_key(tenant: str, sha256: str) -> str:
+    """Text: the batch that an idempotency key has begun."""
+    return f"ms:batchkey:{tenant}:{sha256}"
+
+
+def tenant_batches(tenant: str) -> str:
+    """Zset: batch id -> Unix milliseconds of its beginning."""
+    return f"ms:batches:{tenant}"
+
+
+def open_batches(tenant: str) -> str:
+    """Zset: batch id -> bytes of its items, of batches that have not ended."""
+    return f"ms:batches:{tenant}:open"
 
 
 def surface(sha256: str) -> str:
@@ -80,9 +129,21 @@ def places(account: str) -> str:
     return f"ms:places:{account}"
 
 
-def queue(tenant: str) -> str:
-    """Name (not key) of a tenant's RQ queue; it is also the tenant's member on the ring."""
-    return f"t.{tenant}"
+def queue(tenant: str, priority: str = "normal") -> str:
+    """Name (not key) of the RQ queue of a tenant's runs of one priority."""
+    return f"{QUEUES}{tenant}.{priority}"
+
+
+def queues(tenant: str) -> list[str]:
+    """Names of a tenant's RQ queues, the highest priority first."""
+    return [queue(tenant, priority) for priority in PRIORITIES]
+
+
+def tenant_of(queue_name: str) -> str:
+    """Tenant whose queue this is; empty when it is none of ours."""
+    head, _, priority = queue_name.rpartition(".")
+    mine = head.startswith(QUEUES) and priority in PRIORITIES
+    return head.removeprefix(QUEUES) if mine else ""
 
 
 def grants(tenant: str) -> str:
@@ -93,6 +154,11 @@ def grants(tenant: str) -> str:
 def tenant_keys(tenant: str) -> str:
     """Hash: id of each of the tenant's API keys -> its SHA-256."""
     return f"ms:keys:{tenant}"
+
+
+def key_uses(tenant: str) -> str:
+    """Hash: id of each API key -> Unix milliseconds of its last use, to the minute."""
+    return f"ms:key-uses:{tenant}"
 
 
 def terms(tenant: str) -> str:

@@ -15,6 +15,13 @@ import redis.asyncio
 import structlog
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
+from redis.exceptions import (
+    BusyLoadingError,
+    MasterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
 from redis.retry import Retry
 
 from core.errors import Unavailable
@@ -26,6 +33,13 @@ _CONNECT_S = 5.0
 #: An answer that takes longer counts as lost. A command that blocks (`XREAD BLOCK`) must ask for
 #: at most two thirds of this.
 _ANSWER_S = 15.0
+#: Each command under way has a connection of its own, and each open event stream. redis-py's own
+#: bound of 100 would fail calls of a worker with 200 slots.
+_MAX_CONNECTIONS = 4_096
+#: A server that is loading, was made a replica, or whose disk is full. redis-py has classes for the
+#: others, and takes the code away from their texts.
+_NO_WRITES = (BusyLoadingError, MasterDownError, OutOfMemoryError, ReadOnlyError)
+_NO_WRITES_CODES = ("MISCONF", "NOREPLICAS", "BUSY ")
 
 
 def connect(url: str) -> redis.Redis:
@@ -80,6 +94,18 @@ async def check_server_async(client: redis.asyncio.Redis, environment: Environme
     return _judge(info, environment)
 
 
+def takes_no_writes(error: object) -> bool:
+    """
+    Tell whether a server that answers has refused a write, and will take it when that has passed.
+
+    It is full, its disk is full, it loads its file, is a replica, or is busy with a script. Nothing
+    was written.
+    """
+    if isinstance(error, _NO_WRITES):
+        return True
+    return isinstance(error, ResponseError) and str(error).startswith(_NO_WRITES_CODES)
+
+
 def findings(info: Mapping[str, Any]) -> list[str]:
     """Read the reply of `INFO` and say what would lose data, one sentence each."""
     found = []
@@ -112,13 +138,14 @@ def _judge(info: Mapping[str, Any], environment: Environment) -> list[str]:
 
 def _options(url: str) -> dict[str, Any]:
     if url.startswith("unix:"):
-        return {"socket_timeout": _ANSWER_S}
+        return {"socket_timeout": _ANSWER_S, "max_connections": _MAX_CONNECTIONS}
     url.encode("ascii")  # a ValueError here, not deep inside a later connection
     return {
         "socket_timeout": _ANSWER_S,
         "health_check_interval": 30,
         "socket_connect_timeout": _CONNECT_S,
         "socket_keepalive": True,
+        "max_connections": _MAX_CONNECTIONS,
     }
 
 

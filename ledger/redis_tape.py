@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from core import keys
 from core.clock import Clock, now_ms
-from ledger.tape import Entry, Kind, TapeError, TapeFenced, TapeLost
+from core.redis_client import takes_no_writes
+from ledger.tape import Entry, Kind, TapeError, TapeFenced, TapeFull, TapeLost
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -37,6 +38,14 @@ class Replicas:
 
 
 NO_REPLICAS = Replicas()
+
+#: Writes an entry also when Redis is full, as in core.redis_room. ARGV id kind at_ms body
+_APPEND_TO_FULL = f"""
+redis.call('DEL', '{keys.NOTHING}')
+local written = redis.call('XADD', KEYS[1], 'NOMKSTREAM', ARGV[1], 'kind', ARGV[2],
+  'at_ms', ARGV[3], 'body', ARGV[4])
+return {{ written, redis.call('XLEN', KEYS[1]) }}
+"""
 
 
 class RedisTape:
@@ -73,6 +82,7 @@ class RedisTape:
         Raises:
             TapeFenced: another writer has taken this number.
             TapeLost: Redis no longer has entries that it had confirmed.
+            TapeFull: Redis takes no entry now, and has written nothing.
             TapeError: Redis did not confirm, or too few replicas. It may have written the entry all
                 the same, so that this tape takes no more.
         """
@@ -80,7 +90,11 @@ class RedisTape:
             raise TapeError("an earlier entry was not confirmed; this tape takes no more")
         entry = Entry(self._next_seq, kind, self._clock(), body)
         self._failed = True  # until confirmed: also when this task is cancelled on the way
-        await self._write(entry)
+        try:
+            await self._write(entry)
+        except TapeFull:
+            self._failed = False  # what is in flight can still be written down
+            raise
         self._failed = False
         self._next_seq += 1
         if self._on_written is not None:
@@ -99,16 +113,33 @@ class RedisTape:
             written, length, *reached = await pipeline.execute(raise_on_error=False)
         except (RedisError, OSError) as lost:
             raise TapeError(f"Redis did not confirm entry {entry.seq}") from lost
+        if entry.kind is Kind.EFFECT and isinstance(written, OutOfMemoryError):
+            # What has happened is written down: without it the call would be made again, or its
+            # effect be unknown. The number of runs in hand bounds how much that can be.
+            written, length = await self._write_to_full(entry.seq, fields)
         _check_written(entry.seq, written)
         if length != entry.seq:
             raise TapeLost(f"the tape has {length} entries and should have {entry.seq}")
         if wait.count and (not isinstance(reached[0], int) or reached[0] < wait.count):
             raise TapeError(f"entry {entry.seq} did not reach {wait.count} replicas in time")
 
+    async def _write_to_full(self, seq: int, fields: Mapping[str, Any]) -> tuple[Any, int]:
+        values = (f"{seq}-0", *fields.values())
+        run: Any = self._redis.eval
+        try:
+            written, length = await run(_APPEND_TO_FULL, 1, self._key, *values)
+        except ResponseError as refused:
+            return refused, seq
+        except (RedisError, OSError) as lost:
+            raise TapeError(f"Redis did not confirm entry {seq}") from lost
+        return written, length
+
 
 def _check_written(seq: int, written: Any) -> None:
     if isinstance(written, ResponseError) and "equal or smaller" in str(written):
         raise TapeFenced(f"entry {seq} was written by somebody else") from written
+    if takes_no_writes(written):
+        raise TapeFull(f"Redis takes no entry now, so not {seq} either") from written
     if isinstance(written, Exception):
         raise TapeError(f"Redis refused entry {seq}") from written
     if written is None:

@@ -43,6 +43,10 @@ class TapeFenced(TapeError):
     """Somebody else wrote this sequence number: this writer no longer owns the run."""
 
 
+class TapeFull(TapeError):
+    """The store takes no entry now: nothing was written, and nobody is to blame."""
+
+
 class TapeLost(TapeError):
     """The store has lost entries that it had confirmed."""
 

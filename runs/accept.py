@@ -11,7 +11,8 @@ import orjson
 
 from core.errors import Invalid, TooLarge
 from core.plans import Mode, Plan
-from runs.model import OnUnknown, RunRequest
+from runs.model import OnUnknown, Priority, RunRequest
+from runs.origin import Origin
 from sandbox.limits import LimitOutOfRange, Limits, check_limit
 from tenancy.grants import GrantSet
 
@@ -29,7 +30,12 @@ class Approved:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A request that can be run: script and input as UTF-8 bytes, every choice made."""
+    """
+    A request that can be run: script and input as UTF-8 bytes, every choice made.
+
+    `origin` says what started it when it was no plain submission; `script_ref` is the saved script
+    that `script` is the text of, `name@version`.
+    """
 
     script: bytes
     input: bytes
@@ -41,6 +47,9 @@ class Checked:
     name: str
     mode: Mode = Mode.RUN
     approved: Approved | None = None
+    origin: Origin | None = None
+    script_ref: str | None = None
+    priority: Priority = Priority.NORMAL
 
 
 def check_request(request: RunRequest) -> Checked:
@@ -65,6 +74,7 @@ def check_request(request: RunRequest) -> Checked:
         seed=secrets.randbits(63) if request.seed is None else request.seed,
         name=request.name,
         mode=request.mode,
+        priority=request.priority,
     )
 
 

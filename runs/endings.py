@@ -21,7 +21,8 @@ class Ending:
 
     `result` is JSON text. `calls` are JSON objects, one a call, in order. `sent` counts the
     external calls that were begun: a refused call is none. `surface_sha256` is the digest of what
-    the script saw. `resumable`: it ended by a fault of ours, and may go on over its tape. `plan` is
+    the script saw. `resumable`: it ended by a fault of ours, and may go on over its tape;
+    `put_off`: it does so when Redis takes writes again, and did not lose its worker. `plan` is
     what the run planned, or was held to; `applied` how many writes of the latter succeeded.
     """
 
@@ -34,6 +35,7 @@ class Ending:
     sent: int = 0
     surface_sha256: str | None = None
     resumable: bool = False
+    put_off: bool = False
     plan: Plan | None = None
     applied: int | None = None
 

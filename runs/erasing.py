@@ -35,8 +35,9 @@ def forget_runs(redis: Redis, runs: Mapping[str, str]) -> int:
                 *(f"rq:{kind}:{run}" for kind in ("job", "results", "executions")),
             )
             pipeline.zrem(keys.tenant_runs(tenant), run)
-            for registry in ("finished", "failed", "canceled"):
-                pipeline.zrem(f"rq:{registry}:{keys.queue(tenant)}", run)
+            for queue in keys.queues(tenant):
+                for registry in ("finished", "failed", "canceled"):
+                    pipeline.zrem(f"rq:{registry}:{queue}", run)
         answers: list[Any] = pipeline.execute()
         there += sum(answers[:: len(answers) // len(named[at : at + _AT_ONCE])])
     return there

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.calls import CallRecord
 from core.plans import Mode, Plan
+from runs.origin import Origin
 from sandbox.outcome import Reason
 
 OnUnknown = Literal["fail", "raise"]
@@ -29,6 +30,14 @@ class State(StrEnum):
     def terminal(self) -> bool:
         """Tell whether nothing more will happen."""
         return self in {State.SUCCEEDED, State.FAILED, State.CANCELLED}
+
+
+class Priority(StrEnum):
+    """Which of its tenant's runs go first; others are not concerned."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
 
 
 class RunRequest(BaseModel):
@@ -55,6 +64,7 @@ class RunRequest(BaseModel):
     on_unknown: OnUnknown = "fail"
     mode: Mode = Mode.RUN
     plan: str | None = None
+    priority: Priority = Priority.NORMAL
 
 
 class RunError(BaseModel):
@@ -142,6 +152,8 @@ class RunRecord(RunResult):
 
     `grants` is what the run asked for; `ceiling` has the rules that its tenant and its key had when
     it was accepted, by `tenant` and `key`, where there were any. `waits` is there while it waits.
+    `origin` is there when it was no plain submission; `script_ref`, `name@version`, when its script
+    is a saved one.
     """
 
     tenant: str
@@ -157,3 +169,6 @@ class RunRecord(RunResult):
     started_ms: int | None = None
     ended_ms: int | None = None
     waits: list[WaitsFor] | None = None
+    origin: Origin | None = None
+    script_ref: str | None = None
+    priority: Priority = Priority.NORMAL

@@ -10,7 +10,8 @@ import orjson
 from core.calls import CallRecord
 from core.plans import Mode, Plan
 from runs.endings import Ending, error_json
-from runs.model import RunError, RunRecord, RunResult, State, UsageRecord
+from runs.model import Priority, RunError, RunRecord, RunResult, State, UsageRecord
+from runs.origin import Origin
 from sandbox.outcome import Reason
 from tenancy.grants import Whose, kept_form
 
@@ -32,6 +33,10 @@ SUMMARY = (
     "error",
     "usage",
     "waits",
+    "origin",
+    "origin_id",
+    "script_ref",
+    "priority",
 )
 #: All fields that a record shows; the input stays in Redis.
 WHOLE = (*SUMMARY, "calls", "output", "result", "plan", "applied")
@@ -75,6 +80,9 @@ def to_record(
         started_ms=_number(known, "started_ms"),
         ended_ms=_number(known, "ended_ms"),
         waits=_json(known, "waits"),
+        origin=Origin.of_fields(known.get("origin"), known.get("origin_id")),
+        script_ref=known["script_ref"].decode() if "script_ref" in known else None,
+        priority=Priority(known.get("priority", b"normal").decode()),
     )
 
 

@@ -8,7 +8,7 @@ sent first, the text when the server does not know it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -52,14 +52,19 @@ class RedisScript:
 @cache
 def load(name: str) -> RedisScript:
     """Load `runs/scripts/<name>.lua`; a line `--#include other` stands for that file's text."""
-    lines = []
+    text = "\n".join(_lines(name, set()))
+    return RedisScript(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+def _lines(name: str, known: set[str]) -> Iterator[str]:
+    if name in known:  # what two others include is there once
+        return
+    known.add(name)
     for line in (_FOLDER / f"{name}.lua").read_text("utf-8").splitlines():
         if line.startswith(_INCLUDE):
-            lines.append(load(line.removeprefix(_INCLUDE)).text)
+            yield from _lines(line.removeprefix(_INCLUDE), known)
         else:
-            lines.append(line)
-    text = "\n".join(lines)
-    return RedisScript(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+            yield line
 
 
 def _plain(args: Sequence[Arg]) -> Sequence[Any]:

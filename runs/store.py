@@ -15,11 +15,12 @@ from redis.exceptions import RedisError, ResponseError
 from core import keys
 from core.errors import Conflict, Invalid, NotFound, QuotaExceeded, Unavailable
 from core.ids import is_id, new_id
+from core.redis_client import takes_no_writes
 from ledger.leaves import accepted_leaf, new_salt
 from runs import cancelling
 from runs import events as run_events
 from runs.accept import Checked, check_request
-from runs.model import RunRecord, RunRequest, State
+from runs.model import Priority, RunRecord, RunRequest, State
 from runs.record import SUMMARY, WHOLE, kept_grants, to_record
 from runs.redis_scripts import Arg, load
 from runs.rq_job import job_fields
@@ -215,10 +216,11 @@ class RunStore:
     def _enqueue_args(self, record: RunRecord, checked: Checked, key_id: str) -> list[Arg]:
         terms = self._terms
         keep_s = terms.queue_ttl_s + _HOUR_S + max(terms.result_ttl_s, terms.failure_ttl_s)
+        queue = keys.queue(record.tenant, record.priority)
         kept = _hash_fields(record, checked, key_id, terms)
         accepted = _accepted_body(record, checked, key_id)
         return [
-            *(record.id, record.tenant, record.created_ms, time.time_ns() // 1000),
+            *(record.id, record.tenant, record.created_ms, queue),
             *(terms.queue_max, keep_s, terms.queue_ttl_s),
             *(record.script_sha256, checked.script, orjson.dumps(accepted)),
             *(terms.index_max, terms.inbox_max),
@@ -226,7 +228,7 @@ class RunStore:
             *(len(kept), *kept),
             *job_fields(
                 record.id,
-                keys.queue(record.tenant),
+                queue,
                 now_ms=record.created_ms,
                 wall_ms=checked.limits.wall_ms,
                 queue_ttl_s=terms.queue_ttl_s,
@@ -293,6 +295,9 @@ def _new_record(
         mode=checked.mode,
         plan=checked.approved.plan if checked.approved else None,
         created_ms=now_ms,
+        origin=checked.origin,
+        script_ref=checked.script_ref,
+        priority=checked.priority,
     )
 
 
@@ -318,6 +323,12 @@ def _hash_fields(record: RunRecord, checked: Checked, key_id: str, terms: Terms)
         approved = checked.approved
         fields |= {"plan": approved.plan.text(), "plan_run": approved.run}
         fields["plan_key"] = approved.key
+    if checked.origin is not None:
+        fields |= {"origin": checked.origin.kind.value, "origin_id": checked.origin.id}
+    if checked.script_ref is not None:
+        fields["script_ref"] = checked.script_ref
+    if checked.priority is not Priority.NORMAL:
+        fields["priority"] = checked.priority.value
     return [part for pair in fields.items() for part in pair]
 
 
@@ -335,6 +346,7 @@ def _accepted_body(record: RunRecord, checked: Checked, key_id: str) -> dict[str
         "on_unknown": checked.on_unknown,
         "mode": checked.mode.value,
         **({} if plan is None else {"plan": plan}),
+        **({} if checked.origin is None else {"origin": checked.origin.to_json()}),
         "key_id": key_id,
         "salt": new_salt(),
     }
@@ -345,10 +357,12 @@ def redis_errors(doubt: str = "") -> Iterator[None]:
     """Turn what Redis did not do into `Unavailable`; `doubt` says what may have happened."""
     try:
         yield
-    except ResponseError as error:
-        if not str(error).startswith(("OOM", "MISCONF", "LOADING", "READONLY", "BUSY")):
-            raise
-        raise Unavailable("Redis takes no writes at the moment", hint="try again later") from error
     except RedisError as error:
+        if takes_no_writes(error):
+            raise Unavailable(
+                "Redis takes no writes at the moment; nothing was done", hint="try again later"
+            ) from error
+        if isinstance(error, ResponseError):
+            raise
         detail = f"Redis does not answer; {doubt}" if doubt else "Redis does not answer"
         raise Unavailable(detail, hint="try again") from error

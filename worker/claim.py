@@ -14,10 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
+from redis.exceptions import OutOfMemoryError
 
+from core import keys
 from core.errors import Conflict, Invalid
 from core.plans import Mode, Plan
 from runs.endings import Ending, error_json, tape_body
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 MAX_BATCH = 16
 _HELD_S = 0.2
+#: CLAIM's answer while Redis is full.
+_FULL = -1
 
 #: An execution's id has to be new, not secret: the kernel's generator costs more than the claim.
 _randbits = random.Random(os.urandom(32)).getrandbits  # noqa: S311
@@ -84,6 +88,13 @@ class Claim:
         return f"{self.run_id}:{self.execution}"
 
 
+class Turn(NamedTuple):
+    """A tenant that was taken off the ring, and its place there."""
+
+    tenant: str
+    due: float
+
+
 class Claimer:
     """Takes jobs for one worker."""
 
@@ -92,13 +103,14 @@ class Claimer:
         self._plan = plan
         self._unanswered: list[str] = []
 
-    def claim(self, want: int, queue: str = "") -> list[Claim] | None:
+    def claim(self, want: int, turn: Turn | None = None) -> list[Claim] | None:
         """
-        Take up to `want` jobs, first of `queue` if that was popped from the ring.
+        Take up to `want` jobs, first the one whose `turn` was taken off the ring.
 
         None means that RQ's workers are suspended.
 
         Raises:
+            OutOfMemoryError: Redis is full, and nothing was taken.
             RedisError: no confirmation. What was taken all the same is given by the next call.
         """
         want, again = min(want, MAX_BATCH), bool(self._unanswered)
@@ -106,24 +118,27 @@ class Claimer:
         executions = self._unanswered or [f"{_randbits(128):032x}" for _ in range(want)]
         self._unanswered = executions
         args: list[Arg] = [len(executions), self._plan.lease_s, self._plan.name]
-        args += [timestamp(time.time_ns() // 1_000_000), self._plan.cap, queue, int(again)]
-        rows = load("claim").run(self._redis, [*args, *_EXPIRED_ARGS, *executions])
+        tenant, due = turn or ("", 0.0)
+        args += [timestamp(time.time_ns() // 1_000_000), self._plan.share, tenant, int(again)]
+        rows = load("claim").run(self._redis, [*args, *_EXPIRED_ARGS, repr(due), *executions])
         if rows is None:
             return None
+        if rows == _FULL:
+            raise OutOfMemoryError("Redis is full; nothing is begun")
         if rows == 0:  # Redis was restarted a moment ago
             time.sleep(_HELD_S)
             return []
         self._unanswered = []
         return [_read(row) for row in rows]
 
-    def wait(self, ring: str, timeout_s: float) -> str | None:
+    def wait(self, timeout_s: float) -> Turn | None:
         """Wait for a tenant with something queued and take it off the ring."""
-        popped: Any = self._redis.bzpopmin(ring, timeout_s)
-        return popped[1].decode() if popped else None
+        popped: Any = self._redis.bzpopmin(keys.RING, timeout_s)
+        return Turn(popped[1].decode(), popped[2]) if popped else None
 
-    def give_back(self, ring: str, queue: str) -> None:
-        """Put a tenant that was taken off the ring back on it, to be served next."""
-        self._redis.zadd(ring, {queue: 0}, nx=True)
+    def give_back(self, turn: Turn) -> None:
+        """Put a tenant that was taken off the ring back on it, in its place."""
+        self._redis.zadd(keys.RING, {turn.tenant: turn.due}, nx=True)
 
 
 def _read(row: Sequence[Any]) -> Claim:

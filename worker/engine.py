@@ -248,7 +248,7 @@ class Engine:
             return deliver_suspension(slot.claim, ending)
         stopped = slot.stop is Stop.SHUTDOWN and ending.reason is Reason.CANCELLED
         if stopped or ending.resumable:
-            return LetGo(slot.claim, fault=not stopped)
+            return LetGo(slot.claim, fault=not (stopped or ending.put_off))
         return deliver_ending(slot.claim, ending)
 
     async def _shown(self, claim: Claim) -> Shown:

@@ -17,7 +17,7 @@ import structlog
 
 from integrations.surface import Surface
 from ledger.recording import Recording
-from ledger.tape import Entry, Kind, Tape, TapeError, TapeLost
+from ledger.tape import Entry, Kind, Tape, TapeError, TapeFull, TapeLost
 from runs.endings import Ending
 from runs.record import to_result
 from runs.suspension import Suspension
@@ -124,7 +124,7 @@ async def execute(  # noqa: PLR0913 (a composition: one parameter per part)
         run.on_record = watch.call
     on_output = watch.output if watch is not None else None
     seen: str | None = None
-    resumable = False
+    resumable = put_off = False
     try:
         surface, seen = await _surface(run, recording, surfaces or MemorySurfaces())
         request = _request(spec, surface)
@@ -140,7 +140,7 @@ async def execute(  # noqa: PLR0913 (a composition: one parameter per part)
         structlog.get_logger(__name__).error("tape_lost", run=spec.run_id, error=str(lost))
         reason, message = Reason.EFFECT_UNKNOWN, LOST_TAPE
     except TapeError as lost:
-        resumable = True
+        resumable, put_off = True, isinstance(lost, TapeFull)
         structlog.get_logger(__name__).error("tape_lost", run=spec.run_id, error=str(lost))
         reason, message = Reason.INTERNAL, "the run's tape could not be written"
     except SandboxUnavailable as missing:
@@ -161,6 +161,7 @@ async def execute(  # noqa: PLR0913 (a composition: one parameter per part)
         sent=sends.count,
         surface_sha256=seen,
         resumable=resumable,
+        put_off=put_off,
     )
     return with_plan(ending, spec, run)
 

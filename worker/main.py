@@ -35,7 +35,7 @@ from sandbox.supervisor import Sandbox, SandboxUnavailable
 from tenancy.master_keys import MasterKeys
 from tenancy.vault import Vault
 from worker.engine import Engine, Parts
-from worker.plan import WorkerPlan, default_cap
+from worker.plan import WorkerPlan, default_share
 from worker.slot_worker import SlotWorker, enqueue_dependents
 from worker.slots import Room
 from worker.vault_desk import VaultDesk
@@ -74,7 +74,7 @@ def run_worker(settings: Settings, *, slots: int, burst: bool = False) -> int:
         wait_max_s=settings.wait_max_s,
         wait_in_place_ms=settings.wait_in_place_ms,
         replicas=Replicas(settings.tape_replicas, settings.tape_replicas_ms),
-        cap=settings.tenant_slots or default_cap(slots),
+        share=settings.tenant_slots or default_share(slots),
         grace_s=settings.shutdown_grace_s,
     )
     make_parts = partial(_make_parts, settings, settings.redis_url, slots)

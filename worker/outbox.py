@@ -24,6 +24,7 @@ import orjson
 import structlog
 from redis.exceptions import NoScriptError, RedisError
 
+from core.redis_client import takes_no_writes
 from runs.approvals import asked_leaf
 from runs.endings import Ending, record_fields, tape_body
 from runs.redis_scripts import Arg, RedisScript, load
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from worker.claim import Claim
 
 _PAUSE_S = 0.5
-#: Errors of a server that answers and will take writes again: full, loading, replica, busy.
-_TAKES_NO_WRITES = ("OOM", "MISCONF", "LOADING", "READONLY", "BUSY")
 _MAX_BATCH = 64
 #: FINISH's answer when other RQ jobs depend on the one that ended.
 DEPENDENTS = 2
@@ -162,7 +161,7 @@ class Outbox:
                 structlog.get_logger(__name__).error("redis_refused", error=str(reply)[:200])
             if not isinstance(one, GivenBack):
                 continue
-            if isinstance(reply, RedisError) and str(reply).startswith(_TAKES_NO_WRITES):
+            if takes_no_writes(reply):
                 again.append(one)
             else:
                 # An end refused for any other reason leaves its lease to run out, so that the run

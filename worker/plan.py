@@ -14,15 +14,15 @@ class WorkerPlan:
 
     A lease that is not renewed for `lease_s` is over, and some worker notices within `sweep_s`.
     A run that was lost `attempts` times ends. An intent must reach `replicas` before anything is
-    sent. `cap` bounds one tenant's runs for each live worker, 0 for no bound. `grace_s` is how long
-    runs in hand may go on after the worker was asked to stop. `worker_ttl_s` is how long Redis
+    sent. `share` bounds one tenant's runs for each live worker, 0 for no bound. `grace_s` is how
+    long runs in hand may go on after the worker was asked to stop. `worker_ttl_s` is how long Redis
     remembers a silent worker.
     """
 
     name: str
     slots: int
     lease_s: int = 12
-    cap: int = 0
+    share: int = 0
     grace_s: float = 30.0
     worker_ttl_s: int = 90
     attempts: int = 5
@@ -41,6 +41,6 @@ class WorkerPlan:
         return self.lease_s / 6
 
 
-def default_cap(slots: int) -> int:
+def default_share(slots: int) -> int:
     """Give how many of a worker's slots one tenant may fill: an eighth is left for the others."""
     return slots - slots // 8

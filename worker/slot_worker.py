@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq import Queue, worker_registration
 from rq.command import handle_command, parse_payload
@@ -28,7 +29,8 @@ from rq.worker.base import BaseWorker, WorkerStatus
 
 from core import keys
 from core.errors import Broken
-from worker.claim import Claim, Claimer
+from core.redis_client import takes_no_writes
+from worker.claim import Claim, Claimer, Turn
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -82,24 +84,24 @@ class SlotWorker(BaseWorker):
                 if not self._claim() and not self._wait(burst=timeout is None):
                     return None
                 pause_s = 0.5
-            except _AWAY as error:
-                structlog.get_logger(__name__).warning("redis_away", error=type(error).__name__)
+            except RedisError as error:
+                _note_absence(error)
                 time.sleep(pause_s)
                 pause_s = min(2 * pause_s, 5.0)
         return self._claimed.pop(), None
 
-    def _claim(self, queue: str = "") -> bool:
+    def _claim(self, turn: Turn | None = None) -> bool:
         free = self._room.free
-        if free == 0 and not queue:
+        if free == 0 and turn is None:
             self._room.wait_for_free(_WAIT_S)
             return True
-        claims = self._claimer.claim(max(free, 1), queue)
+        claims = self._claimer.claim(max(free, 1), turn)
         if claims is None:  # suspended: ask now, or the ring would be emptied and filled in turn
             self._suspension_checked_at = 0.0
             return False
         self._room.take(len(claims))
+        self._claimed = claims  # before anything else can fail: they are ours by now
         self._meet_queues(claims)
-        self._claimed = claims
         return bool(claims)
 
     def _wait(self, *, burst: bool) -> bool:
@@ -109,13 +111,13 @@ class SlotWorker(BaseWorker):
         if burst:
             # Runs in hand may leave jobs behind a cap; only an empty ring and room is the end.
             return not self._room.wait_until_empty(_WAIT_S) or bool(self._queued())
-        queue = self._claimer.wait(keys.RING, _WAIT_S)
-        if queue is None:
+        turn = self._claimer.wait(_WAIT_S)
+        if turn is None:
             return True
         if self._stop_requested:  # told to stop while it waited: this turn is somebody else's
-            self._claimer.give_back(keys.RING, queue)
+            self._claimer.give_back(turn)
             return False
-        self._claim(queue)
+        self._claim(turn)
         return True
 
     def _queued(self) -> int:
@@ -140,6 +142,17 @@ class SlotWorker(BaseWorker):
             pipeline.hset(self.key, "queues", ",".join(self.queue_names()))
             pipeline.execute()
 
+    def register_birth(self) -> None:
+        """Sign on, as soon as Redis takes it."""
+        while not self._stop_requested:
+            try:
+                super().register_birth()  # type: ignore[no-untyped-call]
+            except RedisError as error:
+                _note_absence(error)
+                time.sleep(_WAIT_S)
+            else:
+                return
+
     # --- RQ's upkeep, done elsewhere or less often ---------------------------------------------
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
@@ -149,8 +162,11 @@ class SlotWorker(BaseWorker):
         """Write only what the CLAIM and FINISH scripts do not: they keep `busy` and `idle`."""
         if state in {WorkerStatus.BUSY, WorkerStatus.IDLE}:
             self._state = state
-        else:
+            return
+        try:
             super().set_state(state, pipeline)
+        except RedisError as error:  # it is there for people to read
+            _note_absence(error)
 
     def check_for_suspension(self, burst: bool) -> None:  # noqa: FBT001 (RQ's signature)
         """Ask once a second; the CLAIM script refuses while suspended in any case."""
@@ -159,8 +175,8 @@ class SlotWorker(BaseWorker):
         self._suspension_checked_at = time.monotonic()
         try:
             super().check_for_suspension(burst)
-        except _AWAY:
-            return
+        except RedisError as error:
+            _note_absence(error)
 
     def run_maintenance_tasks(self) -> None:
         """Do nothing: the sweep does it, off this thread and for all queues in one go."""
@@ -206,8 +222,8 @@ class SlotWorker(BaseWorker):
         self._engine.drain(0)
         try:
             super().teardown()  # type: ignore[no-untyped-call]
-        except _AWAY:
-            structlog.get_logger(__name__).warning("redis_away_at_the_end")
+        except RedisError as error:  # RQ forgets a silent worker by itself
+            _note_absence(error)
 
     # --- RQ's commands -------------------------------------------------------------------------
 
@@ -227,6 +243,17 @@ class SlotWorker(BaseWorker):
     def request_stop_execution(self, execution_id: str) -> None:
         """End one execution, as `stop-execution` asks."""
         self._engine.stop_execution(execution_id)
+
+
+def _note_absence(error: RedisError) -> None:
+    """Log that Redis is away or takes no writes; raise what is neither."""
+    log = structlog.get_logger(__name__)
+    if takes_no_writes(error):
+        log.warning("redis_takes_no_writes", error=str(error)[:200])
+    elif isinstance(error, _AWAY):
+        log.warning("redis_away", error=type(error).__name__)
+    else:
+        raise error
 
 
 def enqueue_dependents(redis: Redis, claim: Claim) -> None:

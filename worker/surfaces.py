@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from redis.exceptions import RedisError
 
 from core import keys
+from core.redis_client import takes_no_writes
 from integrations.surface import Surface, decode_surface, encode_surface, surface_digest
-from ledger.tape import TapeError
+from ledger.tape import TapeError, TapeFull
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -89,6 +90,8 @@ class RedisSurfaces:
         try:
             await self._redis.set(keys.surface(sha256), text, ex=KEEP_S)
         except (RedisError, OSError) as lost:
+            if takes_no_writes(lost):
+                raise TapeFull("Redis does not take what the script sees now") from lost
             raise TapeError("Redis did not confirm what the script sees") from lost
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()

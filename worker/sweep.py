@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
@@ -148,7 +149,7 @@ class Sweep:
     async def _tenant_queues(self) -> list[str]:
         known = await cast("Awaitable[set[bytes]]", self._redis.smembers("rq:queues"))
         names = (key.decode().removeprefix(_QUEUE_KEY) for key in known)
-        return sorted(name for name in names if name.startswith(keys.queue("")))
+        return sorted(name for name in names if keys.tenant_of(name))
 
     async def _repair_ring(self, queues: list[str]) -> None:
         # `rq requeue`, the dashboard and RQ's scheduler push jobs without knowing of the ring.
@@ -156,10 +157,14 @@ class Sweep:
         for queue in queues:
             pipeline.llen(_QUEUE_KEY + queue)
         lengths = await pipeline.execute()
-        waiting = [queue for queue, length in zip(queues, lengths, strict=True) if length]
-        if waiting:
-            turn_us = time.time_ns() // 1000
-            await self._redis.zadd(keys.RING, dict.fromkeys(waiting, turn_us), nx=True)
+        filled = (name for name, length in zip(queues, lengths, strict=True) if length)
+        await self._join_ring({keys.tenant_of(name) for name in filled})
+
+    async def _join_ring(self, tenants: Collection[str]) -> None:
+        names = sorted(tenants)
+        for at in range(0, len(names), _BATCH):
+            some = names[at : at + _BATCH]
+            await load("join").run_async(self._redis, [self._plan.share, *some])
 
     async def _end_canceled(self, queues: list[str]) -> None:
         # RQ's own cancel takes a job off its queue and knows nothing of the run.
@@ -178,7 +183,7 @@ class Sweep:
         if state == State.RUNNING:
             await self._end_between_attempts(queue, run_id, execution)
         if state in {State.QUEUED, State.WAITING}:
-            await cancel(self._redis, queue.removeprefix(keys.queue("")), run_id)
+            await cancel(self._redis, keys.tenant_of(queue), run_id)
 
     async def _end_between_attempts(self, queue: str, run_id: str, execution: str) -> None:
         # It was lost and waited for its next attempt: that one ends it, with what its tape says.
@@ -189,8 +194,8 @@ class Sweep:
         pipeline.zrem(f"rq:canceled:{queue}", run_id)
         pipeline.hset(f"rq:job:{run_id}", "status", "queued")
         pipeline.lpush(_QUEUE_KEY + queue, run_id)
-        pipeline.zadd(keys.RING, {queue: 0}, nx=True)
         await pipeline.execute()
+        await self._join_ring([keys.tenant_of(queue)])
 
     async def _tidy(self, queues: list[str], now_s: int) -> None:
         workers = list(await cast("Awaitable[set[bytes]]", self._redis.smembers("rq:workers")))

@@ -4,12 +4,13 @@
 -- Gives a word, and the question and the answer as they are kept, as far as there are any:
 -- `unknown`, `ended` (the run has), `expired`, `other` (it was answered otherwise), `known` (the
 -- same answer was given before), `taken`.
+--#include lib_begin
 --#include lib_wait
 local id, tenant, n = ARGV[1], ARGV[2], ARGV[3]
 local approvals = 'ms:approvals:' .. id
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-local found = redis.call('HMGET', 'ms:run:' .. id, 'state', 'tenant')
+local found = redis.call('HMGET', 'ms:run:' .. id, 'state', 'tenant', 'priority')
 local kept = redis.call('HMGET', approvals, n, 'a:' .. n)
 if not found[1] or found[2] ~= tenant or not kept[1] then return { 'unknown' } end
 if kept[2] then
@@ -27,5 +28,5 @@ local text = cjson.encode(answer)
 redis.call('HSET', approvals, 'a:' .. n, text)
 redis.call('ZREM', 'ms:asked:' .. tenant, id .. '|' .. n)
 redis.call('XADD', 'ms:ledger:inbox', '*', 'kind', 'leaf', 'leaf', ARGV[8])
-wake('t.' .. tenant, id, ARGV[7], time[1] * 1000000 + time[2])
+wake(queue_of(tenant, found[3]), id, ARGV[7])
 return { 'taken', kept[1], text }

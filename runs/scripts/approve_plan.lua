@@ -3,6 +3,7 @@
 -- ARGV  run_id  tenant  digest  approval  ledger_leaf
 -- Gives 1 approved, 0 no such run, -1 no plan or not ended well, -2 another digest, -3 approved
 -- already.
+--#include lib_begin
 local run, tenant = 'ms:run:' .. ARGV[1], ARGV[2]
 local known = redis.call('HMGET', run, 'tenant', 'mode', 'state', 'plan_sha256', 'plan_approved')
 if known[1] ~= tenant then return 0 end

@@ -6,12 +6,13 @@
 --       `attempt`: the one that the tape's body tells of, if the run waits
 -- Gives the state found; nothing (false) when this tenant has no such run; `changed` when a waiting
 -- run has gone on since its caller looked.
+--#include lib_room
 --#include lib_end
 --#include lib_wait
-local run_id, queue = ARGV[1], 't.' .. ARGV[2]
-local found = redis.call('HMGET', 'ms:run:' .. run_id, 'state', 'tenant', 'attempt')
+local run_id = ARGV[1]
+local found = redis.call('HMGET', 'ms:run:' .. run_id, 'state', 'tenant', 'attempt', 'priority')
 if not found[1] or found[2] ~= ARGV[2] then return false end
-local job = 'rq:job:' .. run_id
+local job, queue = 'rq:job:' .. run_id, queue_of(ARGV[2], found[4])
 
 if found[1] == 'waiting' and found[3] ~= ARGV[9] then return 'changed' end
 if found[1] == 'queued' or found[1] == 'waiting' then

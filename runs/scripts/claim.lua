@@ -1,13 +1,14 @@
 -- CLAIM: takes jobs from the tenants' queues in turn, one a turn, and starts them. Popping and
 -- starting are one step, so that no job is ever in nobody's hands.
 --
--- ARGV  want  lease_s  worker  iso  cap  queue  again  expired_body  expired_error
+-- ARGV  want  lease_s  worker  iso  share  tenant  again  expired_body  expired_error  due
 --       execution ids, `want` of them
---       `cap`: at most so many jobs of one tenant at once for each live worker, 0 for no cap.
---       `queue`: a name already popped from the ring, or empty.
+--       `share`: at most so many jobs of one tenant at once for each live worker, 0 for no cap.
+--       `tenant`: one already popped from the ring, or empty; `due`: its place there.
 --       `again`: 1 when a call with these execution ids went unanswered: what it took is given
 --       once more.
--- Gives false when RQ's workers are suspended, 0 when nobody may claim yet; else one row for each job taken:
+-- Gives false when RQ's workers are suspended, 0 when nobody may claim yet, -1 when Redis is full;
+-- else one row for each job taken:
 --   verdict  queue  id  execution  started  data  attempt  clock_ms  tape length  and, of the
 --   record: tenant  name  script  input  limits  grants  seed  reason  on_unknown
 --   and 1 if somebody asked for the run to be cancelled, else 0; and 1 if Redis lost an entry of
@@ -16,15 +17,16 @@
 -- ended earlier and must not be executed again. `unknown`: no such run.
 --#include lib_end
 --#include lib_wait
+--#include lib_cap
 local want, lease_s, worker, iso = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local cap = tonumber(ARGV[5]) * math.max(1, redis.call('SCARD', 'rq:workers'))
+local share = tonumber(ARGV[5])
 local worker_key, executions_key = 'rq:worker:' .. worker, 'rq:worker:' .. worker .. ':executions'
 local time = redis.call('TIME')
-local now_s, turn_us = tonumber(time[1]), time[1] * 1000000 + time[2]
+local now_s = tonumber(time[1])
 local now_ms = string.format('%d', now_s * 1000 + math.floor(time[2] / 1000))
 local epoch = string.format('%d.%06d', now_s, time[2])
 local rows, unused = {}, {}
-for index = 10, #ARGV do unused[#unused + 1] = ARGV[index] end
+for index = 11, #ARGV do unused[#unused + 1] = ARGV[index] end
 -- Our own faults; after one of these nothing speaks against another attempt over the tape.
 local ours = { worker_lost = true, sandbox_unavailable = true, internal = true }
 
@@ -139,23 +141,34 @@ local function give_again()
   unused = left
 end
 
-local function serve(queue)
-  local list = 'rq:queue:' .. queue
-  if cap > 0 and redis.call('ZCARD', 'rq:wip:' .. queue) >= cap then
-    if redis.call('EXISTS', list) == 1 then redis.call('SADD', 'ms:parked', queue) end
+local reached = tonumber(redis.call('ZSCORE', 'ms:turns', '') or 0)  -- the virtual time
+
+-- Gives a tenant that was taken off the ring its turn, and a place in line for its next one.
+local function serve(tenant, due)
+  local weight, full = terms_of(tenant, share)
+  local queue = not full and next_queue(tenant)
+  if not queue then
+    if in_all('EXISTS', 'rq:queue:', tenant) > 0 then redis.call('SADD', 'ms:parked', tenant) end
+    if due > reached then redis.call('ZADD', 'ms:turns', due, tenant) end
     return
   end
-  local id = redis.call('LPOP', list)
-  if id then take(queue, id) end
-  if redis.call('EXISTS', list) == 1 then
-    redis.call('ZADD', 'ms:ring', turn_us, queue)
-    turn_us = turn_us + 1
-  end
+  take(queue, redis.call('LPOP', 'rq:queue:' .. queue))
+  reached = math.max(reached, due)
+  local line = in_all('EXISTS', 'rq:queue:', tenant) > 0 and 'ms:ring' or 'ms:turns'
+  redis.call('ZADD', line, reached + 1 / weight, tenant)
 end
 
-local queue = ARGV[6]
+local tenant, due = ARGV[6], tonumber(ARGV[10])
+-- A run that begins while Redis is full could write no call's intent. This changes nothing, but is
+-- refused then, which a claim's own first writes would not be.
+local room = redis.pcall('ZADD', 'ms:nothing', 'XX', 0, '')
+if type(room) == 'table' and room.err then
+  redis.call('DEL', 'ms:nothing')
+  if tenant ~= '' then redis.call('ZADD', 'ms:ring', 'NX', due, tenant) end
+  return -1
+end
 if redis.call('EXISTS', 'rq:suspended') == 1 then
-  if queue ~= '' then redis.call('ZADD', 'ms:ring', 'NX', turn_us, queue) end
+  if tenant ~= '' then redis.call('ZADD', 'ms:ring', 'NX', due, tenant) end
   return false
 end
 -- A server that was restarted may have lost its last second. Workers that live say what they had
@@ -167,27 +180,29 @@ if server_before ~= server then
   if server_before then redis.call('SET', 'ms:hold', 1, 'EX', 5) end
 end
 if redis.call('EXISTS', 'ms:hold') == 1 then
-  if queue ~= '' then redis.call('ZADD', 'ms:ring', 'NX', turn_us, queue) end
+  if tenant ~= '' then redis.call('ZADD', 'ms:ring', 'NX', due, tenant) end
   return 0
 end
 if ARGV[7] == '1' then give_again() end
 -- The first that is due comes first, so it is put in front last.
-local due = redis.call('ZRANGEBYSCORE', 'ms:waiting', 0, now_ms, 'LIMIT', 0, 64)
-for index = #due, 1, -1 do
-  local due_queue, id = string.match(due[index], '^(.*)|(.*)$')
-  wake(due_queue, id, iso, turn_us)
+local ripe = redis.call('ZRANGEBYSCORE', 'ms:waiting', 0, now_ms, 'LIMIT', 0, 64)
+for index = #ripe, 1, -1 do
+  local due_queue, id = string.match(ripe[index], '^(.*)|(.*)$')
+  wake(due_queue, id, iso)
 end
 -- Jobs that turn out to need no slot are bounded too: a script holds up everybody.
 for _ = 1, want + 64 do
   if #rows == want then break end
-  if queue == '' then
+  if tenant == '' then
     local popped = redis.call('ZPOPMIN', 'ms:ring')
     if #popped == 0 then break end
-    queue = popped[1]
+    tenant, due = popped[1], tonumber(popped[2])
   end
-  serve(queue)
-  queue = ''
+  serve(tenant, due)
+  tenant = ''
 end
+redis.call('ZADD', 'ms:turns', reached, '')
+redis.call('ZREMRANGEBYSCORE', 'ms:turns', 0, '(' .. string.format('%.17g', reached))
 if #rows > 0 and redis.call('EXISTS', worker_key) == 1 then
   redis.call('HSET', worker_key, 'state', 'busy')
   redis.call('EXPIRE', executions_key, redis.call('TTL', worker_key))

@@ -1,18 +1,18 @@
 -- ENQUEUE: accepts a run, all or nothing. Sent again with the same id it does nothing.
 --
--- ARGV  run_id  tenant  now_ms  turn_us  queue_max  keep_s  queue_ttl_s
+-- ARGV  run_id  tenant  now_ms  queue  queue_max  keep_s  queue_ttl_s
 --       script_sha256  script  accepted_body  index_max  inbox_max  ledger_leaf
 --       number of strings that follow for the run's record, then those, then those of RQ's job
 -- A run whose record names a `plan_run` applies the plan of that run: it must be approved, and is
 -- applied once.
 -- Gives 1 accepted, 0 known already, -1 the queue is full, -2 the ledger is too far behind, -3 the
 -- plan is not approved, -4 it was applied already.
+--#include lib_begin
 --#include lib_accept
 local run_id, tenant, parts = ARGV[1], ARGV[2], tonumber(ARGV[14])
-local queue = 't.' .. tenant
 
 if redis.call('EXISTS', 'ms:run:' .. run_id) == 1 then return 0 end
-local refused = no_room(queue, tonumber(ARGV[5]), tonumber(ARGV[12]))
+local refused = no_room(tenant, tonumber(ARGV[5]), tonumber(ARGV[12]))
 if refused then return refused == 'full' and -1 or -2 end
 
 local field = {}
@@ -26,7 +26,7 @@ if field.plan_run then
 end
 
 accept_run({
-  id = run_id, tenant = tenant, queue = queue, now_ms = ARGV[3], turn_us = ARGV[4],
+  id = run_id, tenant = tenant, queue = ARGV[4], now_ms = ARGV[3],
   keep_s = tonumber(ARGV[6]), queue_ttl_s = tonumber(ARGV[7]), index_max = tonumber(ARGV[11]),
   script_sha256 = ARGV[8], script = ARGV[9], accepted = ARGV[10], leaf = ARGV[13],
   record = { unpack(ARGV, 15, 14 + parts) }, job = { unpack(ARGV, 15 + parts) },

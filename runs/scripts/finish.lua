@@ -5,7 +5,9 @@
 --       state (empty: the run's record is left as it is)  reason  tape_body
 --       fields of the record: name, value...
 -- Gives 0 lease lost, 1 done, 2 done and other RQ jobs wait for this one.
+--#include lib_room
 --#include lib_end
+--#include lib_ring
 local queue, id, execution, worker, how = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local key = id .. ':' .. execution
 if redis.call('ZREM', 'rq:wip:' .. queue, key) == 0 then return 0 end
@@ -39,7 +41,5 @@ if ARGV[10] ~= '' then
   end
 end
 
-if redis.call('SREM', 'ms:parked', queue) == 1 then
-  redis.call('ZADD', 'ms:ring', 'NX', now_s * 1000000 + time[2], queue)
-end
+unpark(queue)
 return redis.call('EXISTS', 'rq:job:' .. id .. ':dependents') == 1 and 2 or 1

@@ -1,18 +1,16 @@
 -- What the scripts share that accept runs. A run that is there was accepted whole: record, script,
 -- tape, ledger, events, index, RQ's job and its place in the queue.
+--#include lib_ring
 
 -- Tells why the tenant may have no further run now: nil when it may, `full` when `queue_max` are
 -- queued or wait, `behind` when `inbox_max` entries wait for the ledger's sequencer.
-local function no_room(queue, queue_max, inbox_max)
-  -- A run that waits is scheduled for RQ: it takes no slot, and memory for as long as it likes.
-  local before = redis.call('LLEN', 'rq:queue:' .. queue)
-    + redis.call('ZCARD', 'rq:scheduled:' .. queue)
-  if before >= queue_max then return 'full' end
+local function no_room(tenant, queue_max, inbox_max)
+  if queued_runs(tenant) >= queue_max then return 'full' end
   if redis.call('XLEN', 'ms:ledger:inbox') >= inbox_max then return 'behind' end
 end
 
 -- Writes a run that is not there yet. `a` has
---   id  tenant  queue  now_ms  turn_us  keep_s  queue_ttl_s  index_max
+--   id  tenant  queue  now_ms  keep_s  queue_ttl_s  index_max
 --   script_sha256, script: its text;  accepted: the body of its tape's first entry;  leaf: of the
 --   ledger;  record, job: the fields of our record and of RQ's job, as name, value, name, value...
 local function accept_run(a)
@@ -40,5 +38,5 @@ local function accept_run(a)
   redis.call('EXPIRE', job, a.queue_ttl_s)
   redis.call('SADD', 'rq:queues', list)
   redis.call('RPUSH', list, a.id)
-  redis.call('ZADD', 'ms:ring', 'NX', a.turn_us, a.queue)
+  join_ring(a.tenant)
 end

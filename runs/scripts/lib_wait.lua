@@ -3,6 +3,8 @@
 -- `ms:waiting` has each waiting run by the Unix millisecond at which it goes on in any case. RQ's
 -- tools see its job as scheduled for that time.
 
+--#include lib_ring
+
 -- Forgets when a run is to go on.
 local function stop_waiting(queue, id)
   redis.call('ZREM', 'ms:waiting', queue .. '|' .. id)
@@ -10,15 +12,13 @@ local function stop_waiting(queue, id)
 end
 
 -- Puts a waiting run to the front of its queue, once: whoever comes second finds it `woken`.
-local function wake(queue, id, iso, turn_us)
-  local run, job, list = 'ms:run:' .. id, 'rq:job:' .. id, 'rq:queue:' .. queue
+local function wake(queue, id, iso)
+  local run, job = 'ms:run:' .. id, 'rq:job:' .. id
   stop_waiting(queue, id)
   if redis.call('HGET', run, 'state') ~= 'waiting' then return end
   if redis.call('HSETNX', run, 'woken', 1) == 0 then return end
   if redis.call('EXISTS', job) == 1 then
     redis.call('HSET', job, 'status', 'queued', 'enqueued_at', iso)
   end
-  redis.call('SADD', 'rq:queues', list)
-  redis.call('LPUSH', list, id)
-  redis.call('ZADD', 'ms:ring', 'NX', turn_us, queue)
+  push_front(queue, id)
 end

@@ -7,11 +7,13 @@
 --       fields of the record: name, value...
 -- A lease of 0 was let go on purpose, which does not count as lost.
 -- Gives 2 back in its queue, 1 ended, 0 no longer ours, -1 the tape has grown: look again.
+--#include lib_room
 --#include lib_end
+--#include lib_ring
 local queue, id, execution = ARGV[1], ARGV[2], ARGV[3]
 local key, run, job = id .. ':' .. execution, 'ms:run:' .. id, 'rq:job:' .. id
 local time = redis.call('TIME')
-local now_s, turn_us = tonumber(time[1]), time[1] * 1000000 + time[2]
+local now_s = tonumber(time[1])
 local ends = redis.call('ZSCORE', 'ms:leases', queue .. '|' .. key)
 if not ends or tonumber(ends) > now_s then return 0 end
 if redis.call('XLEN', 'ms:tape:' .. id) ~= tonumber(ARGV[4]) then return -1 end
@@ -25,14 +27,11 @@ if worker then redis.call('SREM', 'rq:worker:' .. worker .. ':executions', key) 
 
 -- What RQ writes when a job is requeued. It waited before: it goes to the front.
 local function back_to_queue()
-  local list = 'rq:queue:' .. queue
   redis.call('ZREM', 'rq:failed:' .. queue, id)
   redis.call('HSET', job, 'status', 'queued', 'enqueued_at', ARGV[7], 'started_at', '',
     'ended_at', '', 'last_heartbeat', '', 'worker_name', '')
   redis.call('PERSIST', job)
-  redis.call('SADD', 'rq:queues', list)
-  redis.call('LPUSH', list, id)
-  redis.call('ZADD', 'ms:ring', 'NX', turn_us, queue)
+  push_front(queue, id)
 end
 
 local verdict = 1
@@ -59,7 +58,5 @@ if not now[2] or now[2] == execution then
     end
   end
 end
-if redis.call('SREM', 'ms:parked', queue) == 1 then
-  redis.call('ZADD', 'ms:ring', 'NX', turn_us, queue)
-end
+unpark(queue)
 return verdict

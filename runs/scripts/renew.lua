@@ -2,6 +2,7 @@
 --
 -- ARGV  worker  worker_ttl_s  lease_s  iso  queue, id, execution of each job...
 -- Gives  1 if the worker is known, keys of leases that are lost, ids asked to stop.
+--#include lib_room
 local worker_key, lease_s, iso = 'rq:worker:' .. ARGV[1], tonumber(ARGV[3]), ARGV[4]
 local time = redis.call('TIME')
 local now_s = tonumber(time[1])

@@ -5,11 +5,12 @@
 --       number, question and ledger leaf of each approval...
 -- Gives 0 lease lost, 1 it waits (or goes on at once, when what it waits for is there already),
 -- 3 somebody asked for it to be cancelled: nothing was done, the worker is to end it.
+--#include lib_room
 --#include lib_wait
 local queue, id, execution, worker, iso = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local key, run, job = id .. ':' .. execution, 'ms:run:' .. id, 'rq:job:' .. id
 local time = redis.call('TIME')
-local now_s, turn_us = tonumber(time[1]), time[1] * 1000000 + time[2]
+local now_s = tonumber(time[1])
 local now_ms = now_s * 1000 + math.floor(time[2] / 1000)
 local due_ms = tonumber(ARGV[6])
 
@@ -30,9 +31,7 @@ if redis.call('EXISTS', worker_key) == 1
   and redis.call('EXISTS', worker_key .. ':executions') == 0 then
   redis.call('HSET', worker_key, 'state', 'idle')
 end
-if redis.call('SREM', 'ms:parked', queue) == 1 then
-  redis.call('ZADD', 'ms:ring', 'NX', turn_us, queue)
-end
+unpark(queue)
 
 -- The record. A run that came so far is not one that loses its workers.
 redis.call('HSET', run, 'state', 'waiting', 'waits', ARGV[7])
@@ -72,5 +71,5 @@ for index = 11, #ARGV, 3 do
   end
   ready = ready or redis.call('HEXISTS', approvals, 'a:' .. n) == 1
 end
-if ready then wake(queue, id, iso, turn_us) end
+if ready then wake(queue, id, iso) end
 return 1

@@ -4,6 +4,7 @@
 --       `each_us`: microseconds between two requests of a full bucket, 0 for no rate;
 --       `concurrency`: 0 for no bound. `lease_ms` 0 gives the place of `lease` back.
 -- Gives the microseconds to wait: 0 when it may go, -1 when all places are taken.
+--#include lib_room
 local account, each, burst = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
 local most, lease, lease_ms = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
 local places, due_key = 'ms:places:' .. account, 'ms:rate:' .. account .. '/' .. ARGV[2]

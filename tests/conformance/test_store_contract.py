@@ -58,9 +58,9 @@ async def test_everything_of_a_run_is_there_at_once(
         f"rq:job:{record.id}",
     ):
         assert await client.ttl(key) > 0, key
-    assert await client.lrange("rq:queue:t.acme", 0, -1) == [record.id.encode()]
-    assert await client.zscore(keys.RING, "t.acme") is not None
-    assert await client.smembers("rq:queues") == {b"rq:queue:t.acme"}
+    assert await client.lrange("rq:queue:t.acme.normal", 0, -1) == [record.id.encode()]
+    assert await client.zscore(keys.RING, "acme") is not None
+    assert await client.smembers("rq:queues") == {b"rq:queue:t.acme.normal"}
 
 
 async def test_a_run_is_accepted_and_ended_with_the_ledgers_knowledge_or_not_at_all(
@@ -109,7 +109,7 @@ async def test_the_same_id_again_gives_the_same_run(
     second = await store.submit("acme", RunRequest(script="return 2"), key_id="k", run_id=run_id)
 
     assert second == first
-    assert await client.llen("rq:queue:t.acme") == 1
+    assert await client.llen("rq:queue:t.acme.normal") == 1
 
 
 async def test_another_tenants_run_is_no_run(store: RunStore) -> None:
@@ -151,7 +151,7 @@ async def test_a_cancelled_run_makes_room_and_tells_its_story(
 
     assert (cancelled.status, cancelled.reason) == (State.CANCELLED, Reason.CANCELLED)
     assert await store.cancel("acme", record.id) == cancelled
-    assert await client.llen("rq:queue:t.acme") == 0
+    assert await client.llen("rq:queue:t.acme.normal") == 0
     assert await client.hget(f"rq:job:{record.id}", "status") == b"canceled"
     assert [event.data["state"] async for event in store.events("acme", record.id)] == [
         "queued",

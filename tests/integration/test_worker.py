@@ -241,7 +241,7 @@ async def test_one_tenants_long_runs_leave_room_for_others(
     with running_worker(redis_url, slots=2, tenant_slots=1):
         first, second = await submit(store, ENDLESS), await submit(store)
         await in_state(store, first, State.RUNNING)
-        Deadline().until(lambda: redis_sync.sismember(keys.PARKED, QUEUE), "waiting at the cap")
+        Deadline().until(lambda: redis_sync.sismember(keys.PARKED, TENANT), "waiting at the cap")
         other = (await store.submit("other", SHORT, key_id="key")).id
         Deadline().until(
             lambda: redis_sync.hget(keys.run(other), "state") == b"succeeded", "the other's run"

@@ -33,6 +33,7 @@ KNOWN = {
         keys.asked,
         keys.rate,
         keys.places,
+        keys.terms,
     )
 }
 
