@@ -22,6 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
 from core.errors import Invalid, QuotaExceeded, Refused, ServiceError, Unavailable
+from core.redis_client import takes_no_writes
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -222,7 +223,10 @@ def _headers(error: ServiceError) -> dict[str, str]:
 
 async def _on_redis_error(request: Request, error: Exception) -> Response:
     structlog.get_logger(__name__).warning("redis_away", error=type(error).__name__)
-    problem = make_problem(request.state.request_id, "unavailable", "the store cannot be reached")
+    detail = "the store cannot be reached"
+    if takes_no_writes(error):
+        detail = "the store takes no writes at the moment"
+    problem = make_problem(request.state.request_id, "unavailable", detail)
     return problem_response(problem, {"Retry-After": str(_RETRY_S)})
 
 

@@ -18,6 +18,7 @@ import structlog
 
 from core import keys
 from core.errors import Invalid
+from core.redis_room import set_text
 from ledger.merkle import leaf_hash
 from ledger.tiles import HEIGHT, LedgerDamaged, root_at
 
@@ -88,7 +89,7 @@ class Checkpoints:
 
     def _publish(self, size: int, note: str) -> None:
         self._signed = size
-        self._redis.set(keys.LEDGER_CHECKPOINT, note)
+        set_text(self._redis, keys.LEDGER_CHECKPOINT, note)
         for witness in self._witnesses:
             witness.push(size, note)
 

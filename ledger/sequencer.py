@@ -25,6 +25,7 @@ from redis.exceptions import LockError, RedisError
 
 from core import keys
 from core.errors import Unavailable
+from core.redis_room import RoomLock
 from ledger.archive import NewLeaf, Outrun, Payload, TapeLine
 from ledger.leaves import MAX_LEAF_BYTES, LeafKind, leaf
 from ledger.taking import Ended, Sealer, TapeTaking, read_ended
@@ -80,7 +81,7 @@ class Sequencer:
         self._archive = archive
         self._sealer = sealer
         self._checkpoints = checkpoints
-        self._lock: Lock = redis.lock(keys.LEDGER_LOCK, timeout=_LOCK_S, thread_local=False)
+        self._lock: Lock = RoomLock(redis, keys.LEDGER_LOCK, timeout=_LOCK_S, thread_local=False)
         self._let_go = redis.register_script(_LET_GO)
         self._epoch: int | None = None
         self._renew_at = 0.0
