@@ -13,6 +13,7 @@ PASSED = "ms:passed"  # hash: queue -> how often in a row those above it went be
 PARKED = "ms:parked"  # set: tenants that may have no further run in hand
 LEASES = "ms:leases"  # zset: queue|job:execution -> Unix second at which the lease ends
 WAITING = "ms:waiting"  # zset: queue|run -> Unix millisecond at which the run goes on
+EXPIRING = "ms:expiring"  # zset: run -> Unix millisecond until which it may begin
 DONE = "ms:done"  # stream: id of each run that ended; wakes waiting requests
 SWEEP_LOCK = "ms:sweep"
 SCHEDULERS = "ms:schedulers"  # zset: scheduler -> Unix millisecond of its last sign of life
@@ -23,6 +24,7 @@ NOTHING = "ms:nothing"  # never there; what passes when Redis is full deletes it
 READY = "ms:ready"  # text, short-lived: the last readiness check wrote it
 TENANTS = "ms:tenants"  # hash: tenant -> JSON record
 TENANT_NAMES = "ms:tenant-names"  # zset, all of score 0: every tenant, in order of names
+CALLBACKS_DUE = "ms:callbacks-due"  # zset: tenant -> Unix millisecond of its next callback
 VAULTS = "ms:vaults"  # set: tenants that have a data key
 BATCH_DUE = "ms:batch:due"  # zset: batch -> Unix millisecond at which somebody looks at it
 BATCH_WAKE = "ms:batch:wake"  # list: batches to look at now
@@ -199,3 +201,58 @@ def vault_question(ask_id: str) -> str:
 def vault_answer(ask_id: str) -> str:
     """List, short-lived, sealed: a worker's answer."""
     return f"ms:vault-answer:{ask_id}"
+
+
+def hook(hook_id: str) -> str:
+    """Hash: what is kept of one inbound webhook, and what became of its events."""
+    return f"ms:hook:{hook_id}"
+
+
+def hooks(tenant: str) -> str:
+    """Zset: hook id -> Unix millisecond of its making."""
+    return f"ms:hooks:{tenant}"
+
+
+def hook_event(hook_id: str, sha256: str) -> str:
+    """Text, short-lived: the run that an event of a hook started; `sha256` is of the event's id."""
+    return f"ms:hook-event:{hook_id}:{sha256}"
+
+
+def callback(endpoint_id: str) -> str:
+    """Hash: what is kept of one endpoint of callbacks."""
+    return f"ms:callback:{endpoint_id}"
+
+
+def callbacks(tenant: str) -> str:
+    """Zset: endpoint id -> Unix millisecond of its making."""
+    return f"ms:callbacks:{tenant}"
+
+
+def callback_lanes(tenant: str) -> str:
+    """Zset: lane with something to deliver -> Unix millisecond at which it is due."""
+    return f"ms:callback-lanes:{tenant}"
+
+
+def callback_lane(lane: str) -> str:
+    """Zset: delivery -> Unix millisecond at which it is due, or the lease of its sender ends."""
+    return f"ms:callback-lane:{lane}"
+
+
+def callback_flight(tenant: str) -> str:
+    """Zset: `lane delivery` that is being sent -> Unix millisecond at which its lease ends."""
+    return f"ms:callback-flight:{tenant}"
+
+
+def callback_slow(tenant: str) -> str:
+    """Set: lanes whose last attempt failed or took long."""
+    return f"ms:callback-slow:{tenant}"
+
+
+def delivery(delivery_id: str) -> str:
+    """Hash: one callback to deliver, and its attempts."""
+    return f"ms:delivery:{delivery_id}"
+
+
+def deliveries(endpoint_id: str) -> str:
+    """Zset: delivery -> Unix millisecond of its making, the newest of one endpoint."""
+    return f"ms:deliveries:{endpoint_id}"
