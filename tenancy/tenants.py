@@ -8,6 +8,8 @@ from core.errors import Invalid
 
 #: The tenant of local runs and of the key that `moonsand serve` prints.
 DEVELOPMENT = "development"
+#: The tenant of the keys of those who run the service; nobody else's keys administer tenants.
+OPERATOR = "operator"
 
 _NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?")
 

@@ -34,6 +34,9 @@ from core.errors import Conflict, Invalid, NotFound, Unavailable
 from ledger import inbox
 from ledger.leaves import LeafKind, leaf
 from sandbox.limits import SPECS
+from tenancy.key_changes import watch_giver
+from tenancy.key_record import KeyRecord
+from tenancy.tenant_record import TenantRecord, no_such_tenant
 from tenancy.tenants import check_tenant
 
 if TYPE_CHECKING:
@@ -139,7 +142,13 @@ class TermsStore:
         return read_terms(found)
 
     async def set(
-        self, tenant: str, key_id: str | None, changes: Mapping[str, int | None], *, by: str
+        self,
+        tenant: str,
+        key_id: str | None,
+        changes: Mapping[str, int | None],
+        *,
+        by: str,
+        giver: KeyRecord | None = None,
     ) -> dict[str, int]:
         """
         Change some terms of a tenant, or of one of its keys, and give all that hold then.
@@ -149,11 +158,14 @@ class TermsStore:
             key_id: of which key; None for the tenant itself.
             changes: new values by name; None removes a term. Terms not named stay.
             by: id of the key that asked for it, or `cli`.
+            giver: that key; it must still be there, and have no terms of its own.
 
         Raises:
+            Forbidden: the giver has terms of its own.
+            Unauthenticated: the giver was revoked meanwhile.
             Invalid: a name or a value; nothing was changed. Or nothing was named.
             NotFound: there is no such tenant, or it has no such key.
-            Conflict: more than `MAX_TERMS` would be kept.
+            Conflict: the tenant was deleted, or more than `MAX_TERMS` would be kept.
             Unavailable: Redis did not confirm.
         """
         check_tenant(tenant)
@@ -169,6 +181,7 @@ class TermsStore:
         async with _redis_or_unavailable():
             for _ in range(_TRIES):
                 async with self._redis.pipeline(transaction=True) as pipe:
+                    await watch_giver(pipe, giver)
                     after = await _begin(pipe, tenant, key_id, changes)
                     inbox.record(pipe, entry)
                     with suppress(WatchError):
@@ -183,8 +196,10 @@ async def _begin(
     """Put the changes into a MULTI that holds only if nothing changed since; give what is then."""
     where, owned = _hash(tenant, key_id), keys.tenant_keys(tenant)
     await pipe.watch(keys.TENANTS, owned, where)
-    if not await pipe.hexists(keys.TENANTS, tenant):
-        raise NotFound(f"there is no tenant {tenant}", hint="`moonsand tenants create` makes one")
+    owner = TenantRecord.read(tenant, await pipe.hget(keys.TENANTS, tenant))
+    if owner is None:
+        raise no_such_tenant(tenant)
+    owner.check_not_deleted()
     if key_id is not None and not await pipe.hexists(owned, key_id):
         raise NotFound(f"tenant {tenant} has no key {key_id[:60]!a}")
     after: dict[str, int | None] = {**read_terms(await pipe.hgetall(where)), **changes}

@@ -34,6 +34,7 @@ async def test_keys_are_made_and_revoked_with_the_ledgers_knowledge(redis_async:
 
     found = await leaves(redis_async)
     assert [(one["kind"], one["id"], one["tenant"]) for one in found] == [
+        ("tenant.created", "acme", "acme"),
         ("key.created", record.id, "acme"),
         ("key.revoked", record.id, "acme"),
     ]
