@@ -16,8 +16,15 @@ from api.grant_shapes import AskedRules
 from api.problems import MAX_ERRORS, FieldError, InvalidFields
 from api.strict_json import parse, pointer_to, read_body
 from core.errors import Invalid
-from runs.accept import MAX_NAME_CHARS, Checked, check_request, encode_input, encode_script
-from runs.model import OnUnknown, RunRequest
+from runs.accept import (
+    MAX_NAME_CHARS,
+    Checked,
+    check_request,
+    encode_input,
+    encode_script,
+    read_deadline,
+)
+from runs.model import OnUnknown, Priority, RunRequest
 from runs.plans import MAX_KEY_CHARS, ApplyRequest
 from sandbox.limits import KIB, SPECS, LimitOutOfRange, Limits, check_limit
 from tenancy.grants import GrantSet
@@ -104,6 +111,16 @@ class Submission(BaseModel):
         min_length=1,
         max_length=MAX_NAME_CHARS,
         description="Shown in lists and in the script's error messages; printable characters.",
+    )
+    priority: Literal["high", "normal", "low"] = Field(
+        default="normal",
+        description="Which of the tenant's queued runs begin first; no other tenant's are passed.",
+    )
+    expires_at: str | None = Field(
+        default=None,
+        max_length=40,
+        description="RFC 3339 time, at most a year away: a run that nobody has begun by then ends "
+        "as `cancelled`, reason `expired`.",
     )
     wait_s: float = Field(
         default=0,
@@ -211,6 +228,8 @@ def _apply_request(given: Submission) -> ApplyRequest:
         key=given.idempotency_key or "",
         script=encode_script(given.script, limits) if "script" in said else None,
         input=encode_input(given.input, limits) if "input" in said else None,
+        priority=Priority(given.priority),
+        expires_ms=None if given.expires_at is None else read_deadline(given.expires_at),
     )
 
 

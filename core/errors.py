@@ -81,14 +81,30 @@ class TooLarge(Refused):
 
 
 class QuotaExceeded(Refused):
-    """A tenant's allowance is used up; `retry_after_s` says when to ask again."""
+    """
+    A tenant's allowance is used up; `retry_after_s` says when to ask again.
+
+    `quota` names what is used up, if it has a name, `used` and `allowed` are in its own unit, and
+    `whose` is `tenant` or `key`.
+    """
 
     status = 429
     code = "quota_exceeded"
 
-    def __init__(self, detail: str, *, retry_after_s: int, hint: str | None = None) -> None:
+    def __init__(  # noqa: PLR0913 (what a client has to know, all named)
+        self,
+        detail: str,
+        *,
+        retry_after_s: int,
+        hint: str | None = None,
+        quota: str | None = None,
+        whose: str | None = None,
+        used: int | None = None,
+        allowed: int | None = None,
+    ) -> None:
         super().__init__(detail, hint=hint)
         self.retry_after_s = retry_after_s
+        self.quota, self.whose, self.used, self.allowed = quota, whose, used, allowed
 
 
 class Unavailable(ServiceError):

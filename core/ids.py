@@ -17,7 +17,12 @@ def new_id(prefix: str, *, now_ms: int | None = None) -> str:
     Ids made later sort later, to the millisecond.
     """
     stamp = int(time.time() * 1000) if now_ms is None else now_ms
-    number = (stamp & (1 << 48) - 1) << 80 | secrets.randbits(80)
+    return id_of(prefix, stamp, secrets.randbits(80))
+
+
+def id_of(prefix: str, stamp_ms: int, rest: int) -> str:
+    """Make the id that has these Unix milliseconds and, in the place of random bits, `rest`."""
+    number = (stamp_ms & (1 << 48) - 1) << 80 | rest & (1 << 80) - 1
     digits = [_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5)]
     return f"{prefix}_{''.join(digits)}"
 

@@ -15,12 +15,14 @@ LEASES = "ms:leases"  # zset: queue|job:execution -> Unix second at which the le
 WAITING = "ms:waiting"  # zset: queue|run -> Unix millisecond at which the run goes on
 EXPIRING = "ms:expiring"  # zset: run -> Unix millisecond until which it may begin
 DONE = "ms:done"  # stream: id of each run that ended; wakes waiting requests
+ENDED = "ms:ended"  # hash: reason -> runs that ended for it
 SWEEP_LOCK = "ms:sweep"
 SCHEDULERS = "ms:schedulers"  # zset: scheduler -> Unix millisecond of its last sign of life
 EPOCH = "ms:epoch"  # text: the run id of the Redis server that gave out jobs last
 HOLD = "ms:hold"  # text, short-lived: Redis was restarted, nobody claims yet
 KEYS = "ms:keys"  # hash: sha-256 of an API key -> JSON record
 NOTHING = "ms:nothing"  # never there; what passes when Redis is full deletes it first
+PACKS = "ms:packs"  # text: digest of the packs that the last process started with
 READY = "ms:ready"  # text, short-lived: the last readiness check wrote it
 TENANTS = "ms:tenants"  # hash: tenant -> JSON record
 TENANT_NAMES = "ms:tenant-names"  # zset, all of score 0: every tenant, in order of names
@@ -173,6 +175,26 @@ def key_terms(tenant: str, key_id: str) -> str:
     return f"ms:terms:{tenant}:{key_id}"
 
 
+def quota(tenant: str, key_id: str | None = None) -> str:
+    """Hash: what a tenant, or one of its keys, used of its quotas in the last minute and day."""
+    return f"ms:quota:{tenant}:{key_id}" if key_id else f"ms:quota:{tenant}"
+
+
+def stored(tenant: str, key_id: str | None = None) -> str:
+    """Hash: bytes that the runs of a tenant, or of one of its keys, take, by when they go."""
+    return f"ms:stored:{tenant}:{key_id}" if key_id else f"ms:stored:{tenant}"
+
+
+def queued_of_key(tenant: str, key_id: str) -> str:
+    """Set: runs of a key that are queued or wait, if it has a quota of runs at once."""
+    return f"ms:queued:{tenant}:{key_id}"
+
+
+def running_of_key(tenant: str, key_id: str) -> str:
+    """Set: runs of a key that workers have in hand, if it has a quota of runs at once."""
+    return f"ms:running:{tenant}:{key_id}"
+
+
 def vault_key(tenant: str) -> str:
     """Text: the tenant's data key, wrapped with a master key; without it nothing opens."""
     return f"ms:vault:{tenant}:key"
@@ -256,3 +278,33 @@ def delivery(delivery_id: str) -> str:
 def deliveries(endpoint_id: str) -> str:
     """Zset: delivery -> Unix millisecond of its making, the newest of one endpoint."""
     return f"ms:deliveries:{endpoint_id}"
+
+
+def saved_scripts(tenant: str) -> str:
+    """Zset, all of score 0: names of the tenant's saved scripts, in order."""
+    return f"ms:saved:{tenant}"
+
+
+def saved_script(tenant: str, name: str) -> str:
+    """Hash: a saved script: `last` version, times, and each version's terms by its number."""
+    return f"ms:savedscript:{tenant}:{name}"
+
+
+def saved_texts(tenant: str, name: str) -> str:
+    """Hash: number of a version of a saved script -> its text."""
+    return f"ms:savedtext:{tenant}:{name}"
+
+
+def saved_aliases(tenant: str, name: str) -> str:
+    """Hash: alias of a saved script -> number of the version that it means."""
+    return f"ms:savedalias:{tenant}:{name}"
+
+
+def saved_gone(tenant: str) -> str:
+    """Hash: name of a saved script that was deleted -> its last version, never used again."""
+    return f"ms:savedgone:{tenant}"
+
+
+def saved_bytes(tenant: str) -> str:
+    """Integer: bytes of the texts and schemas of all the tenant's saved scripts."""
+    return f"ms:savedbytes:{tenant}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import secrets
+import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -17,6 +19,7 @@ from sandbox.limits import LimitOutOfRange, Limits, check_limit
 from tenancy.grants import GrantSet
 
 MAX_NAME_CHARS = 128
+_MAX_DEADLINE_S = 366 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,8 @@ class Checked:
     A request that can be run: script and input as UTF-8 bytes, every choice made.
 
     `origin` says what started it when it was no plain submission; `script_ref` is the saved script
-    that `script` is the text of, `name@version`.
+    that `script` is the text of, `name@version`. `expires_ms`, Unix milliseconds, is the
+    time before which it must begin. `callback` is who is told of its end.
     """
 
     script: bytes
@@ -50,6 +54,8 @@ class Checked:
     origin: Origin | None = None
     script_ref: str | None = None
     priority: Priority = Priority.NORMAL
+    expires_ms: int | None = None
+    callback: str | None = None
 
 
 def check_request(request: RunRequest) -> Checked:
@@ -75,7 +81,30 @@ def check_request(request: RunRequest) -> Checked:
         name=request.name,
         mode=request.mode,
         priority=request.priority,
+        expires_ms=None if request.expires_at is None else read_deadline(request.expires_at),
+        callback=request.callback,
     )
+
+
+def read_deadline(text: str) -> int:
+    """
+    Give the Unix millisecond of an RFC 3339 time until which a run may begin.
+
+    Raises:
+        Invalid: it is no such time, has no offset from UTC, is past, or more than a year away.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None or "T" not in text.upper():
+        detail = "it must be an RFC 3339 time with an offset, such as 2026-01-31T12:00:00Z"
+        raise Invalid(detail, pointer="/expires_at")
+    left_s = moment.timestamp() - time.time()
+    if not 0 < left_s <= _MAX_DEADLINE_S:
+        wrong = "is past already" if left_s <= 0 else "is more than a year away"
+        raise Invalid(f"it {wrong}", pointer="/expires_at")
+    return int(moment.timestamp() * 1000)
 
 
 def _check_limits(given: dict[str, int]) -> Limits:

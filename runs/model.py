@@ -49,7 +49,9 @@ class RunRequest(BaseModel):
     reading or writing ask. `seed` is chosen by us when absent. `on_unknown` tells what becomes of a
     call of which nobody knows whether it was done: it ends the run, or is the script's error. With
     `mode` `plan` writes are only listed; `apply` makes those of an approved plan, whose run is
-    `plan`, and takes script and input from there.
+    `plan`, and takes script and input from there. `expires_at`, RFC 3339: if nobody has begun to
+    execute the run by then, it ends as `expired`. `callback` is who is told of its end: the
+    id of an endpoint of the tenant, which nobody checks below the API.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,6 +67,8 @@ class RunRequest(BaseModel):
     mode: Mode = Mode.RUN
     plan: str | None = None
     priority: Priority = Priority.NORMAL
+    expires_at: str | None = None
+    callback: str | None = None
 
 
 class RunError(BaseModel):
@@ -105,6 +109,16 @@ class RunResult(BaseModel):
     usage: UsageRecord = Field(default_factory=UsageRecord)
     plan: Plan | None = None
     applied: int | None = None
+
+
+class CancelledRuns(BaseModel):
+    """What became of many runs that were to be cancelled."""
+
+    ended: int = Field(default=0, description="Runs that ended as `cancelled` now.")
+    stopping: int = Field(
+        default=0, description="Running ones whose workers were asked to end them."
+    )
+    has_more: bool = Field(default=False, description="There are even more: ask again.")
 
 
 class WaitsFor(BaseModel):
@@ -153,7 +167,7 @@ class RunRecord(RunResult):
     `grants` is what the run asked for; `ceiling` has the rules that its tenant and its key had when
     it was accepted, by `tenant` and `key`, where there were any. `waits` is there while it waits.
     `origin` is there when it was no plain submission; `script_ref`, `name@version`, when its script
-    is a saved one.
+    is a saved one; `expires_ms` when it must begin before.
     """
 
     tenant: str
@@ -172,3 +186,5 @@ class RunRecord(RunResult):
     origin: Origin | None = None
     script_ref: str | None = None
     priority: Priority = Priority.NORMAL
+    expires_ms: int | None = None
+    callback: str | None = None

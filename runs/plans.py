@@ -16,7 +16,7 @@ from core.ids import is_id
 from core.plans import Mode, Plan
 from ledger.leaves import LeafKind, commit, leaf, new_salt
 from runs.accept import Approved, Checked
-from runs.model import RunRecord, State
+from runs.model import Priority, RunRecord, State
 from runs.redis_scripts import load
 from runs.store import ID_PREFIX, RunStore, redis_errors
 from sandbox.limits import Limits
@@ -85,6 +85,8 @@ class ApplyRequest:
     key: str = ""
     script: bytes | None = None
     input: bytes | None = None
+    priority: Priority = Priority.NORMAL
+    expires_ms: int | None = None
 
 
 class Plans:
@@ -233,6 +235,8 @@ class Plans:
             name=known["name"].decode(),
             mode=Mode.APPLY,
             approved=Approved(kept.run, kept.plan, asked.key),
+            priority=asked.priority,
+            expires_ms=asked.expires_ms,
         )
 
     async def _applied_before(

@@ -37,9 +37,10 @@ SUMMARY = (
     "origin_id",
     "script_ref",
     "priority",
+    "expires_ms",
 )
 #: All fields that a record shows; the input stays in Redis.
-WHOLE = (*SUMMARY, "calls", "output", "result", "plan", "applied")
+WHOLE = (*SUMMARY, "callback", "calls", "output", "result", "plan", "applied")
 
 
 def to_record(
@@ -81,8 +82,10 @@ def to_record(
         ended_ms=_number(known, "ended_ms"),
         waits=_json(known, "waits"),
         origin=Origin.of_fields(known.get("origin"), known.get("origin_id")),
+        callback=known["callback"].decode() if "callback" in known else None,
         script_ref=known["script_ref"].decode() if "script_ref" in known else None,
         priority=Priority(known.get("priority", b"normal").decode()),
+        expires_ms=_number(known, "expires_ms"),
     )
 
 

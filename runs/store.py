@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-import orjson
 from redis.exceptions import RedisError, ResponseError
 
 from core import keys
-from core.errors import Conflict, Invalid, NotFound, QuotaExceeded, Unavailable
+from core.errors import Invalid, NotFound, Unavailable
 from core.ids import is_id, new_id
 from core.redis_client import takes_no_writes
-from ledger.leaves import accepted_leaf, new_salt
-from runs import cancelling
+from runs import cancelling, quotas
 from runs import events as run_events
 from runs.accept import Checked, check_request
-from runs.model import Priority, RunRecord, RunRequest, State
-from runs.record import SUMMARY, WHOLE, kept_grants, to_record
+from runs.acceptance import Acceptance, Accepted, Terms, acceptance_of
+from runs.model import RunRecord, RunRequest, State
+from runs.record import SUMMARY, WHOLE, to_record
 from runs.redis_scripts import Arg, load
-from runs.rq_job import job_fields
 from tenancy.grant_store import GrantStore
-from tenancy.grants import GrantSet, Whose
 from tenancy.tenants import check_tenant
 
 if TYPE_CHECKING:
@@ -35,27 +30,8 @@ if TYPE_CHECKING:
 
 ID_PREFIX = "run"
 MAX_PAGE = 200
-_HOUR_S = 3_600
 _SCAN = 200  # records looked at in one round trip of `page`
 _MAX_SCANNED = 2_000  # ... and in one call; a rare state then takes several pages
-_RETRY_AFTER_S = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """
-    How long runs are kept, in seconds, and how many a tenant may have.
-
-    `queue_max` counts queued and waiting runs, `index_max` the newest runs that a tenant can list,
-    `inbox_max` what the ledger's sequencer may have before it.
-    """
-
-    queue_ttl_s: int = 86_400
-    result_ttl_s: int = 7 * 86_400
-    failure_ttl_s: int = 30 * 86_400
-    queue_max: int = 10_000
-    index_max: int = 100_000
-    inbox_max: int = 100_000
 
 
 class RunStore:
@@ -76,7 +52,7 @@ class RunStore:
         Raises:
             Invalid: something in the request is malformed; it carries the JSON pointer.
             TooLarge: the script or the input has too many bytes.
-            QuotaExceeded: too many runs of this tenant are queued.
+            QuotaExceeded: a quota of the tenant or the key is used up; it names it.
             Unavailable: Redis did not confirm; the run may have been accepted all the same. Or
                 the ledger is too far behind, and nothing was.
         """
@@ -92,35 +68,35 @@ class RunStore:
 
         Raises:
             QuotaExceeded, Unavailable: as `submit`.
+            Forbidden: the tenant is suspended.
             Conflict: the plan to be applied is not approved, or was applied already.
         """
+        return (await self.accept(tenant, checked, key_id=key_id, run_id=run_id)).record
+
+    async def accept(
+        self, tenant: str, checked: Checked, *, key_id: str, run_id: str | None = None
+    ) -> Accepted:
+        """Accept a run as `submit_checked` does, and tell in which quotas it was counted."""
         check_tenant(tenant)
         run_id = run_id or new_id(ID_PREFIX)
         if not is_id(run_id, ID_PREFIX):
             raise Invalid("a run id is `run_` and 26 characters of base 32")
         ceiling = await GrantStore(self._redis).ceiling(tenant, key_id)
-        record = _new_record(run_id, tenant, checked, ceiling, _now_ms())
+        made = acceptance_of(
+            run_id,
+            tenant,
+            checked,
+            ceiling=ceiling,
+            key_id=key_id,
+            terms=self._terms,
+            now_ms=_now_ms(),
+        )
         with redis_errors(f"the run {run_id} may or may not have been accepted"):
-            accepted = await load("enqueue").run_async(
-                self._redis, self._enqueue_args(record, checked, key_id)
-            )
-        if accepted == 0:
-            return await self.get(tenant, run_id)
-        if accepted in {-3, -4}:
-            raise Conflict(_NOT_APPLIED[accepted], hint="`GET /v1/runs/{id}/plan` shows its state")
-        if accepted == -2:
-            raise Unavailable(
-                f"{self._terms.inbox_max} entries wait for the ledger's sequencer already;"
-                " nothing was accepted",
-                hint="is `moonsand sequencer` running? try again when it has caught up",
-            )
-        if accepted < 0:
-            raise QuotaExceeded(
-                f"{self._terms.queue_max} runs are queued or wait already; no more are taken",
-                retry_after_s=_RETRY_AFTER_S,
-                hint="wait until some have ended, or cancel some",
-            )
-        return record
+            answer = await load("enqueue").run_async(self._redis, self._enqueue_args(made, checked))
+        rates = quotas.read_answer(answer)
+        if rates is None:
+            return Accepted(await self.get(tenant, run_id), known=True)
+        return Accepted(made.record, rates=rates)
 
     async def get(self, tenant: str, run_id: str, *, raw_result: bool = False) -> RunRecord:
         """
@@ -213,28 +189,15 @@ class RunStore:
 
     # --- parts ---------------------------------------------------------------------------------
 
-    def _enqueue_args(self, record: RunRecord, checked: Checked, key_id: str) -> list[Arg]:
-        terms = self._terms
-        keep_s = terms.queue_ttl_s + _HOUR_S + max(terms.result_ttl_s, terms.failure_ttl_s)
-        queue = keys.queue(record.tenant, record.priority)
-        kept = _hash_fields(record, checked, key_id, terms)
-        accepted = _accepted_body(record, checked, key_id)
+    def _enqueue_args(self, made: Acceptance, checked: Checked) -> list[Arg]:
+        terms, record = self._terms, made.record
         return [
-            *(record.id, record.tenant, record.created_ms, queue),
-            *(terms.queue_max, keep_s, terms.queue_ttl_s),
-            *(record.script_sha256, checked.script, orjson.dumps(accepted)),
-            *(terms.index_max, terms.inbox_max),
-            accepted_leaf(record.id, record.created_ms, accepted),
-            *(len(kept), *kept),
-            *job_fields(
-                record.id,
-                queue,
-                now_ms=record.created_ms,
-                wall_ms=checked.limits.wall_ms,
-                queue_ttl_s=terms.queue_ttl_s,
-                result_ttl_s=terms.result_ttl_s,
-                failure_ttl_s=terms.failure_ttl_s,
-            ),
+            *(record.id, record.tenant, record.created_ms, made.queue),
+            *(terms.queue_max, terms.keep_s, terms.queue_ttl_s),
+            *(record.script_sha256, checked.script, made.accepted),
+            *(terms.index_max, terms.inbox_max, made.leaf),
+            *(len(made.kept), *made.kept),
+            *made.job,
         ]
 
     async def _fields(self, run_id: str, fields: tuple[str, ...]) -> list[bytes | None]:
@@ -264,92 +227,12 @@ class RunStore:
         ]
 
 
-_NOT_APPLIED = {
-    -3: "the plan is not approved, or no longer kept; nothing was accepted",
-    -4: "the plan was applied already, and is applied once; nothing was accepted",
-}
-
-
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
 def _not_found() -> NotFound:
     return NotFound("no such run", hint="is the id right, and is it your tenant's run?")
-
-
-def _new_record(
-    run_id: str, tenant: str, checked: Checked, ceiling: Mapping[Whose, GrantSet], now_ms: int
-) -> RunRecord:
-    return RunRecord(
-        id=run_id,
-        status=State.QUEUED,
-        tenant=tenant,
-        name=checked.name,
-        script_sha256=hashlib.sha256(checked.script).hexdigest(),
-        limits=checked.limits.to_json(),
-        grants=checked.grants,
-        ceiling={whose.value: rules.to_json() for whose, rules in ceiling.items()} or None,
-        force=checked.force,
-        seed=checked.seed,
-        mode=checked.mode,
-        plan=checked.approved.plan if checked.approved else None,
-        created_ms=now_ms,
-        origin=checked.origin,
-        script_ref=checked.script_ref,
-        priority=checked.priority,
-    )
-
-
-def _hash_fields(record: RunRecord, checked: Checked, key_id: str, terms: Terms) -> list[Arg]:
-    fields: dict[str, Arg] = {
-        "tenant": record.tenant,
-        "name": record.name,
-        "script_sha256": record.script_sha256,
-        "input": checked.input,
-        "limits": orjson.dumps(record.limits),
-        "grants": orjson.dumps(kept_grants(record)),
-        "seed": record.seed,
-        "on_unknown": checked.on_unknown,
-        "mode": checked.mode.value,
-        "key_id": key_id,
-        "state": State.QUEUED.value,
-        "attempt": 0,
-        "created_ms": record.created_ms,
-        "result_ttl_s": terms.result_ttl_s,
-        "failure_ttl_s": terms.failure_ttl_s,
-    }
-    if checked.approved is not None:
-        approved = checked.approved
-        fields |= {"plan": approved.plan.text(), "plan_run": approved.run}
-        fields["plan_key"] = approved.key
-    if checked.origin is not None:
-        fields |= {"origin": checked.origin.kind.value, "origin_id": checked.origin.id}
-    if checked.script_ref is not None:
-        fields["script_ref"] = checked.script_ref
-    if checked.priority is not Priority.NORMAL:
-        fields["priority"] = checked.priority.value
-    return [part for pair in fields.items() for part in pair]
-
-
-def _accepted_body(record: RunRecord, checked: Checked, key_id: str) -> dict[str, Any]:
-    approved = checked.approved
-    plan = {"run": approved.run, "sha256": approved.plan.digest} if approved else None
-    return {
-        "tenant": record.tenant,
-        "name": record.name,
-        "script_sha256": record.script_sha256,
-        "input_sha256": hashlib.sha256(checked.input).hexdigest(),
-        "limits": record.limits,
-        "grants": kept_grants(record),
-        "seed": record.seed,
-        "on_unknown": checked.on_unknown,
-        "mode": checked.mode.value,
-        **({} if plan is None else {"plan": plan}),
-        **({} if checked.origin is None else {"origin": checked.origin.to_json()}),
-        "key_id": key_id,
-        "salt": new_salt(),
-    }
 
 
 @contextmanager

@@ -5,30 +5,34 @@
 --       number of strings that follow for the run's record, then those, then those of RQ's job
 -- A run whose record names a `plan_run` applies the plan of that run: it must be approved, and is
 -- applied once.
--- Gives 1 accepted, 0 known already, -1 the queue is full, -2 the ledger is too far behind, -3 the
--- plan is not approved, -4 it was applied already.
+-- Gives a word: `accepted`, `known` already; why not: `behind`, `suspended`, `quota`, as accept_run
+-- says; `not_approved`, `applied` already. After `accepted` follow the rows of accept_run, after
+-- `quota` what it says of it.
 --#include lib_begin
 --#include lib_accept
 local run_id, tenant, parts = ARGV[1], ARGV[2], tonumber(ARGV[14])
 
-if redis.call('EXISTS', 'ms:run:' .. run_id) == 1 then return 0 end
-local refused = no_room(tenant, tonumber(ARGV[5]), tonumber(ARGV[12]))
-if refused then return refused == 'full' and -1 or -2 end
-
+if redis.call('EXISTS', 'ms:run:' .. run_id) == 1 then return { 'known' } end
 local field = {}
 for index = 15, 14 + parts, 2 do field[ARGV[index]] = ARGV[index + 1] end
 if field.plan_run then
   local planned = 'ms:run:' .. field.plan_run
   local known = redis.call('HMGET', planned, 'tenant', 'plan_approved', 'plan_applied')
-  if known[1] ~= tenant or not known[2] then return -3 end
-  if known[3] then return -4 end
-  redis.call('HSET', planned, 'plan_applied', run_id, 'plan_applied_key', field.plan_key)
+  if known[1] ~= tenant or not known[2] then return { 'not_approved' } end
+  if known[3] then return { 'applied' } end
 end
 
-accept_run({
-  id = run_id, tenant = tenant, queue = ARGV[4], now_ms = ARGV[3],
+local refused, rows = accept_run({
+  id = run_id, tenant = tenant, key_id = field.key_id, queue = ARGV[4], now_ms = ARGV[3],
+  queue_max = tonumber(ARGV[5]), inbox_max = tonumber(ARGV[12]),
+  expires_ms = field.expires_ms,
   keep_s = tonumber(ARGV[6]), queue_ttl_s = tonumber(ARGV[7]), index_max = tonumber(ARGV[11]),
   script_sha256 = ARGV[8], script = ARGV[9], accepted = ARGV[10], leaf = ARGV[13],
   record = { unpack(ARGV, 15, 14 + parts) }, job = { unpack(ARGV, 15 + parts) },
 })
-return 1
+if refused then return refused end
+if field.plan_run then
+  redis.call('HSET', 'ms:run:' .. field.plan_run, 'plan_applied', run_id,
+    'plan_applied_key', field.plan_key)
+end
+return { 'accepted', unpack(rows) }

@@ -8,8 +8,8 @@ local DELIVERY_KEPT_S = 30 * 86400
 -- Gives the lane of a `callback`: an endpoint's id, and for an address of a run's own a space and
 -- that address, whose host then has a lane for itself.
 local function lane_of(callback)
-  local endpoint, url = string.match(callback, '^(%S+) ?(.*)$')
-  local origin = string.match(url, '^%a+://[^/?#]+')
+  local endpoint, url = string.match(callback .. ' ', '^(%S*) (.*)$')
+  local origin = string.match(url, '^%a+://[^/?# ]+')
   return origin and endpoint .. '|' .. origin or endpoint, endpoint
 end
 

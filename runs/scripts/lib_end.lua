@@ -1,4 +1,6 @@
 -- What the scripts that end something share. Names of keys: core/keys.py, and RQ's own (rq:*).
+--#include lib_quota
+--#include lib_callback
 
 -- Writes the next entry of a tape and gives its number. Numbers have no gaps, so the length is the
 -- last one, unless Redis lost a part: that tape goes on after what is left, and has a gap for ever.
@@ -17,12 +19,14 @@ end
 -- waits for it. `fields` are further fields of the record: name, value, name, value...
 local function end_run(run_id, at_ms, state, reason, tape_body, fields)
   local run, tape, events = 'ms:run:' .. run_id, 'ms:tape:' .. run_id, 'ms:events:' .. run_id
-  local known = redis.call('HMGET', run, 'tenant', 'result_ttl_s', 'failure_ttl_s')
+  local known = redis.call('HMGET', run, 'tenant', 'result_ttl_s', 'failure_ttl_s', 'key_id',
+    'reserved', 'stored', 'counted', 'callback')
   local ttl_s = state == 'succeeded' and known[2] or known[3]
   redis.call('HSET', run, 'state', state, 'reason', reason, 'ended_ms', at_ms, unpack(fields))
   local seq = append(tape, 'finished', at_ms, tape_body)
   redis.call('XADD', events, 'MAXLEN', '~', 1000, '*', 'type', 'state', 'data',
     cjson.encode({ state = state, reason = reason, at_ms = tonumber(at_ms) }))
+  redis.call('HINCRBY', 'ms:ended', reason, 1)
   redis.call('XADD', 'ms:done', 'MAXLEN', '~', 5000, '*', 'run', run_id, 'state', state)
   redis.call('XADD', 'ms:ledger:inbox', '*', 'kind', 'run.finished', 'run', run_id,
     'tenant', known[1] or '', 'seq', seq, 'at_ms', at_ms, 'ttl_s', ttl_s or 0)
@@ -36,6 +40,12 @@ local function end_run(run_id, at_ms, state, reason, tape_body, fields)
     redis.call('ZREM', 'ms:asked:' .. (known[1] or ''), run_id .. '|' .. n)
   end
   redis.call('EXPIRE', approvals, ttl_s)
+  if known[5] then settle(run, known[1], known[4], known[5]) end
+  if known[6] then measure(run_id, known[1], known[6], math.floor(at_ms / 1000), ttl_s) end
+  if known[7] then leaves(known[1], known[7], run_id) end
+  if known[8] then
+    queue_callback(known[1], known[8], 'run.finished', run_id, state, reason, at_ms, '')
+  end
 end
 
 -- Does what RQ does when a job ends, in RQ's keys and fields. `how` is one of RQ's words finished,

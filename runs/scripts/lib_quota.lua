@@ -1,0 +1,142 @@
+-- What a tenant and a key may use, and whether one more run fits: every run that is accepted passes
+-- here, whatever started it. Their terms stand in `ms:terms:<tenant>` and `ms:terms:<tenant>:<key>`;
+-- what they have used in `ms:quota:...`, of the same two forms. Without terms nothing is counted.
+--
+-- Instructions are counted by the run's limit as long as it has not ended: whatever runs at the
+-- same time, together they cannot use more than the quota. What a run did not use is given back at
+-- its end.
+--#include lib_window
+--#include lib_stored
+--#include lib_ring
+--#include lib_keyed
+
+-- Quota, its span in seconds, and the limit by which a run is counted, if not as one.
+local RATES = { { 'runs_per_minute', 60 }, { 'runs_per_day', 86400 },
+  { 'instructions_per_minute', 60, 'instructions' },
+  { 'instructions_per_day', 86400, 'instructions' } }
+-- Seconds after which to ask again for a place in a queue.
+local PLACE_S = 5
+
+local function quota_key(tenant, key_id)
+  return 'ms:quota:' .. tenant .. (key_id and ':' .. key_id or '')
+end
+
+-- Gives those who have terms that matter here, as { whose, key id or nil, terms by name }. The
+-- tenant is the first, and always there.
+local TERMS = { 'queued_runs', 'stored_bytes', 'concurrent_runs', 'runs_per_minute',
+  'runs_per_day', 'instructions_per_minute', 'instructions_per_day', 'suspended_ms' }
+local function holders_of(tenant, key_id)
+  local holders = {}
+  for _, key in ipairs({ '', key_id }) do
+    local found = redis.call('HMGET', 'ms:terms:' .. tenant .. (key ~= '' and ':' .. key or ''),
+      unpack(TERMS))
+    local terms, any = {}, key == ''
+    for index, name in ipairs(TERMS) do
+      terms[name] = tonumber(found[index] or nil)
+      any = any or terms[name] ~= nil
+    end
+    if any then
+      holders[#holders + 1] = { key == '' and 'tenant' or 'key', key ~= '' and key or nil, terms }
+    end
+  end
+  return holders
+end
+
+-- Gives what a run may use at most of a limit, by its record.
+local function limit_of(record, name)
+  for index = 1, #record, 2 do
+    if record[index] == 'limits' then
+      return tonumber(string.match(record[index + 1], '"' .. name .. '":(%d+)')) or 0
+    end
+  end
+  return 0
+end
+
+-- Gives a row as callers show it: whose, quota, allowed, used, its span, and the seconds until some
+-- of it is free again.
+local function row_of(whose, quota, allowed, seen, now_s)
+  local reset_s = seen.sum > 0 and leaves_s(seen, seen.old, now_s) or seen.span_s
+  return { whose, quota, allowed, seen.sum, seen.span_s, math.min(reset_s, seen.span_s) }
+end
+
+-- Tells why the run does not fit into what the holder may have at the same moment.
+local function no_place(a, holder, bytes, now_s)
+  local whose, key_id, terms = holder[1], holder[2], holder[3]
+  local places = terms.queued_runs or (not key_id and a.queue_max)
+  if places then
+    local taken = key_id and queued_of_key(a.tenant, key_id) or queued_runs(a.tenant)
+    if taken >= places then return { 'quota', whose, 'queued_runs', places, taken, 1, PLACE_S } end
+  end
+  if terms.stored_bytes then
+    local stored, wait_s = stored_now(stored_key(a.tenant, key_id), now_s)
+    if stored + bytes > terms.stored_bytes then
+      return { 'quota', whose, 'stored_bytes', terms.stored_bytes, stored, bytes, wait_s }
+    end
+  end
+end
+
+-- Looks at the rates of a holder: gives why the run does not fit, else adds to `windows`.
+local function no_rate(a, holder, windows, now_s)
+  for _, rate in ipairs(RATES) do
+    local quota, span_s, allowed = rate[1], rate[2], holder[3][rate[1]]
+    if allowed then
+      local amount = rate[3] and limit_of(a.record, rate[3]) or 1
+      local seen = look(quota_key(a.tenant, holder[2]), quota, span_s, now_s)
+      if seen.sum + amount > allowed then
+        local wait_s = free_s(seen, seen.sum + amount - allowed, now_s)
+        return { 'quota', holder[1], quota, allowed, seen.sum, amount, wait_s }
+      end
+      windows[#windows + 1] = { seen = seen, amount = amount, whose = holder[1], quota = quota,
+        allowed = allowed, reserved = rate[3] and amount }
+    end
+  end
+end
+
+-- Tells why a run may not be accepted, as accept_run gives it. Nil when it may; then it is counted,
+-- and the second value has a row for each rate that there is.
+--
+-- `a` is what accept_run takes; its record gets what the run's end has to correct.
+local function admit(a)
+  local now_s = tonumber(redis.call('TIME')[1])
+  local holders, windows, rows = holders_of(a.tenant, a.key_id), {}, {}
+  local bytes, reserved = guess(a.record), nil
+  if holders[1][3].suspended_ms then return { 'suspended' } end
+  for _, holder in ipairs(holders) do
+    local refused = no_place(a, holder, bytes, now_s)
+      or no_rate(a, holder, windows, now_s)
+    if refused then return refused end
+  end
+  for _, one in ipairs(windows) do
+    count(one.seen, one.amount)
+    rows[#rows + 1] = row_of(one.whose, one.quota, one.allowed, one.seen, now_s)
+    reserved = reserved or one.reserved
+  end
+  local function note(name, value)
+    a.record[#a.record + 1], a.record[#a.record + 2] = name, value
+  end
+  if reserved then note('reserved', string.format('%.0f|%.0f', reserved, now_s)) end
+  local of_key = holders[2]
+  note('stored', store_new(a, bytes, of_key and of_key[3].stored_bytes and a.key_id, now_s))
+  if of_key and (of_key[3].queued_runs or of_key[3].concurrent_runs) then
+    note('counted', a.key_id)
+    enters_queue(a.tenant, a.key_id, a.id)
+  end
+  return nil, rows
+end
+
+-- Gives back what a run that has ended did not use of what was reserved for it. `kept`: its field
+-- `reserved`. One that had begun and tells nothing of its use has used all of it.
+local function settle(run, tenant, key_id, kept)
+  local reserved, at_s = string.match(kept, '^(%d+)|(%d+)$')
+  local known = redis.call('HMGET', run, 'usage', 'attempt')
+  local used = known[1] and string.match(known[1], '"instructions":(%d+)')
+  if not used then used = tonumber(known[2] or 0) == 0 and 0 or reserved end
+  redis.call('HDEL', run, 'reserved')
+  local change = used - reserved
+  if change == 0 then return end
+  for _, hash in ipairs({ quota_key(tenant), quota_key(tenant, key_id) }) do
+    for _, rate in ipairs(RATES) do
+      if rate[3] then correct(hash, rate[1], rate[2], tonumber(at_s), change) end
+    end
+  end
+end
