@@ -122,6 +122,7 @@ class Zygote:
         self._waiters: deque[asyncio.Future[Child]] = deque()
         self._alive: dict[int, Child] = {}
         self._unasked = 0
+        self._owed = 0
         self._began = 0.0
         self._retired = False
         #: A child died of a signal that an exploit leaves behind. Its siblings share its addresses.
@@ -165,14 +166,17 @@ class Zygote:
 
     async def lease(self) -> Child:
         """
-        Take a warm child; one more is forked in its place.
+        Take a warm child; one more is forked in its place, now or when a run has ended.
 
         Raises:
             SandboxUnavailable: none came in time.
         """
         if self._control is None:
             raise SandboxUnavailable("the zygote is not running")
-        self._ask(1)
+        self._owed += 1
+        if len(self._spares) <= (self._wanted + 1) // 2:
+            # Else a fork would only take a processor from the run that begins.
+            self._ask_owed()
         if self._spares:
             child = self._spares.popleft()
         else:
@@ -207,6 +211,10 @@ class Zygote:
     def _ask(self, count: int) -> None:
         self._unasked += count
         self._send_asked()
+
+    def _ask_owed(self) -> None:
+        owed, self._owed = self._owed, 0
+        self._ask(owed)
 
     def _send_asked(self) -> None:
         # A zygote that is busy forking lets the socket fill up. What does not fit is asked for when
@@ -286,7 +294,9 @@ class Zygote:
         if not child.leased and child in self._spares:
             self._spares.remove(child)
             child.close()
-            self._ask(1)
+            self._owed += 1
+        if self._owed:
+            self._ask_owed()
 
     def _end_when_idle(self) -> None:
         if not any(child.leased for child in self._alive.values()):
