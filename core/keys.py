@@ -17,6 +17,8 @@ EXPIRING = "ms:expiring"  # zset: run -> Unix millisecond until which it may beg
 DONE = "ms:done"  # stream: id of each run that ended; wakes waiting requests
 ENDED = "ms:ended"  # hash: reason -> runs that ended for it
 SWEEP_LOCK = "ms:sweep"
+SYNCS_DUE = "ms:syncs:due"  # zset: sync -> Unix millisecond at which a scheduler looks at it
+MUX_JOBS = "ms:mux-jobs"  # zset: job of an event of Mux -> Unix millisecond, likewise
 SCHEDULERS = "ms:schedulers"  # zset: scheduler -> Unix millisecond of its last sign of life
 EPOCH = "ms:epoch"  # text: the run id of the Redis server that gave out jobs last
 HOLD = "ms:hold"  # text, short-lived: Redis was restarted, nobody claims yet
@@ -308,3 +310,38 @@ def saved_gone(tenant: str) -> str:
 def saved_bytes(tenant: str) -> str:
     """Integer: bytes of the texts and schemas of all the tenant's saved scripts."""
     return f"ms:savedbytes:{tenant}"
+
+
+def connection(connection_id: str) -> str:
+    """Hash: what is kept of one connection to a vendor."""
+    return f"ms:connection:{connection_id}"
+
+
+def connections(tenant: str) -> str:
+    """Zset: connection id -> Unix millisecond of its making."""
+    return f"ms:connections:{tenant}"
+
+
+def sync(sync_id: str) -> str:
+    """Hash: what one sync does, the run of its cycle, and what its cycles came to."""
+    return f"ms:sync:{sync_id}"
+
+
+def syncs(tenant: str) -> str:
+    """Zset: sync id -> Unix millisecond of its making."""
+    return f"ms:syncs:{tenant}"
+
+
+def filling(place: str) -> str:
+    """Text: the sync that fills a bucket; `place` is the tenant and a digest."""
+    return f"ms:filling:{place}"
+
+
+def mux_event(connection_id: str, sha256: str) -> str:
+    """Text, short-lived: the job of an event of Mux; `sha256` is of the event's id."""
+    return f"ms:mux-event:{connection_id}:{sha256}"
+
+
+def mux_job(job_id: str) -> str:
+    """Hash, short-lived: an event of Mux that is worked on, and the run that does it."""
+    return f"ms:mux-job:{job_id}"

@@ -53,6 +53,10 @@ class LeafKind(StrEnum):
     PLAN_APPROVED = "plan.approved"
     PACKS_CHANGED = "packs.changed"
     LIMITS_CHANGED = "limits.changed"
+    HOOK_CHANGED = "hook.changed"
+    CALLBACK_CHANGED = "callback.changed"
+    CONNECTION_CHANGED = "connection.changed"
+    SYNC_CHANGED = "sync.changed"
     PAYLOADS_DELETED = "payloads.deleted"
     UNREADABLE = "inbox.unreadable"
 

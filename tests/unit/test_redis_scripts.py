@@ -45,6 +45,10 @@ KNOWN = {
         keys.callback_slow,
         keys.delivery,
         keys.deliveries,
+        keys.sync,
+        keys.filling,
+        keys.mux_job,
+        lambda connection: keys.mux_event(connection, "").rstrip(":") + ":",
     )
 }
 
