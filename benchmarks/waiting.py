@@ -23,16 +23,17 @@ from core import keys
 from core.clock import now_ms
 from core.redis_client import connect, connect_async
 from core.redis_server import PrivateRedis
-from integrations.surface import surface_digest
 from integrations.waits import Question, Wait
 from ledger.redis_tape import RedisTape
 from ledger.tape import Kind
+from runs.acceptance import Terms
 from runs.model import RunRequest
 from runs.redis_scripts import load
 from runs.rq_job import timestamp
-from runs.store import RunStore, Terms
+from runs.store import RunStore
 from runs.suspension import Suspension
 from sandbox.outcome import Usage
+from sandbox.surface import digest_of
 from worker.claim import Claim, Claimer
 from worker.outbox import deliver_suspension
 from worker.plan import WorkerPlan
@@ -55,7 +56,7 @@ async def _wait(client: redis.Redis, tape_redis: Any, claim: Claim, kind: str) -
         "for": kind,
         "until_ms": now_ms() + 86_400_000,
         "preview": "",
-        "surface_sha256": surface_digest(b"{}"),
+        "surface_sha256": digest_of(b"{}"),
     }
     await RedisTape(tape_redis, claim.run_id, claim.next_seq).append(Kind.WAITING, body)
     asked = Question("Delete 3 assets?", {"n": 3}) if kind == "approval" else None

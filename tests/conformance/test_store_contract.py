@@ -13,8 +13,9 @@ import redis.asyncio
 from core import keys
 from core.errors import Invalid, NotFound, QuotaExceeded, Unavailable
 from core.ids import new_id
+from runs.acceptance import Terms
 from runs.model import RunRequest, State
-from runs.store import RunStore, Terms
+from runs.store import RunStore
 from sandbox.outcome import Reason
 from tests.redis_backends import BACKENDS, opened
 

@@ -20,11 +20,12 @@ from core import keys
 from core.clock import now_ms
 from core.errors import Conflict, NotFound, QuotaExceeded
 from integrations.waits import Decision, Question, Wait
+from runs.acceptance import Terms
 from runs.approvals import ApprovalStore
 from runs.model import Approval, RunRequest, State
 from runs.redis_scripts import Arg, load
 from runs.rq_job import timestamp
-from runs.store import RunStore, Terms
+from runs.store import RunStore
 from runs.suspension import Suspension
 from sandbox.outcome import Reason, Usage
 from tests.deadline import Deadline

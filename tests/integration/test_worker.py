@@ -12,8 +12,9 @@ from rq.registry import FailedJobRegistry, FinishedJobRegistry
 from rq.suspension import resume, suspend
 
 from core import keys
+from runs.acceptance import Terms
 from runs.model import RunRequest, State
-from runs.store import RunStore, Terms
+from runs.store import RunStore
 from sandbox.outcome import Reason
 from tests.deadline import Deadline
 from tests.integration.run_watching import (
