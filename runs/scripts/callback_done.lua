@@ -17,8 +17,11 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
 redis.call('ZREM', 'ms:callback-flight:' .. tenant, lane .. ' ' .. id)
-redis.call('HSET', delivery, 'state', state, 'log', ARGV[4], 'why', ARGV[7])
-if ARGV[4] ~= '' then redis.call('HINCRBY', delivery, 'attempts', 1) end
+redis.call('HSET', delivery, 'state', state, 'why', ARGV[7])
+if ARGV[4] ~= '' then
+  redis.call('HSET', delivery, 'log', ARGV[4])
+  redis.call('HINCRBY', delivery, 'attempts', 1)
+end
 if state == 'pending' then
   redis.call('HINCRBY', delivery, 'round', 1)
   redis.call('HSET', delivery, 'next_ms', next_ms)
