@@ -23,10 +23,20 @@ import httpx2
 
 from core.errors import Unavailable
 from core.plans import Mode
-from moonsand import approval_asks, exchange, plan_asks
+from moonsand import approval_asks, cancel_asks, exchange, plan_asks
+from moonsand.cancel_asks import CancelOptions
 from moonsand.exchange import Ask, Event, Page
 from moonsand.plan_asks import PlanState
-from runs.model import Approval, Decision, OnUnknown, RunRecord, RunRequest, State
+from runs.model import (
+    Approval,
+    CancelledRuns,
+    Decision,
+    OnUnknown,
+    Priority,
+    RunRecord,
+    RunRequest,
+    State,
+)
 
 T = TypeVar("T")
 
@@ -64,6 +74,8 @@ class SubmitOptions(TypedDict, total=False):
     mode: Mode
     seed: int | None
     name: str
+    priority: Priority
+    expires_at: str | None
 
 
 class Client(_Options):
@@ -130,6 +142,10 @@ class Client(_Options):
     def cancel(self, run_id: str) -> RunRecord:
         """Ask for the end of a run; it may end otherwise before the request arrives."""
         return self._ask(exchange.cancel(run_id))
+
+    def cancel_runs(self, **options: Unpack[CancelOptions]) -> CancelledRuns:
+        """Ask for the end of all runs of the tenant, or of those that are all of `options`."""
+        return self._ask(cancel_asks.cancel_runs(options))
 
     def plan(self, run_id: str) -> PlanState:
         """Give the plan of a run that was to plan."""
@@ -288,6 +304,10 @@ class AsyncClient(_Options):
     async def cancel(self, run_id: str) -> RunRecord:
         """Ask for the end of a run, as `Client.cancel` does."""
         return await self._ask(exchange.cancel(run_id))
+
+    async def cancel_runs(self, **options: Unpack[CancelOptions]) -> CancelledRuns:
+        """Ask for the end of many runs, as `Client.cancel_runs` does."""
+        return await self._ask(cancel_asks.cancel_runs(options))
 
     async def plan(self, run_id: str) -> PlanState:
         """Give the plan of a run that was to plan."""

@@ -23,7 +23,7 @@ from core.errors import (
     Unavailable,
 )
 from core.plans import Mode
-from runs.model import RunRecord, RunRequest, State
+from runs.model import Priority, RunRecord, RunRequest, State
 
 T = TypeVar("T")
 
@@ -114,6 +114,8 @@ def submit(request: RunRequest, wait_s: float, *, check: bool = False) -> Ask[Ru
         del body["on_unknown"]
     if request.mode is Mode.RUN:
         del body["mode"]
+    if request.priority is Priority.NORMAL:
+        del body["priority"]
     if wait_s:
         body["wait_s"] = wait_s
     if check:

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from core.errors import Invalid, TooLarge
+from core.errors import Broken, Invalid, TooLarge
 from core.plans import Mode, Plan
 from runs.model import OnUnknown, Priority, RunRequest
 from runs.origin import Origin
@@ -66,6 +66,8 @@ def check_request(request: RunRequest) -> Checked:
         Invalid: with the JSON pointer of the value that is wrong.
         TooLarge: the script or the input has more bytes than allowed.
     """
+    if request.script_ref is not None:
+        raise Broken("a saved script is looked up before its request is checked")
     if request.mode is Mode.APPLY:
         raise Invalid("a plan is applied by the run that made it", pointer="/mode")
     limits = _check_limits(request.limits)

@@ -49,7 +49,8 @@ class RunRequest(BaseModel):
     reading or writing ask. `seed` is chosen by us when absent. `on_unknown` tells what becomes of a
     call of which nobody knows whether it was done: it ends the run, or is the script's error. With
     `mode` `plan` writes are only listed; `apply` makes those of an approved plan, whose run is
-    `plan`, and takes script and input from there. `expires_at`, RFC 3339: if nobody has begun to
+    `plan`, and takes script and input from there. `script_ref` names a saved script in place of
+    `script`: `name`, `name@version` or `name@alias`. `expires_at`, RFC 3339: if nobody has begun to
     execute the run by then, it ends as `expired`. `callback` is who is told of its end: the
     id of an endpoint of the tenant, which nobody checks below the API.
     """
@@ -57,6 +58,7 @@ class RunRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     script: str = ""
+    script_ref: str | None = None
     input: Any = None
     limits: dict[str, int] = Field(default_factory=dict)
     grants: list[str | dict[str, Any]] | None = None

@@ -22,12 +22,12 @@ from redis.exceptions import OutOfMemoryError
 from core import keys
 from core.errors import Conflict, Invalid
 from core.plans import Mode, Plan
-from runs.endings import Ending, error_json, tape_body
+from runs.expiring import EXPIRED_ARGS
 from runs.redis_scripts import Arg, load
 from runs.rq_job import ForeignJob, check_job, timestamp
 from runs.spec import RunSpec
 from sandbox.limits import Limits
-from sandbox.outcome import Fault, Reason
+from sandbox.outcome import Reason
 from tenancy.grants import Grants
 
 if TYPE_CHECKING:
@@ -42,12 +42,6 @@ _FULL = -1
 
 #: An execution's id has to be new, not secret: the kernel's generator costs more than the claim.
 _randbits = random.Random(os.urandom(32)).getrandbits  # noqa: S311
-
-_EXPIRED = Ending(
-    Reason.EXPIRED,
-    error=Fault("waited in its queue for longer than allowed and was not begun"),
-)
-_EXPIRED_ARGS = (tape_body(_EXPIRED, attempt=0), orjson.dumps(error_json(_EXPIRED)))
 
 
 class Verdict(StrEnum):
@@ -120,7 +114,7 @@ class Claimer:
         args: list[Arg] = [len(executions), self._plan.lease_s, self._plan.name]
         tenant, due = turn or ("", 0.0)
         args += [timestamp(time.time_ns() // 1_000_000), self._plan.share, tenant, int(again)]
-        rows = load("claim").run(self._redis, [*args, *_EXPIRED_ARGS, repr(due), *executions])
+        rows = load("claim").run(self._redis, [*args, *EXPIRED_ARGS, repr(due), *executions])
         if rows is None:
             return None
         if rows == _FULL:

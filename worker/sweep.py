@@ -20,6 +20,7 @@ from ledger.recording import Recording, TapeUnreadable
 from ledger.redis_tape import scan_tape
 from runs.cancelling import cancel
 from runs.endings import Ending, record_fields, tape_body
+from runs.expiring import end_expired
 from runs.model import State
 from runs.redis_scripts import Arg, load
 from runs.rq_job import timestamp
@@ -76,6 +77,7 @@ class Sweep:
         over: Any = await self._redis.zrangebyscore(keys.LEASES, 0, seconds, 0, _BATCH)
         for member in over:
             await self._recover(member.decode())
+        await end_expired(self._redis)
         queues = await self._tenant_queues()
         await self._repair_ring(queues)
         await self._end_canceled(queues)

@@ -14,11 +14,12 @@ import typer
 from moonsand import connection
 from moonsand import script_options as options
 from moonsand.commands.check import write_finding
-from moonsand.exits import Exit, of_result
+from moonsand.exits import Exit, UsageFault, of_result
 from moonsand.terminal import safe, write_end, write_error, write_output
-from runs.model import RunRecord, RunRequest, RunResult, State
+from runs.model import Priority, RunRecord, RunRequest, RunResult, State
 
 if TYPE_CHECKING:
+    from moonsand.cancel_asks import CancelOptions
     from moonsand.client import AsyncClient
     from moonsand.exchange import CheckFailed, Event
 
@@ -39,6 +40,13 @@ def submit(
     force: options.Force = False,
     on_unknown: options.OnUnknown = "fail",
     plan: options.Plan = False,
+    priority: Annotated[
+        Priority, typer.Option(help="Before or after other queued runs of the tenant.")
+    ] = Priority.NORMAL,
+    expires_at: Annotated[
+        str | None,
+        typer.Option(help="RFC 3339 time: if nobody has begun it by then, it ends as `expired`."),
+    ] = None,
     instructions: options.Instructions = None,
     memory_mb: options.MemoryMb = None,
     cpu_ms: options.CpuMs = None,
@@ -65,6 +73,7 @@ def submit(
         on_unknown=on_unknown,
         plan=plan,
     )
+    request = request.model_copy(update={"priority": priority, "expires_at": expires_at})
     how = _How(wait, check, as_json)
     try:
         return asyncio.run(_submit(request, connection.open_client(url, key), how))
@@ -147,9 +156,45 @@ def _show_event(event: Event) -> None:
         write_output(str(event.data.get("text", "")))
 
 
-def cancel(run: RunId, url: connection.Url = None, key: connection.Key = None) -> int:
-    """Ask for the end of a run."""
-    return asyncio.run(_cancel(connection.open_client(url, key), run))
+def cancel(
+    run: Annotated[str | None, typer.Argument(help="Id of a run, `run_...`.")] = None,
+    all_runs: Annotated[
+        bool, typer.Option("--all", help="All runs of the tenant that have not ended.")
+    ] = False,
+    state: Annotated[
+        list[State] | None, typer.Option(help="With --all: only those in this state; repeatable.")
+    ] = None,
+    priority: Annotated[
+        Priority | None, typer.Option(help="With --all: only those of this priority.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="With --all: only those of this name.")] = None,
+    url: connection.Url = None,
+    key: connection.Key = None,
+) -> int:
+    """Ask for the end of a run, or with --all of many."""
+    options: CancelOptions = {}
+    if state:
+        options["state"] = state
+    if priority is not None:
+        options["priority"] = priority
+    if name is not None:
+        options["name"] = name
+    if all_runs == (run is not None) or (options and not all_runs):
+        raise UsageFault("name one RUN, or say --all; what narrows it stands with --all")
+    client = connection.open_client(url, key)
+    return asyncio.run(_cancel(client, run) if run else _cancel_many(client, options))
+
+
+async def _cancel_many(client: AsyncClient, options: CancelOptions) -> int:
+    ended = stopping = 0
+    async with client:
+        while True:
+            done = await client.cancel_runs(**options)
+            ended, stopping = ended + done.ended, stopping + done.stopping
+            if not done.has_more or not (done.ended or done.stopping):
+                break
+    write_output(f"{ended} cancelled, {stopping} asked to stop\n")
+    return Exit.SUCCEEDED
 
 
 async def _cancel(client: AsyncClient, run: str) -> int:

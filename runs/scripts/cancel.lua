@@ -7,7 +7,7 @@
 -- Gives the state found; nothing (false) when this tenant has no such run; `changed` when a waiting
 -- run has gone on since its caller looked.
 --#include lib_room
---#include lib_end
+--#include lib_unqueue
 --#include lib_wait
 local run_id = ARGV[1]
 local found = redis.call('HMGET', 'ms:run:' .. run_id, 'state', 'tenant', 'attempt', 'priority')
@@ -20,11 +20,7 @@ if found[1] == 'queued' or found[1] == 'waiting' then
     stop_waiting(queue, run_id)
     redis.call('HDEL', 'ms:run:' .. run_id, 'waits', 'woken')
   end
-  redis.call('LREM', 'rq:queue:' .. queue, 0, run_id)
-  if redis.call('EXISTS', job) == 1 then
-    redis.call('HSET', job, 'status', 'canceled')
-    redis.call('ZADD', 'rq:canceled:' .. queue, ARGV[4], run_id)
-  end
+  unqueue(queue, run_id, ARGV[4], 0)
   end_run(run_id, ARGV[3], 'cancelled', 'cancelled', ARGV[6], { 'error', ARGV[7] })
 elseif found[1] == 'running' then
   redis.call('SET', 'ms:cancel:' .. run_id, 1, 'EX', ARGV[8])

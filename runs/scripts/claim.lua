@@ -15,7 +15,7 @@
 --   its tape, else 0; and its mode, and the plan it is held to
 -- Verdicts: `run`: execute it, over its tape if this is not the first attempt. `settled`: the run
 -- ended earlier and must not be executed again. `unknown`: no such run.
---#include lib_end
+--#include lib_unqueue
 --#include lib_wait
 --#include lib_cap
 local want, lease_s, worker, iso = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4]
@@ -63,10 +63,13 @@ local function start_run(id, execution)
 end
 
 local function judge(queue, id)
-  local found = redis.call('HMGET', 'ms:run:' .. id, 'state', 'reason', 'execution')
+  local found = redis.call('HMGET', 'ms:run:' .. id, 'state', 'reason', 'execution', 'expires_ms')
   local state, reason, before = found[1], found[2], found[3]
   if not state then return 'unknown' end
-  if state == 'queued' then return 'run' end
+  if state == 'queued' then
+    if not found[4] then return 'run' end
+    return tonumber(found[4]) > tonumber(now_ms) and 'run' or 'late'
+  end
   if state == 'running' then
     local held = redis.call('ZSCORE', 'rq:wip:' .. queue, id .. ':' .. (before or ''))
     if held then return 'held' end  -- queued twice; whoever has it goes on
@@ -109,13 +112,18 @@ local function take(queue, id)
     local state = redis.call('HGET', 'ms:run:' .. id, 'state')
     if state == 'queued' or state == 'waiting' then
       stop_waiting(queue, id)
+      drop_job(queue, id, now_s)
       redis.call('HDEL', 'ms:run:' .. id, 'output', 'waits', 'woken')
       end_run(id, now_ms, 'cancelled', 'expired', ARGV[8], { 'error', ARGV[9] })
     end
     return
   end
   local verdict = judge(queue, id)
-  if verdict == 'held' then return end
+  if verdict == 'late' then
+    drop_job(queue, id, now_s)
+    end_run(id, now_ms, 'cancelled', 'expired', ARGV[8], { 'error', ARGV[9] })
+  end
+  if verdict == 'held' or verdict == 'late' then return end
   local execution = table.remove(unused)
   start_job(queue, id, execution)
   if verdict == 'run' then start_run(id, execution) end
