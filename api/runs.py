@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -11,22 +12,27 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel
 
 from api.auth import Reader, Writer, caller
+from api.idempotency import Once, idempotent
 from api.parameters import refuse_unknown_parameters
 from api.problems import FieldError, InvalidFields
+from api.rate_limits import rate_headers
 from api.schema import submission_body
 from api.services import Services, services_of
 from api.shapes import LONG_FIELDS, RunPage
-from api.submission import MAX_WAIT_S, read_submission
+from api.strict_json import read_body
+from api.submission import MAX_WAIT_S, Taken, read_submission
 from api.waiting import wait_for_end
 from core.errors import Invalid, NotFound
 from core.ids import is_id
 from integrations.grant_names import check_taking
-from runs.accept import Checked
-from runs.model import RunRecord, State, WaitsFor
+from runs.acceptance import Accepted
+from runs.model import RunRecord, RunRequest, State, WaitsFor
 from runs.plans import ApplyRequest, Plans
 from tenancy.grants import GrantSet
 from tenancy.keys import KeyRecord
 from tenancy.scopes import Scope
+from triggers.scripts import SavedScripts
+from triggers.starting import look_up
 
 MAX_PAGE = 200
 _MAX_CURSOR_CHARS = 200
@@ -60,44 +66,66 @@ router = APIRouter(prefix="/v1/runs", tags=["runs"], dependencies=[Depends(only_
 async def submit_run(request: Request, key: Writer) -> Response:
     """Accept a run, and wait for its end when `wait_s` or `Prefer: wait=N` says so."""
     services = services_of(request)
-    asked, wait_s, check = await read_submission(request)
-    preferred = _preferred_wait_s(request)
+    body = await read_body(request)
+    taken = await read_submission(body)
+    async with idempotent(request, key, body) as once:
+        if once.replayed is not None:
+            return once.replayed
+        if once.reference:
+            record = await find_run(services, key.tenant, once.reference)
+            return once.replay(_answer(record, once.status, _address(record)))
+        accepted = await _accept(services, key, taken, once)
+        once.made(before=accepted.known)
+        record, headers = accepted.record, rate_headers(accepted.rates)
+        preferred = _preferred_wait_s(request)
+        wait_s = preferred if taken.wait_s is None else taken.wait_s
+        if wait_s:
+            record = await wait_for_end(services, record, wait_s)
+        headers |= _address(record)
+        if preferred is not None and wait_s == preferred:
+            headers["Preference-Applied"] = f"wait={preferred}"
+        if record.status.terminal:
+            return once.keep(_answer(record, 200, headers), reference=record.id)
+        headers["Retry-After"] = "1"
+        return once.keep(_answer(record, 202, headers), run_id=record.id)
+
+
+def _address(record: RunRecord) -> dict[str, str]:
+    return {"Location": f"/v1/runs/{record.id}"}
+
+
+async def _accept(services: Services, key: KeyRecord, taken: Taken, once: Once) -> Accepted:
+    asked = taken.checked
+    if isinstance(asked, RunRequest):
+        asked = await look_up(SavedScripts(services.redis), key.tenant, asked)
     if isinstance(asked, ApplyRequest):
-        record = await _apply(services, key, asked)
-    else:
-        record = await _submit(services, key, asked, check=check)
-    if wait_s is None:
-        wait_s = preferred
-    if wait_s:
-        record = await wait_for_end(services, record, wait_s)
-    headers = {"Location": f"/v1/runs/{record.id}"}
-    if preferred is not None and wait_s == preferred:
-        headers["Preference-Applied"] = f"wait={preferred}"
-    if record.status.terminal:
-        return _answer(record, 200, headers)
-    return _answer(record, 202, headers | {"Retry-After": "1"})
-
-
-async def _submit(
-    services: Services, key: KeyRecord, checked: Checked, *, check: bool
-) -> RunRecord:
-    if checked.force:
+        return await _apply(services, key, asked, once)
+    if asked.force:
         key.require(Scope.FORCE)
-    if checked.grants:
-        check_taking(GrantSet.parse(checked.grants), services.catalog)
-    if check:
-        await services.checks.check(key.tenant, checked.script)
-    return await services.store.submit_checked(key.tenant, checked, key_id=key.id)
+    if asked.grants:
+        check_taking(GrantSet.parse(asked.grants), services.catalog)
+    if taken.check:
+        await services.checks.check(key.tenant, asked.script)
+    run_id = once.new_id("run")
+    return await services.store.accept(key.tenant, asked, key_id=key.id, run_id=run_id)
 
 
-async def _apply(services: Services, key: KeyRecord, asked: ApplyRequest) -> RunRecord:
+async def _apply(services: Services, key: KeyRecord, asked: ApplyRequest, once: Once) -> Accepted:
+    # The plan keeps the key of who applied it: the same key gives the same run as long as it lives.
+    if once.key is not None:
+        if asked.key not in {"", once.key}:
+            detail = "it must be that of the header Idempotency-Key, or absent"
+            raise InvalidFields([FieldError(pointer="/idempotency_key", detail=detail)])
+        asked = replace(asked, key=once.key)
     plans = Plans(services.redis, services.store)
+    run_id = once.new_id("run")
     try:
         if await plans.needs_force(key.tenant, asked.run):
             key.require(Scope.FORCE)
-        return await plans.apply(key.tenant, asked, key_id=key.id)
+        record = await plans.apply(key.tenant, asked, key_id=key.id, run_id=run_id)
     except NotFound:
         raise no_such_run() from None
+    return Accepted(record)
 
 
 @router.get(

@@ -64,7 +64,13 @@ class Submission(BaseModel):
     script: str = Field(
         default="",
         description="Lua 5.4 source text, at most 256 KiB in UTF-8; needed unless `mode` is "
-        "`apply`.",
+        "`apply`, or `script_ref` is given.",
+    )
+    script_ref: str | None = Field(
+        default=None,
+        max_length=120,
+        description="A saved script in place of `script`: `name`, `name@version` or `name@alias`. "
+        "Its limits and grants hold where this submission has none, and its schema for `input`.",
     )
     input: Any = Field(default=None, description="Any JSON value; the script sees it as `input`.")
     limits: Annotated[dict[str, int], WithJsonSchema(_LIMITS_SCHEMA)] = Field(
@@ -136,21 +142,19 @@ class Submission(BaseModel):
 
 
 class Taken(NamedTuple):
-    """A submission that was read: `wait_s` is None when the body says nothing of it."""
+    """
+    A submission that was read: `wait_s` is None when the body says nothing of it.
 
-    checked: Checked | ApplyRequest
+    It is a `RunRequest` when it names a saved script, which is still to be looked up.
+    """
+
+    checked: Checked | ApplyRequest | RunRequest
     wait_s: float | None
     check: bool
 
 
-async def read_submission(request: Request) -> Taken:
-    """
-    Read and check the body of a request.
-
-    Raises:
-        Refused: as `read_body` and `take_submission` do.
-    """
-    body = await read_body(request)
+async def read_submission(body: bytes) -> Taken:
+    """Check the body of a request as `take_submission` does, a large one beside the event loop."""
     if len(body) > _IN_THREAD_BYTES:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(_LARGE_BODIES, take_submission, body)
@@ -180,7 +184,10 @@ def take_submission(body: bytes) -> Taken:
     if given.mode == "apply":
         return Taken(_apply_request(given), wait_s, given.check)
     # Not `model_dump`, which would copy the whole input.
-    request = RunRequest(**{name: getattr(given, name) for name in RunRequest.model_fields})
+    taken = RunRequest.model_fields.keys() & Submission.model_fields.keys()
+    request = RunRequest(**{name: getattr(given, name) for name in taken})
+    if request.script_ref is not None:
+        return Taken(request, wait_s, given.check)
     return Taken(check_request(request), wait_s, given.check)
 
 
@@ -213,8 +220,13 @@ def _check_widths(value: dict[str, Any]) -> None:
 def _check_mode(given: Submission) -> list[FieldError]:
     """Find what is missing, and what only another mode takes."""
     applies, said = given.mode == "apply", given.model_fields_set
+    by_ref = given.script_ref is not None
     needed = "plan" if applies else "script"
-    wrong = [] if needed in said else [FieldError(pointer=f"/{needed}", detail="it is missing")]
+    there = needed in said or (by_ref and not applies)
+    wrong = [] if there else [FieldError(pointer=f"/{needed}", detail="it is missing")]
+    if by_ref and (applies or "script" in said):
+        why = "it is the plan's" if applies else "give `script` or `script_ref`, not both"
+        wrong.append(FieldError(pointer="/script_ref", detail=why))
     odd = _OF_PLAN & said if applies else _OF_APPLY & said
     why = "it is the plan's" if applies else "only `mode` `apply` takes it"
     return wrong + [FieldError(pointer=f"/{name}", detail=why) for name in sorted(odd)]

@@ -17,40 +17,54 @@ FOLDER = Path(runs.__file__).parent / "scripts"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.lua"))
 
 #: Every key of ours, the id at its end left off.
-KNOWN = {
-    value for name, value in vars(keys).items() if name.isupper() and isinstance(value, str)
-} | {
-    make("")
-    for make in (
-        keys.run,
-        keys.tape,
-        keys.events,
-        keys.script,
-        keys.surface,
-        keys.tenant_runs,
-        keys.cancel,
-        keys.approvals,
-        keys.asked,
-        keys.rate,
-        keys.places,
-        keys.terms,
-        keys.quota,
-        keys.stored,
-        lambda tenant: keys.queued_of_key(tenant, "").rstrip(":") + ":",
-        lambda tenant: keys.running_of_key(tenant, "").rstrip(":") + ":",
-        keys.callback,
-        keys.callback_lanes,
-        keys.callback_lane,
-        keys.callback_flight,
-        keys.callback_slow,
-        keys.delivery,
-        keys.deliveries,
-        keys.sync,
-        keys.filling,
-        keys.mux_job,
-        lambda connection: keys.mux_event(connection, "").rstrip(":") + ":",
-    )
-}
+KNOWN = (
+    {value for name, value in vars(keys).items() if name.isupper() and isinstance(value, str)}
+    | {
+        make("")
+        for make in (
+            keys.run,
+            keys.tape,
+            keys.events,
+            keys.script,
+            keys.surface,
+            keys.tenant_runs,
+            keys.cancel,
+            keys.approvals,
+            keys.asked,
+            keys.rate,
+            keys.places,
+            *(
+                keys.batch,
+                keys.tenant_batches,
+                keys.open_batches,
+                lambda name: keys.batch_key(name, ""),
+            ),
+            keys.terms,
+            keys.quota,
+            keys.stored,
+            lambda tenant: keys.queued_of_key(tenant, "").rstrip(":") + ":",
+            lambda tenant: keys.running_of_key(tenant, "").rstrip(":") + ":",
+            keys.callback,
+            keys.callback_lanes,
+            keys.callback_lane,
+            keys.callback_flight,
+            keys.callback_slow,
+            keys.delivery,
+            keys.deliveries,
+            keys.sync,
+            keys.filling,
+            keys.mux_job,
+            lambda connection: keys.mux_event(connection, "").rstrip(":") + ":",
+            keys.saved_scripts,
+            keys.saved_gone,
+            keys.saved_bytes,
+        )
+    }
+    | {
+        make("", "").removesuffix(":")
+        for make in (keys.saved_script, keys.saved_texts, keys.saved_aliases)
+    }
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
