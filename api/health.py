@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-import math
-import time
-from datetime import UTC, datetime
-from typing import Any, cast
-
 import orjson
+import structlog
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
-from redis.asyncio import Redis
+from pydantic import BaseModel, Field
 from redis.exceptions import RedisError
 
-from api.services import services_of
-from core import keys
+from api.services import Services, services_of
+from runs.survey import Vitals, vitals
 
-_READY_TTL_S = 60
-_WORKERS = "rq:workers"
+#: What an orchestrator waits for an answer, less some.
+WITHIN_S = 2.0
+#: From here on the ledger counts as behind, long before runs are refused for it.
+_BEHIND_S = 60.0
+_GUIDE = "see docs/operations.md"
 
 router = APIRouter(tags=["health"])
 
 
 class Check(BaseModel):
-    """One thing that must be so; `detail` says what was found."""
+    """One part of the service: what was found, and what to do if it is not as it should be."""
 
     ok: bool
+    needed: bool = Field(
+        default=True, description="Whether runs are refused or stand still while it is not `ok`."
+    )
     detail: str
+    hint: str | None = Field(default=None, description="What to do about it.")
 
 
 class Readiness(BaseModel):
-    """Whether runs can be accepted and executed."""
+    """Whether runs can be accepted and executed: every part that is needed is as it should be."""
 
     ready: bool
     checks: dict[str, Check]
@@ -47,58 +49,89 @@ async def healthz() -> dict[str, str]:
     operation_id="readiness",
     summary="Can runs be accepted and executed?",
     responses={
-        200: {"model": Readiness, "description": "All checks hold"},
+        200: {"model": Readiness, "description": "All that is needed is there"},
         503: {"model": Readiness, "description": "`checks` says what is missing"},
     },
 )
 async def readyz(request: Request) -> Response:
-    """Check that Redis answers and takes writes, and that a worker is alive."""
+    """Check Redis, the workers, the ledger and the scheduler, within two seconds."""
     services = services_of(request)
-    checks = await check(services.redis, heartbeat_s=2 * services.settings.lease_s)
+    checks = await check(services)
     if services.draining.is_set():
         checks["process"] = Check(ok=False, detail="this process was told to stop")
-    ready = all(one.ok for one in checks.values())
+    ready = all(one.ok or not one.needed for one in checks.values())
     body = Readiness(ready=ready, checks=checks)
     return Response(
-        orjson.dumps(body.model_dump()),
+        orjson.dumps(body.model_dump(exclude_none=True)),
         status_code=200 if ready else 503,
         media_type="application/json",
     )
 
 
-async def check(redis: Redis, *, heartbeat_s: int) -> dict[str, Check]:
-    """
-    Check Redis and the workers; what cannot be checked does not hold.
-
-    A worker whose last sign of life is older than `heartbeat_s` seconds counts as dead.
-    """
-    started = time.monotonic()
+async def check(services: Services) -> dict[str, Check]:
+    """Check every part; what cannot be checked is not as it should be."""
+    settings = services.settings
     try:
-        await redis.set(keys.READY, int(time.time()), ex=_READY_TTL_S)
-        workers = await _live_workers(redis, heartbeat_s)
-    except RedisError as error:
-        away = Check(ok=False, detail=f"Redis takes no writes ({type(error).__name__})")
-        return {"redis": away, "workers": Check(ok=False, detail="not known without Redis")}
-    took_ms = (time.monotonic() - started) * 1000
+        found = await vitals(services.redis, silence_s=2 * settings.lease_s, within_s=WITHIN_S)
+    except (RedisError, OSError, TimeoutError) as error:
+        structlog.get_logger(__name__).warning("redis_away", error=type(error).__name__)
+        return _without_redis(error)
     return {
-        "redis": Check(ok=True, detail=f"answered and took a write in {took_ms:.1f} ms"),
-        "workers": Check(ok=workers > 0, detail=f"{workers} alive"),
+        "redis": _redis(found),
+        "workers": _workers(found),
+        "ledger": _ledger(found, settings.ledger_inbox_max),
+        "scheduler": _scheduler(found),
     }
 
 
-async def _live_workers(redis: Redis, heartbeat_s: int) -> int:
-    names = await cast("Any", redis.smembers(_WORKERS))
-    pipe = redis.pipeline(transaction=False)
-    for name in names:
-        pipe.hmget(name, "last_heartbeat", "death")
-    rows = await pipe.execute() if names else []
-    ages_s = [_age_s(heartbeat) for heartbeat, death in rows if death is None]
-    return sum(age_s < heartbeat_s for age_s in ages_s)
+def _without_redis(error: Exception) -> dict[str, Check]:
+    # asyncio's own TimeoutError and redis-py's have one name and mean the same here.
+    away = Check(
+        ok=False,
+        detail=f"Redis does not answer ({type(error).__name__})",
+        hint=f"is it running, and is REDIS_URL right? {_GUIDE}",
+    )
+    unknown = Check(ok=False, detail="not known without Redis")
+    return {"redis": away, "workers": unknown, "ledger": unknown, "scheduler": unknown}
 
 
-def _age_s(heartbeat: bytes | None) -> float:
-    try:
-        at = datetime.fromisoformat((heartbeat or b"").decode())
-    except ValueError:
-        return math.inf
-    return (datetime.now(UTC) - at.replace(tzinfo=at.tzinfo or UTC)).total_seconds()
+def _redis(found: Vitals) -> Check:
+    took = f"{found.answered_s * 1000:.1f} ms"
+    if found.refusal is None:
+        return Check(ok=True, detail=f"answered and took a write in {took}")
+    full = found.memory_limit_bytes and found.memory_bytes >= found.memory_limit_bytes
+    if full:
+        limit_mb = found.memory_limit_bytes / 1e6
+        detail, hint = f"Redis takes no writes: its {limit_mb:.0f} MB are full", "raise maxmemory"
+    else:
+        detail, hint = "Redis takes no writes", "look at its log and its disk"
+    return Check(ok=False, detail=detail, hint=f"{hint}; {_GUIDE}")
+
+
+def _workers(found: Vitals) -> Check:
+    detail = f"{found.workers} alive"
+    if found.workers:
+        return Check(ok=True, detail=f"{detail}, {found.running} of {found.slots} slots busy")
+    return Check(ok=False, detail=detail, hint=f"start `moonsand worker`; {_GUIDE}")
+
+
+def _ledger(found: Vitals, inbox_max: int) -> Check:
+    waits = f"{found.inbox} of at most {inbox_max} entries wait"
+    if found.inbox:
+        waits += f", the oldest for {found.inbox_oldest_s:.0f} s"
+    full = found.inbox >= inbox_max
+    hint = "look at the sequencer's log and its disk" if found.sequencer else None
+    if not found.sequencer:
+        waits, hint = f"no sequencer is at work; {waits}", "start `moonsand sequencer`"
+    if full:
+        waits += ": no run is accepted"
+    ok = found.sequencer and not full and found.inbox_oldest_s < _BEHIND_S
+    return Check(ok=ok, needed=full, detail=waits, hint=None if ok else f"{hint}; {_GUIDE}")
+
+
+def _scheduler(found: Vitals) -> Check:
+    if found.schedulers:
+        return Check(ok=True, needed=False, detail=f"{found.schedulers} alive")
+    detail = "none alive: batches, schedules, syncs and callbacks stand still"
+    hint = f"start `moonsand scheduler`; {_GUIDE}"
+    return Check(ok=False, needed=False, detail=detail, hint=hint)

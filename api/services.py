@@ -16,7 +16,9 @@ from core.errors import QuotaExceeded, Unavailable
 from core.redis_client import connect_async
 from core.settings import Settings
 from integrations.catalog import Catalog
-from runs.store import RunStore, Terms
+from runs.acceptance import Terms
+from runs.packs import note_packs
+from runs.store import RunStore
 from runs.wakeups import Wakeups
 from tenancy.desk import Desk
 from tenancy.keys import KeyStore
@@ -78,15 +80,10 @@ async def open_services(settings: Settings, catalog: Catalog) -> AsyncIterator[S
         raise Unavailable("no Redis was named", hint="set REDIS_URL")
     sealing_key = SealingKey.of_settings(settings)
     redis = connect_async(settings.redis_url)
-    terms = Terms(
-        queue_ttl_s=settings.queue_ttl_s,
-        result_ttl_s=settings.result_ttl_s,
-        failure_ttl_s=settings.failure_ttl_s,
-        queue_max=settings.queue_max,
-        inbox_max=settings.ledger_inbox_max,
-    )
+    terms = Terms.of_settings(settings)
     try:
         with Checks(catalog) as checks:
+            await note_packs(redis, catalog)
             async with Wakeups(redis) as wakeups:
                 keys, store = KeyStore(redis), RunStore(redis, terms)
                 desk = Desk(redis, sealing_key)

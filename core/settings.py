@@ -42,6 +42,22 @@ class Settings(BaseModel):
     port: int = Field(
         default=8420, ge=0, le=65_535, description="Port the API listens on; 0 takes a free one."
     )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65_535,
+        description="Port on which the API answers `/metrics` for Prometheus; not set: nowhere.",
+    )
+    metrics_host: str = Field(
+        default="127.0.0.1",
+        description="Address of that port. Whoever reaches it reads it: keep it from tenants.",
+    )
+    metrics_tenants: int = Field(
+        default=20,
+        ge=0,
+        le=200,
+        description="Tenants that metrics name, those with the most queued; 0 for none.",
+    )
     slots: int = Field(default=8, ge=1, le=1_024, description="Runs at once in one worker.")
     tenant_slots: int = Field(
         default=0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -39,6 +40,7 @@ class Catalog:
         packs = list(packed)
         if taken := {INDEX, LUA, MCP} & {pack.name for pack, _ in packs}:
             raise PackInvalid(f"{min(taken)}.yaml: this is the name of a page of ours")
+        self._packs = packs
         self.docs = Docs.of_packs(packs)
         vendors = [_callable(pack) for pack, _ in packs]
         every = [self.docs.as_integration(), *vendors, *extra]
@@ -87,6 +89,18 @@ class Catalog:
             )
             raise CallFailed("unknown_function", f"Unknown function: {shown}.{near} {_SENTENCE}")
         return known[name]
+
+    def digests(self) -> dict[str, str]:
+        """Give the SHA-256 of what each pack says, its guide included, by its name."""
+        return {
+            pack.name: hashlib.sha256(f"{pack.model_dump_json()}\0{guide}".encode()).hexdigest()
+            for pack, guide in self._packs
+        }
+
+    def digest(self) -> str:
+        """Give one SHA-256 over all packs; it changes when any of them does."""
+        lines = (f"{name}:{sha256}\n" for name, sha256 in sorted(self.digests().items()))
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def nearest(self, name: str) -> list[str]:
         """Give up to three full names (`mux.list_assets`) like this one, best first."""

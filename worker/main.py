@@ -30,6 +30,7 @@ from integrations.mcp.run_servers import McpServers
 from integrations.mcp.trusted_tools import TrustedTools
 from integrations.vendor_http import VendorHttp
 from ledger.redis_tape import Replicas
+from runs.packs import note_packs
 from runs.redis_throttle import RedisThrottle
 from sandbox.supervisor import Sandbox, SandboxUnavailable
 from tenancy.master_keys import MasterKeys
@@ -130,6 +131,7 @@ async def _make_parts(settings: Settings, redis_url: str, slots: int) -> Parts:
         masters = MasterKeys.of_settings(settings)
         vault = Vault(redis, masters)
         await _check_vault(vault, settings.environment)
+        await note_packs(redis, catalog)
         await sandbox.start()
     except BaseException:
         await redis.aclose()

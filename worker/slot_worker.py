@@ -146,12 +146,18 @@ class SlotWorker(BaseWorker):
         """Sign on, as soon as Redis takes it."""
         while not self._stop_requested:
             try:
+                # An earlier try may have been done and its answer lost; the name is ours alone.
+                self.connection.delete(self.key)
                 super().register_birth()  # type: ignore[no-untyped-call]
             except RedisError as error:
                 _note_absence(error)
                 time.sleep(_WAIT_S)
             else:
                 return
+
+    def serialize(self) -> dict[Any, Any]:
+        """Give RQ's fields of the worker's record, and how many runs it takes at once."""
+        return {**super().serialize(), "slots": self._plan.slots}
 
     # --- RQ's upkeep, done elsewhere or less often ---------------------------------------------
 

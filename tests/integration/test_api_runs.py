@@ -190,4 +190,5 @@ def test_health_tells_what_is_missing(client: httpx2.Client) -> None:
     assert answer.status_code == 503
     checks = answer.json()["checks"]
     assert checks["redis"]["ok"]
-    assert checks["workers"] == {"ok": False, "detail": "0 alive"}
+    assert (checks["workers"]["ok"], checks["workers"]["detail"]) == (False, "0 alive")
+    assert "moonsand worker" in checks["workers"]["hint"]
