@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
 from core import keys
+from core.settings import Settings
 from ledger.leaves import accepted_leaf, new_salt
 from runs.accept import Checked
 from runs.model import Priority, RunRecord, State
@@ -41,6 +42,17 @@ class Terms:
     queue_max: int = 10_000
     index_max: int = 100_000
     inbox_max: int = 100_000
+
+    @classmethod
+    def of_settings(cls, settings: Settings) -> Self:
+        """Give the terms that the operator chose."""
+        return cls(
+            queue_ttl_s=settings.queue_ttl_s,
+            result_ttl_s=settings.result_ttl_s,
+            failure_ttl_s=settings.failure_ttl_s,
+            queue_max=settings.queue_max,
+            inbox_max=settings.ledger_inbox_max,
+        )
 
     @property
     def keep_s(self) -> int:

@@ -22,8 +22,11 @@ from core.errors import Unavailable
 from core.logs import configure_logs
 from core.redis_client import check_server_async, connect_async
 from core.tasks import end_tasks
+from runs.acceptance import Terms
+from scheduler import callbacks
 from scheduler.beat import Beat
 from scheduler.duties import Duty, keep
+from scheduler.feeding import Calls, Feeding
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -45,9 +48,15 @@ def run_scheduler(settings: Settings) -> int:
     return 0
 
 
-def duties_of(settings: Settings, redis: Redis) -> list[Duty]:  # noqa: ARG001 (theirs to read)
+def duties_of(settings: Settings, redis: Redis) -> list[Duty]:
     """Give all duties; each is done by every scheduler."""
-    return []
+    feeding = Feeding(redis, Terms.of_settings(settings))
+    duties: list[Duty] = [feeding, Calls(redis, feeding)]
+    sending = callbacks.of_settings(settings, redis)
+    if sending is None:
+        hint = "no trigger key is given: set MOONSAND_TRIGGER_KEYS_FILE"
+        structlog.get_logger(__name__).info("callbacks_off", hint=hint)
+    return duties if sending is None else [*duties, sending]
 
 
 async def _run(settings: Settings, redis_url: str) -> None:

@@ -1,6 +1,7 @@
 -- What the scripts that end something share. Names of keys: core/keys.py, and RQ's own (rq:*).
 --#include lib_quota
 --#include lib_callback
+--#include lib_batch
 
 -- Writes the next entry of a tape and gives its number. Numbers have no gaps, so the length is the
 -- last one, unless Redis lost a part: that tape goes on after what is left, and has a gap for ever.
@@ -20,7 +21,7 @@ end
 local function end_run(run_id, at_ms, state, reason, tape_body, fields)
   local run, tape, events = 'ms:run:' .. run_id, 'ms:tape:' .. run_id, 'ms:events:' .. run_id
   local known = redis.call('HMGET', run, 'tenant', 'result_ttl_s', 'failure_ttl_s', 'key_id',
-    'reserved', 'stored', 'counted', 'callback')
+    'reserved', 'stored', 'counted', 'callback', 'batch', 'item')
   local ttl_s = state == 'succeeded' and known[2] or known[3]
   redis.call('HSET', run, 'state', state, 'reason', reason, 'ended_ms', at_ms, unpack(fields))
   local seq = append(tape, 'finished', at_ms, tape_body)
@@ -46,6 +47,7 @@ local function end_run(run_id, at_ms, state, reason, tape_body, fields)
   if known[8] then
     queue_callback(known[1], known[8], 'run.finished', run_id, state, reason, at_ms, '')
   end
+  if known[9] then batch_ended(known[9], known[10], reason, at_ms) end
 end
 
 -- Does what RQ does when a job ends, in RQ's keys and fields. `how` is one of RQ's words finished,

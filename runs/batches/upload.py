@@ -1,0 +1,110 @@
+"""
+Filling a batch: items come one by one, are stored in chunks, and never stand all in memory.
+
+An upload that was broken off is gone on with in one of two ways. Whoever sends all items again is
+compared with what is there, by a digest over all items so far; whoever knows how many there are
+sends the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from core.errors import Conflict, Invalid
+from runs.batches.items import CHUNK_BYTES, CHUNK_ITEMS, NO_ITEMS, chained, pack_chunk, pack_item
+from runs.batches.model import BatchRecord, BatchState, Item
+from runs.batches.store import BatchStore, Begun, Piece
+
+_OTHER = "this Idempotency-Key began a batch with other items"
+_OTHER_HINT = "send the same items again, or another key"
+
+
+class Upload:
+    """One request that fills a batch. `count` is how many items it has given, or gone past."""
+
+    def __init__(self, store: BatchStore, begun: Begun, *, first: int = 0) -> None:
+        """
+        Begin with item `first`: 0, or as many as the batch has.
+
+        Raises:
+            Conflict: it has another number of items.
+        """
+        record = begun.record
+        self._store = store
+        self._record = record
+        self._there = record.counts.received
+        self._chain_there = begun.chain
+        if first not in {0, self._there}:
+            raise Conflict(
+                f"the batch has {self._there} items, so the next one is item {self._there}",
+                hint=f"send what comes after, with from={self._there}",
+            )
+        self.count = first
+        self._chain = begun.chain if first else NO_ITEMS
+        self._clear()
+
+    def _clear(self) -> None:
+        self._packed: list[bytes] = []
+        self._size_bytes = 0
+        self._scripts: dict[str, bytes] = {}
+        self._ids: list[tuple[str, int]] = []
+
+    async def add(self, item: Item) -> None:
+        """
+        Take the next item.
+
+        Raises:
+            Invalid: the batch has another item at this place.
+            Conflict, NotFound, TooLarge, QuotaExceeded, Unavailable: as `BatchStore.append`.
+        """
+        packed = pack_item(item)
+        self._chain = chained(self._chain, packed)
+        self.count += 1
+        if self.count <= self._there:
+            if self.count == self._there and self._chain != self._chain_there:
+                raise Invalid(_OTHER, hint=_OTHER_HINT)
+            return
+        if self._record.status is not BatchState.UPLOADING:
+            raise Invalid(_OTHER, hint=_OTHER_HINT)
+        self._packed.append(packed)
+        self._size_bytes += len(packed)
+        if item.id is not None:
+            self._ids.append((item.id, self.count - 1))
+        if item.script is not None:
+            digest = hashlib.sha256(item.script).hexdigest()
+            if digest not in self._scripts:
+                self._scripts[digest] = item.script
+                self._size_bytes += len(item.script)
+        if len(self._packed) >= CHUNK_ITEMS or self._size_bytes >= CHUNK_BYTES:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Store what was taken so far. Raises: as `add`."""
+        if not self._packed:
+            return
+        piece = Piece(
+            first=self.count - len(self._packed),
+            count=len(self._packed),
+            size_bytes=self._size_bytes,
+            chain=self._chain,
+            chunk=pack_chunk(self._packed),
+            scripts=list(self._scripts.items()),
+            ids=self._ids,
+        )
+        await self._store.append(self._record.tenant, self._record.id, piece)
+        self._clear()
+
+    async def seal(self) -> BatchRecord:
+        """
+        Say that these were all: the batch starts, if it has not before.
+
+        Raises:
+            Invalid: the batch has more items than were given, or none.
+            Conflict, NotFound, TooLarge, QuotaExceeded, Unavailable: as `add`.
+        """
+        await self.flush()
+        if self._record.status is not BatchState.UPLOADING:
+            if self.count != self._there:
+                raise Invalid(_OTHER, hint=_OTHER_HINT)
+            return await self._store.get(self._record.tenant, self._record.id)
+        return await self._store.seal(self._record.tenant, self._record.id, self.count)
