@@ -21,8 +21,10 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
-from core.errors import Invalid, QuotaExceeded, Refused, ServiceError, Unavailable
+from api.rate_limits import refusal_headers
+from core.errors import InFlight, Invalid, QuotaExceeded, Refused, ServiceError, Unavailable
 from core.redis_client import takes_no_writes
+from triggers.input_schema import InputMismatch
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -61,12 +63,24 @@ KNOWN: dict[str, Known] = {
     "request_timeout": Known(
         408, "The body came too slowly", "Send the whole body within 30 seconds."
     ),
+    "in_flight": Known(
+        409,
+        "The same request is being answered",
+        "Another request with this `Idempotency-Key` came first and has no answer yet. Wait as "
+        "many seconds as `Retry-After` says and send it again: you get the answer of the first.",
+    ),
     "conflict": Known(409, "The state does not allow this", "`detail` says which state it is in."),
     "too_large": Known(
         413, "Too many bytes", "`detail` says how many bytes came and how many are allowed."
     ),
     "unsupported_media_type": Known(
         415, "The body must be JSON", "Send `Content-Type: application/json`, uncompressed."
+    ),
+    "idempotency_key_reused": Known(
+        422,
+        "The key was used for another request",
+        "An `Idempotency-Key` stands for one request, to the byte, for 24 hours. Send a new key "
+        "with a new request.",
     ),
     "invalid": Known(
         422,
@@ -75,7 +89,10 @@ KNOWN: dict[str, Known] = {
         "`parameter` or `header`; what was expected; and the nearest known name.",
     ),
     "quota_exceeded": Known(
-        429, "The allowance is used up", "Wait as many seconds as `Retry-After` says."
+        429,
+        "The allowance is used up",
+        "`quota` names what is used up, if it has a name, with what is `used` and `allowed`, and "
+        "`whose` it is: the tenant's or the key's. Wait as many seconds as `Retry-After` says.",
     ),
     "internal": Known(
         500,
@@ -119,6 +136,10 @@ class Problem(BaseModel):
     detail: str
     hint: str | None = Field(default=None, description="What to do next.")
     request_id: str = Field(description="Equal to the `X-Request-Id` header.")
+    quota: str | None = Field(default=None, description="Name of the quota that is used up.")
+    whose: str | None = Field(default=None, description="`tenant` or `key`: who has that quota.")
+    used: int | None = Field(default=None, description="What is used of it, in its own unit.")
+    allowed: int | None = Field(default=None, description="What it allows.")
     errors: list[FieldError] | None = None
 
 
@@ -198,12 +219,17 @@ async def _on_service_error(request: Request, error: Exception) -> Response:
     problem = make_problem(request_id, error.code, error.detail)
     problem.hint = error.hint
     problem.errors = _field_errors(error) or None
+    if isinstance(error, QuotaExceeded):
+        problem.quota, problem.whose = error.quota, error.whose
+        problem.used, problem.allowed = error.used, error.allowed
     return problem_response(problem, _headers(error))
 
 
 def _field_errors(error: ServiceError) -> list[FieldError]:
     if isinstance(error, InvalidFields):
         return error.errors
+    if isinstance(error, InputMismatch):
+        return [FieldError(pointer=pointer, detail=detail) for pointer, detail in error.errors]
     if isinstance(error, Invalid) and error.pointer is not None:
         return [FieldError(pointer=error.pointer, detail=error.detail)]
     return []
@@ -215,7 +241,9 @@ def _headers(error: ServiceError) -> dict[str, str]:
     if isinstance(error, RequestTimeout):
         return {"Connection": "close"}  # the rest of that body must not be read as a request
     if isinstance(error, QuotaExceeded):
-        return {"Retry-After": str(max(1, error.retry_after_s))}
+        return refusal_headers(error)
+    if isinstance(error, InFlight):
+        return {"Retry-After": str(error.retry_after_s)}
     if isinstance(error, Unavailable):
         return {"Retry-After": str(_RETRY_S)}
     return {}

@@ -8,13 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, NamedTuple
 
-from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails
 
 from api.grant_shapes import AskedRules
 from api.problems import MAX_ERRORS, FieldError, InvalidFields
-from api.strict_json import parse, pointer_to, read_body
+from api.strict_json import parse, pointer_to
 from core.errors import Invalid
 from runs.accept import (
     MAX_NAME_CHARS,

@@ -4,7 +4,8 @@ The tree of errors that cross rooms.
 ```
 ServiceError
 ├── Refused            the caller can fix it      4xx
-│   ├── Invalid 422 · Unauthenticated 401 · Forbidden 403 · NotFound 404 · Conflict 409
+│   ├── Invalid 422 · KeyReused 422 · Unauthenticated 401 · Forbidden 403 · NotFound 404
+│   ├── Conflict 409 (InFlight)
 │   └── TooLarge 413 · QuotaExceeded 429
 ├── Unavailable        try again                  503
 └── Broken             our bug; alarm             500
@@ -71,6 +72,23 @@ class Conflict(Refused):
 
     status = 409
     code = "conflict"
+
+
+class InFlight(Conflict):
+    """The same request is being answered; `retry_after_s` says when to ask again."""
+
+    code = "in_flight"
+
+    def __init__(self, detail: str, *, retry_after_s: int, hint: str | None = None) -> None:
+        super().__init__(detail, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class KeyReused(Refused):
+    """An idempotency key came with another request than before."""
+
+    status = 422
+    code = "idempotency_key_reused"
 
 
 class TooLarge(Refused):

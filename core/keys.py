@@ -197,6 +197,11 @@ def running_of_key(tenant: str, key_id: str) -> str:
     return f"ms:running:{tenant}:{key_id}"
 
 
+def idempotency(tenant: str, digest: str) -> str:
+    """Hash: what is known of a request that its client may send again, and its answer."""
+    return f"ms:idem:{tenant}:{digest}"
+
+
 def vault_key(tenant: str) -> str:
     """Text: the tenant's data key, wrapped with a master key; without it nothing opens."""
     return f"ms:vault:{tenant}:key"

@@ -143,7 +143,9 @@ class Plans:
             raise _other_digest()
         return await self.get(tenant, run_id)
 
-    async def apply(self, tenant: str, asked: ApplyRequest, *, key_id: str) -> RunRecord:
+    async def apply(
+        self, tenant: str, asked: ApplyRequest, *, key_id: str, run_id: str | None = None
+    ) -> RunRecord:
         """
         Accept the run that applies a plan: same script, input, seed, limits and own grants.
 
@@ -166,7 +168,7 @@ class Plans:
             return await self._applied_before(tenant, kept.applied_by, asked, terms)
         checked = await self._checked(kept, asked, terms)
         try:
-            return await self._store.submit_checked(tenant, checked, key_id=key_id)
+            return await self._store.submit_checked(tenant, checked, key_id=key_id, run_id=run_id)
         except Conflict:
             # Somebody was faster: perhaps the same client, who did not wait for the answer.
             kept, _, terms = await self._read(tenant, asked.run)

@@ -8,6 +8,13 @@ from typing import Any
 
 from core.errors import Broken, Conflict, Forbidden, QuotaExceeded, Unavailable
 
+#: Seconds in which a rate counts.
+SPANS_S = {
+    "runs_per_minute": 60,
+    "runs_per_day": 86_400,
+    "instructions_per_minute": 60,
+    "instructions_per_day": 86_400,
+}
 _HINTS = {
     "queued_runs": "wait until some have ended, or cancel some",
     "stored_bytes": "runs are kept for a time after their end; erase some, or wait",

@@ -33,14 +33,11 @@ KNOWN = (
             keys.asked,
             keys.rate,
             keys.places,
-            *(
-                keys.batch,
-                keys.tenant_batches,
-                keys.open_batches,
-                lambda name: keys.batch_key(name, ""),
-            ),
+            keys.batch,
+            keys.tenant_batches,
             keys.terms,
             keys.quota,
+        lambda tenant: keys.idempotency(tenant, "").rstrip(":") + ":",
             keys.stored,
             lambda tenant: keys.queued_of_key(tenant, "").rstrip(":") + ":",
             lambda tenant: keys.running_of_key(tenant, "").rstrip(":") + ":",
@@ -62,7 +59,7 @@ KNOWN = (
     }
     | {
         make("", "").removesuffix(":")
-        for make in (keys.saved_script, keys.saved_texts, keys.saved_aliases)
+        for make in (keys.batch_key, keys.saved_script, keys.saved_texts, keys.saved_aliases)
     }
 )
 
