@@ -10,7 +10,7 @@ PYTHON ?= python3
 UV := .tools/bin/uv
 BIN := .venv/bin
 READY := .venv/.ready
-ROOMS := sandbox core ledger tenancy integrations runs worker api moonsand
+ROOMS := sandbox core ledger tenancy integrations runs triggers worker scheduler api moonsand
 
 export PIP_ROOT_USER_ACTION := ignore
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

@@ -40,9 +40,10 @@ from integrations.visible import OPEN, Visible, is_granted, subject_of
 from integrations.waits import RUN, Wait, Waits, WaitTerms, Written, question_of
 from ledger.recording import RecordedCall, Recording
 from ledger.tape import Tape
-from sandbox.calls import Call, EndRun, FunctionSurface, Reply
+from sandbox.calls import Call, EndRun, Reply
 from sandbox.limits import Limits
 from sandbox.outcome import Fault, Reason
+from sandbox.surface import Surface
 from tenancy.grants import Grants
 
 if TYPE_CHECKING:
@@ -153,10 +154,11 @@ class RunBroker:
     def on_record(self, told: Callable[[CallRecord], None] | None) -> None:
         self._log.on_record = told
 
-    def surface(self) -> dict[str, FunctionSurface]:
+    def surface(self) -> Surface:
         """Give the granted functions under every name, and the accounts; `docs` always."""
         seen = self.broker.visible.surface(self._grants, self.accounts)
-        return {**seen, **self._servers.surface()}
+        tools = self._servers.surface()
+        return Surface({**seen, **tools}) if tools else seen
 
     def serves(self, mcp: McpServers | None) -> None:
         """Let the script call the MCP servers of the run's tenant, as they are now."""

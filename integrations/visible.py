@@ -8,7 +8,7 @@ grows with every function of every pack.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import lru_cache
 
 from integrations.accounts import Accounts, Place, names_among
@@ -16,6 +16,7 @@ from integrations.catalog import Catalog
 from integrations.function import Function, Integration
 from integrations.gate import Gate, Subject
 from sandbox.calls import FunctionSurface
+from sandbox.surface import Surface
 from tenancy.grants import Grants
 
 #: What every run may call: it only tells what a run may do otherwise.
@@ -40,12 +41,12 @@ class Visible:
         self._catalog = catalog
         self._of = lru_cache(maxsize=_REMEMBERED)(self._work_out)
 
-    def surface(self, grants: Grants, accounts: Accounts) -> Mapping[str, FunctionSurface]:
+    def surface(self, grants: Grants, accounts: Accounts) -> Surface:
         """Give it for a run; the same object may be given for another one."""
         return self._of(grants, accounts.places)
 
-    def _work_out(self, grants: Grants, places: frozenset[Place]) -> Mapping[str, FunctionSurface]:
-        gate, surface = Gate(grants), {}
+    def _work_out(self, grants: Grants, places: frozenset[Place]) -> Surface:
+        gate, surface = Gate(grants), Surface()
         for integration in self._catalog.integrations.values():
             granted = [one for one in integration.functions if is_granted(gate, one)]
             names = [name for one in granted for name in one.names]

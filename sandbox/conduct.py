@@ -19,6 +19,7 @@ from sandbox.outcome import Outcome, Reason, Usage
 from sandbox.parking import Parking
 from sandbox.reply_room import ReplyRoom
 from sandbox.session import Claim, Over, Printed, Session
+from sandbox.surface import Surface
 from sandbox.verdict import Kill, Seen, judge, limit_passed
 from sandbox.zygote import Child, Exit
 
@@ -265,19 +266,15 @@ class Conduct:
 
     def _start_frame(self) -> bytes:
         asked = self._request
-        surface = {
-            name: {"functions": list(seen.functions), "accounts": list(seen.accounts)}
-            for name, seen in asked.surface.items()
-        }
         header = {
             "name": asked.name,
             "listed": asked.listed,
             "limits": asked.limits.to_json(),
             "seed": asked.seed,
             "clock_ms": asked.clock_ms,
-            "surface": surface,
         }
-        return wire.pack_start(header, asked.script, asked.input)
+        surface = Surface.of(asked.surface).text
+        return wire.pack_start(header, asked.script, asked.input, surface)
 
     async def _send(self, frame: bytes) -> None:
         try:

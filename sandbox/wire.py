@@ -147,10 +147,13 @@ class Decoder:
 # --- payloads ---------------------------------------------------------------------------------
 
 
-def pack_start(header: dict[str, Any], script: bytes, given: bytes) -> bytes:
-    """Make START: `header` as JSON, then the script and the input as they are."""
+def pack_start(
+    header: dict[str, Any], script: bytes, given: bytes, surface: bytes = b"{}"
+) -> bytes:
+    """Make START: `header` with the JSON text of `surface`, then script and input as they are."""
     sizes = {"script_bytes": len(script), "input_bytes": len(given)}
-    text = json.dumps({**header, **sizes}, separators=(",", ":")).encode()
+    head = json.dumps({**header, **sizes}, separators=(",", ":")).encode()
+    text = b"".join((head[:-1], b',"surface":', surface, b"}"))
     return encode(Type.START, _LENGTH.pack(len(text)), text, script, given)
 
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from integrations.surface import Surface
 from ledger.recording import Recording
 from ledger.tape import Entry, Kind, Tape, TapeError, TapeFull, TapeLost
 from runs.endings import Ending
@@ -25,6 +24,7 @@ from sandbox.calls import StartRequest
 from sandbox.outcome import Fault, Outcome, Reason
 from sandbox.parking import Parking
 from sandbox.supervisor import SandboxUnavailable
+from sandbox.surface import Surface
 from worker.planned import planning_of, with_plan
 from worker.surfaces import MemorySurfaces, Surfaces
 

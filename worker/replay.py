@@ -18,12 +18,12 @@ import orjson
 from core.calls import Effect
 from core.errors import Invalid, TooLarge
 from integrations.replayed import REPRODUCIBLE, Departure, Replayed
-from integrations.surface import decode_surface
 from ledger.recording import Recording, TapeUnreadable
 from runs.accept import MAX_NAME_CHARS
-from sandbox.calls import FunctionSurface, StartRequest
+from sandbox.calls import StartRequest
 from sandbox.limits import SPECS, LimitOutOfRange, Limits
 from sandbox.outcome import Outcome, Reason
+from sandbox.surface import Surface
 
 if TYPE_CHECKING:
     from ledger.bundle_check import Checked
@@ -46,7 +46,7 @@ class Terms:
 
     script: bytes
     input: bytes
-    surface: Mapping[str, FunctionSurface]
+    surface: Surface
     limits: Limits
     seed: int
     name: str
@@ -204,12 +204,12 @@ def _check_call(call: Any) -> None:
         raise TypeError(f"the reply to call {call.seq} is no error")
 
 
-def _surface(text: bytes | None, recording: Recording) -> Mapping[str, FunctionSurface]:
+def _surface(text: bytes | None, recording: Recording) -> Surface:
     if text is None:
         if recording.surface_sha256 is not None:
             raise ValueError("what the script saw of the integrations was deleted")
-        return {}
-    surface = decode_surface(text)
+        return Surface()
+    surface = Surface.read(text)
     for name, seen in surface.items():
         if not all(isinstance(one, str) for one in (name, *seen.functions, *seen.accounts)):
             raise TypeError("what the script saw of the integrations is malformed")

@@ -2,7 +2,7 @@
 What scripts see of the integrations, kept once by its digest for whoever executes them again.
 
 Runs in: worker. Trusts: Redis. Refuses: a text that is not what its digest says.
-May import: integrations, core, redis.
+May import: ledger, core, sandbox, redis.
 
 A worker writes a surface again only when an hour has passed: a run without calls costs no round
 trip for it.
@@ -11,20 +11,17 @@ trip for it.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from redis.exceptions import RedisError
 
 from core import keys
 from core.redis_client import takes_no_writes
-from integrations.surface import Surface, decode_surface, encode_surface, surface_digest
 from ledger.tape import TapeError, TapeFull
+from sandbox.surface import Surface, digest_of
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
-
-    from sandbox.calls import FunctionSurface
 
 #: Longer than any run can wait and be kept.
 KEEP_S = 800 * 86_400
@@ -44,7 +41,7 @@ class Surfaces(Protocol):
         """
         ...
 
-    async def find(self, sha256: str) -> Mapping[str, FunctionSurface]:
+    async def find(self, sha256: str) -> Surface:
         """
         Give the surface of a digest.
 
@@ -63,14 +60,12 @@ class MemorySurfaces:
 
     async def keep(self, surface: Surface) -> str:
         """Keep a surface and give its digest."""
-        text = encode_surface(surface)
-        sha256 = surface_digest(text)
-        self.texts[sha256] = text
-        return sha256
+        self.texts[surface.sha256] = surface.text
+        return surface.sha256
 
-    async def find(self, sha256: str) -> Mapping[str, FunctionSurface]:
+    async def find(self, sha256: str) -> Surface:
         """Give the surface of a digest."""
-        return decode_surface(self.texts[sha256])
+        return Surface.read(self.texts[sha256])
 
 
 class RedisSurfaces:
@@ -82,13 +77,12 @@ class RedisSurfaces:
 
     async def keep(self, surface: Surface) -> str:
         """Keep a surface and give its digest; nothing is sent if it was kept within the hour."""
-        text = encode_surface(surface)
-        sha256 = surface_digest(text)
+        sha256 = surface.sha256
         now_s = time.monotonic()
         if self._known.get(sha256, 0.0) > now_s:
             return sha256
         try:
-            await self._redis.set(keys.surface(sha256), text, ex=KEEP_S)
+            await self._redis.set(keys.surface(sha256), surface.text, ex=KEEP_S)
         except (RedisError, OSError) as lost:
             if takes_no_writes(lost):
                 raise TapeFull("Redis does not take what the script sees now") from lost
@@ -98,12 +92,12 @@ class RedisSurfaces:
         self._known[sha256] = now_s + _AGAIN_S
         return sha256
 
-    async def find(self, sha256: str) -> Mapping[str, FunctionSurface]:
+    async def find(self, sha256: str) -> Surface:
         """Give the surface of a digest."""
         try:
             text: Any = await self._redis.get(keys.surface(sha256))
         except (RedisError, OSError) as lost:
             raise TapeError("Redis did not say what the script saw") from lost
-        if text is None or surface_digest(text) != sha256:
+        if text is None or digest_of(text) != sha256:
             raise LookupError("what the script saw is not kept any more")
-        return decode_surface(text)
+        return Surface.read(text)
