@@ -1,0 +1,50 @@
+"""
+The duty of driving syncs: their cycles, and what Mux said of single assets.
+
+Runs in: scheduler. Trusts: Redis. Refuses: nothing. May import: stdlib, structlog, core, triggers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+
+import structlog
+
+from core.clock import Clock, now_ms
+from core.errors import ServiceError
+from triggers.mux_mixpeek.cycles import Cycles
+from triggers.mux_mixpeek.jobs import Jobs
+from triggers.mux_mixpeek.syncs import Syncs
+
+_MOST_REST_S = 1.0
+_LEAST_REST_S = 0.05
+
+
+class Syncing:
+    """Looks at each sync and each job that is due. Owns nothing."""
+
+    name = "syncing"
+
+    def __init__(self, syncs: Syncs, cycles: Cycles, jobs: Jobs, clock: Clock = now_ms) -> None:
+        self._syncs = syncs
+        self._cycles = cycles
+        self._jobs = jobs
+        self._clock = clock
+
+    async def turn(self) -> float:
+        """Look once at all that is due, events first, and give the seconds to the next."""
+        await _each(await self._jobs.take_due(), self._jobs.look)
+        await _each(await self._syncs.take_due(), self._cycles.look)
+        due = [await self._jobs.next_due_ms(), await self._syncs.next_due_ms()]
+        first = min((one for one in due if one is not None), default=None)
+        if first is None:
+            return _MOST_REST_S
+        return max(_LEAST_REST_S, min(_MOST_REST_S, (first - self._clock()) / 1000))
+
+
+async def _each(found: Iterable[str], look: Callable[[str], Awaitable[None]]) -> None:
+    for one in found:
+        try:
+            await look(one)
+        except ServiceError as error:  # it is due again in half a minute; the others are due now
+            structlog.get_logger(__name__).warning("sync_failed", what=one, problem=error.code)

@@ -1,0 +1,1 @@
+"""The connector from Mux to Mixpeek: connections, syncs, and the scripts that do the work."""
