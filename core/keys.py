@@ -14,6 +14,9 @@ PARKED = "ms:parked"  # set: tenants that may have no further run in hand
 LEASES = "ms:leases"  # zset: queue|job:execution -> Unix second at which the lease ends
 WAITING = "ms:waiting"  # zset: queue|run -> Unix millisecond at which the run goes on
 EXPIRING = "ms:expiring"  # zset: run -> Unix millisecond until which it may begin
+SCHEDULES_DUE = "ms:schedules-due"  # zset: tenant|schedule -> Unix ms at which it is due
+SCHEDULES_STARTING = "ms:schedules-starting"  # zset: tenant|schedule|fire|run -> when to try again
+SCHEDULES_HELD = "ms:schedules-held"  # zset: tenant|schedule with fires that wait -> next look
 DONE = "ms:done"  # stream: id of each run that ended; wakes waiting requests
 ENDED = "ms:ended"  # hash: reason -> runs that ended for it
 SWEEP_LOCK = "ms:sweep"
@@ -350,3 +353,28 @@ def mux_event(connection_id: str, sha256: str) -> str:
 def mux_job(job_id: str) -> str:
     """Hash, short-lived: an event of Mux that is worked on, and the run that does it."""
     return f"ms:mux-job:{job_id}"
+
+
+def schedules(tenant: str) -> str:
+    """Zset: schedule id -> Unix milliseconds at which it was made."""
+    return f"ms:schedules:{tenant}"
+
+
+def schedule_rate(tenant: str) -> str:
+    """Integer: how often a minute all schedules of the tenant fire together, at the most."""
+    return f"ms:schedules-rate:{tenant}"
+
+
+def schedule(schedule_id: str) -> str:
+    """Hash: what a schedule starts and when, its state, its counts and its current run."""
+    return f"ms:schedule:{schedule_id}"
+
+
+def schedule_waiting(schedule_id: str) -> str:
+    """List: `fire|run` of fires that wait for the run before them to end."""
+    return f"ms:schedule-waiting:{schedule_id}"
+
+
+def schedule_history(schedule_id: str) -> str:
+    """List of JSON, newest first: what came of the last fires of a schedule."""
+    return f"ms:schedule-history:{schedule_id}"

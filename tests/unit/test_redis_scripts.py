@@ -55,6 +55,11 @@ KNOWN = (
             keys.saved_scripts,
             keys.saved_gone,
             keys.saved_bytes,
+        keys.schedules,
+        keys.schedule_rate,
+        keys.schedule,
+        keys.schedule_waiting,
+        keys.schedule_history,
         )
     }
     | {
