@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
@@ -24,6 +20,7 @@ from api.main import run_api
 from core.errors import Unavailable
 from core.redis_server import PrivateRedis
 from core.settings import Settings
+from tests.api_process import api_process
 from tests.api_server import ApiServer
 from tests.deadline import Deadline
 
@@ -36,35 +33,6 @@ def _restored_logging() -> Iterator[None]:
     yield
     root.handlers, root.level = handlers, level
     structlog.reset_defaults()
-
-
-_MAIN = (
-    "import socket, sys\n"
-    "from api.main import run_api\n"
-    "from core.settings import load_settings\n"
-    "fd = int(sys.argv[1])\n"
-    "sys.exit(run_api(load_settings(), listener=socket.socket(fileno=fd)))\n"
-)
-
-
-@contextmanager
-def api_process(redis_url: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Run the API in a process of its own."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _MAIN, str(listener.fileno())],
-            env={"PATH": os.environ["PATH"], "REDIS_URL": redis_url},
-            pass_fds=[listener.fileno()],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            yield process, f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            process.kill()
-            process.wait()
-            if process.stderr:
-                process.stderr.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

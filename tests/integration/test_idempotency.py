@@ -6,16 +6,19 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import httpx2
 import pytest
 import redis
 
-from core import keys
 from core.redis_server import PrivateRedis
+from runs.redis_scripts import load
+from tests.api_process import api_process
 from tests.api_server import ApiServer
 from tests.deadline import Deadline
+from tests.flaky_redis import Fault, FlakyRedis
 
 BODY = {"script": "return 1", "name": "once"}
 
@@ -93,3 +96,114 @@ def test_fifty_at_once_make_one_run(client: httpx2.Client) -> None:
     assert len({one.json()["id"] for one in answers if one.status_code == 202}) == 1
     fresh = [one for one in answers if one.status_code == 202]
     assert sum("idempotent-replayed" not in one.headers for one in fresh) == 1
+
+
+def test_keys_of_other_tenants_and_endpoints_are_others(
+    client: httpx2.Client, api: ApiServer
+) -> None:
+    """A key is its tenant's own, and that of one address: who guesses one learns nothing."""
+    send(client, "k1")
+    with api.client("other") as other:
+        answer = send(other, "k1", name="theirs")
+    assert answer.status_code == 202
+    assert "idempotent-replayed" not in answer.headers
+    again = client.post("/v1/runs", json=BODY, headers={"Idempotency-Key": '"k1"'})
+    assert again.headers["idempotent-replayed"] == "true"  # quotes mean nothing
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b'""', b"a" * 256, b"a b", b"\xc3\xa9", b"\xff", b"a\tb", b"a" * 60_000],
+    ids=["empty", "quoted empty", "long", "space", "UTF-8", "no UTF-8", "tab", "huge"],
+)
+def test_what_cannot_be_a_key_is_refused_and_nothing_runs(
+    client: httpx2.Client, value: bytes
+) -> None:
+    """A key that two parties could read differently is none."""
+    answer = client.post("/v1/runs", json=BODY, headers=[(b"Idempotency-Key", value)])
+    assert answer.status_code in {422, 431}, answer.text
+    if answer.status_code == 422:
+        assert answer.json()["errors"][0]["header"] == "Idempotency-Key"
+    assert runs_of(client) == []
+
+
+def test_two_keys_in_one_request_are_refused(client: httpx2.Client) -> None:
+    """Nobody has to guess which of two keys counts."""
+    headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+    assert client.post("/v1/runs", json=BODY, headers=headers).status_code == 422
+
+
+def test_a_refused_request_leaves_its_key_free(client: httpx2.Client) -> None:
+    """Nothing was made, so the corrected request may have the key."""
+    wrong = send(client, "k1", script="return (", check=True)
+    assert wrong.status_code == 422
+    assert send(client, "k1").status_code == 202
+
+
+def test_an_answer_with_a_result_is_not_kept_twice(
+    client: httpx2.Client, redis_sync: redis.Redis
+) -> None:
+    """The result stands in the run's record only; the body that was sent stands nowhere."""
+    answers: list[httpx2.Response] = []
+    secret = "p4ssw0rd-in-the-script"
+    thread = threading.Thread(
+        target=lambda: answers.append(send(client, "k1", wait_s=20, input=secret))
+    )
+    thread.start()
+    (run,) = Deadline().until(lambda: runs_of(client))
+    client.post(f"/v1/runs/{run['id']}/cancel")
+    thread.join(10)
+    (name,) = redis_sync.keys("ms:idem:*")
+    kept = redis_sync.hgetall(name)
+    assert kept[b"reference"].decode() == run["id"]
+    assert kept[b"body"] == b""
+    assert secret.encode() not in b"".join(kept.values())
+    assert 86_000 < redis_sync.ttl(name) <= 86_400
+
+
+@pytest.mark.parametrize("fault", [Fault.HOLD_BEFORE, Fault.HOLD_AFTER])
+def test_an_api_that_is_killed_between_the_write_and_the_answer(
+    redis_url: str, api: ApiServer, fault: Fault
+) -> None:
+    """Killed before the run was written or after: sent again, the request has one run."""
+    key = api.new_key("acme")
+    headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "k1"}
+    with (
+        FlakyRedis(redis_url.removeprefix("unix://")) as wire,
+        api_process(wire.url) as (process, url),
+        httpx2.Client(base_url=url, trust_env=False, timeout=20) as first,
+    ):
+        Deadline().until(lambda: _serves(first), "the API")
+        # From here on Redis knows the script by its digest.
+        first.post("/v1/runs", json=BODY, headers=headers | {"Idempotency-Key": "k0"})
+        wire.arm(fault, load("enqueue").sha1)
+        broken = threading.Thread(target=_broken_post, args=(first, headers))
+        broken.start()
+        assert wire.struck.wait(10)
+        process.kill()
+        process.wait()
+        broken.join(10)
+    with api.client(None, Authorization=f"Bearer {key}") as second:
+        before = len(runs_of(second))
+        assert before == (2 if fault is Fault.HOLD_AFTER else 1)
+        refused = send(second, "k1")
+        assert (refused.status_code, refused.json()["code"]) == (409, "in_flight")
+        answer = Deadline().until(
+            lambda: (one := send(second, "k1")).status_code == 202 and one, "the lease's end"
+        )
+        assert isinstance(answer, httpx2.Response)
+        assert ("idempotent-replayed" in answer.headers) == (fault is Fault.HOLD_AFTER)
+        assert answer.json()["id"] in {run["id"] for run in runs_of(second)}
+        assert len(runs_of(second)) == 2
+        assert send(second, "k1").content == answer.content
+
+
+def _serves(client: httpx2.Client) -> bool:
+    with suppress(httpx2.TransportError):
+        return client.get("/healthz").is_success
+    return False
+
+
+def _broken_post(client: httpx2.Client, headers: dict[str, str]) -> None:
+    with suppress(httpx2.TransportError):
+        client.post("/v1/runs", json=BODY, headers=headers)
