@@ -68,6 +68,12 @@ def _replay() -> list[Row]:
     return uvloop.run(replay.replays())
 
 
+def _slots() -> list[Row]:
+    from benchmarks import slots  # noqa: PLC0415
+
+    return asyncio.run(slots.many_waiting())
+
+
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "sandbox": _sandbox,
     "service": _service,
@@ -77,6 +83,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "audit": _audit,
     "durability": _durability,
     "replay": _replay,
+    "slots": _slots,
 }
 
 

@@ -38,8 +38,15 @@ _HEADERS = [
 ]
 
 
+#: What is asked for below this path takes so long.
+SLOW_PATH = "/v1/slow/"
+SLOW_S = 2.0
+
+
 async def _answer(scope: Scope, receive: Receive, send: Send) -> None:
-    del scope, receive
+    del receive
+    if scope["path"].startswith(SLOW_PATH):
+        await asyncio.sleep(SLOW_S)
     await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
     await send({"type": "http.response.body", "body": _ASSET})
 
@@ -60,11 +67,11 @@ def _main() -> None:
     # Named as TCP, or asyncio leaves Nagle's algorithm on.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
-        listener.listen(16)
+        listener.listen(1_024)
         print(listener.getsockname()[1], flush=True)
         config = uvicorn.Config(
-            _answer, http="h11", ws="none", lifespan="off", log_config=None, access_log=False,
-            interface="asgi3",
+            _answer, backlog=1_024, http="h11", ws="none", lifespan="off", log_config=None,
+            access_log=False, interface="asgi3",
         )  # fmt: skip
         asyncio.run(uvicorn.Server(config).serve([listener]))
 

@@ -58,12 +58,17 @@ class Settings(BaseModel):
         le=200,
         description="Tenants that metrics name, those with the most queued; 0 for none.",
     )
-    slots: int = Field(default=8, ge=1, le=1_024, description="Runs at once in one worker.")
+    slots: int = Field(
+        default=8,
+        ge=1,
+        le=1_024,
+        description="Runs of one tenant at once in a worker; it has an eighth more for others.",
+    )
     tenant_slots: int = Field(
         default=0,
         ge=0,
         le=1_024,
-        description="Runs of one tenant at once, for each live worker; 0 for seven eighths.",
+        description="Runs of one tenant at once, for each live worker; 0 for as many as its slots.",
     )
     lease_s: int = Field(
         default=12,

@@ -26,6 +26,7 @@ from runs.acceptance import Terms
 from scheduler import callbacks
 from scheduler.beat import Beat
 from scheduler.duties import Duty, keep
+from scheduler.expiring import Expiring
 from scheduler.feeding import Calls, Feeding
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def run_scheduler(settings: Settings) -> int:
 def duties_of(settings: Settings, redis: Redis) -> list[Duty]:
     """Give all duties; each is done by every scheduler."""
     feeding = Feeding(redis, Terms.of_settings(settings))
-    duties: list[Duty] = [feeding, Calls(redis, feeding)]
+    duties: list[Duty] = [feeding, Calls(redis, feeding), Expiring(redis)]
     sending = callbacks.of_settings(settings, redis)
     if sending is None:
         hint = "no trigger key is given: set MOONSAND_TRIGGER_KEYS_FILE"

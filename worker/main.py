@@ -28,7 +28,7 @@ from integrations.catalog import Catalog
 from integrations.mcp.pool import McpPool, preload
 from integrations.mcp.run_servers import McpServers
 from integrations.mcp.trusted_tools import TrustedTools
-from integrations.vendor_http import VendorHttp
+from integrations.vendor_http import MAX_CONNECTIONS, VendorHttp
 from ledger.redis_tape import Replicas
 from runs.packs import note_packs
 from runs.redis_throttle import RedisThrottle
@@ -36,7 +36,7 @@ from sandbox.supervisor import Sandbox, SandboxUnavailable
 from tenancy.master_keys import MasterKeys
 from tenancy.vault import Vault
 from worker.engine import Engine, Parts
-from worker.plan import WorkerPlan, default_share
+from worker.plan import WorkerPlan, with_reserve
 from worker.slot_worker import SlotWorker, enqueue_dependents
 from worker.slots import Room
 from worker.vault_desk import VaultDesk
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from core.settings import Settings
 
-_MAX_SPARES = 32
+_MAX_SPARES = 16
 EXIT_OK = 0
 EXIT_OURS = 3
 
@@ -67,18 +67,19 @@ def run_worker(settings: Settings, *, slots: int, burst: bool = False) -> int:
         raise Unavailable("no Redis is configured", hint="set REDIS_URL")
     with connect(settings.redis_url) as redis:
         check_server(redis, settings.environment)
+    room = slots if settings.tenant_slots else with_reserve(slots)
     plan = WorkerPlan(
         name=_name(),
-        slots=slots,
+        slots=room,
         lease_s=settings.lease_s,
         attempts=settings.attempts,
         wait_max_s=settings.wait_max_s,
         wait_in_place_ms=settings.wait_in_place_ms,
         replicas=Replicas(settings.tape_replicas, settings.tape_replicas_ms),
-        share=settings.tenant_slots or default_share(slots),
+        share=settings.tenant_slots or slots,
         grace_s=settings.shutdown_grace_s,
     )
-    make_parts = partial(_make_parts, settings, settings.redis_url, slots)
+    make_parts = partial(_make_parts, settings, settings.redis_url, room)
     return work(plan, settings.redis_url, make_parts, burst=burst)
 
 
@@ -113,7 +114,7 @@ async def _make_parts(settings: Settings, redis_url: str, slots: int) -> Parts:
     catalog = Catalog.load(operator=settings.packs_dir)
     accounts = AccountsFile.load(settings.accounts, catalog) if settings.accounts else None
     local = settings.environment == "development"
-    http = VendorHttp(allow_local=local)
+    http = VendorHttp(max(MAX_CONNECTIONS, 2 * slots), allow_local=local)
     mcp = _mcp_servers(settings.mcp_servers, allow_local=local)
     sandbox = Sandbox(spares=min(slots, _MAX_SPARES))
     redis = connect_async(redis_url)

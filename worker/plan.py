@@ -41,6 +41,6 @@ class WorkerPlan:
         return self.lease_s / 6
 
 
-def default_share(slots: int) -> int:
-    """Give how many of a worker's slots one tenant may fill: an eighth is left for the others."""
-    return slots - slots // 8
+def with_reserve(slots: int) -> int:
+    """Give how many slots a worker has whose one tenant may fill `slots`: an eighth more."""
+    return slots + slots // 8
