@@ -13,7 +13,7 @@ import redis
 
 from core import keys
 from core.ids import new_id
-from ledger.archive import Archive
+from ledger.archive import Archive, ArchiveReader
 from ledger.checkpoints import Checkpoints, Witness
 from ledger.inbox import record
 from ledger.leaves import LeafKind, accepted_leaf, leaf, new_salt
@@ -139,7 +139,7 @@ def end_run(client: redis.Redis, run: str) -> None:
     client.eval(f"{text}\n{call}", 0, run, "2000", orjson.dumps(body))
 
 
-def check_archive(archive: Archive) -> None:
+def check_archive(archive: ArchiveReader, key: SigningKey = KEY) -> None:
     """
     Check an archive from outside: leaves, tree, tapes and payloads agree, and nothing is twice.
 
@@ -159,5 +159,5 @@ def check_archive(archive: Archive) -> None:
             assert root_of(map(leaf_hash, lines)).hex() == fields["tape"]["root"]
     note = archive.checkpoint()
     if note is not None:
-        signed = KEY.public.open(note)
+        signed = key.public.open(note)
         assert root_at(archive.tile, signed.size) == signed.root

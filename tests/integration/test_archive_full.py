@@ -88,7 +88,7 @@ def test_a_full_disk_holds_up_and_loses_nothing(
         archive = open_archive(Settings(**settings(kind, tmp_path)))  # type: ignore[arg-type]
         assert archive is not None
         with closing(archive):
-            check_archive(archive)  # type: ignore[arg-type]
+            check_archive(archive, KEY)
             assert len(archive.find("k7")) == 1
 
 
