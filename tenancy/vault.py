@@ -40,6 +40,9 @@ MAX_FIELDS = 32
 MAX_VALUE_BYTES = 8_192
 _TRIES = 50
 
+#: A tenant's wrapped data key and sealed index.
+VaultState = tuple[bytes | None, bytes | None]
+
 
 class Vault:
     """All accounts of all tenants. Owns nothing; the connection is its maker's."""
@@ -219,8 +222,8 @@ class Vault:
             if record is not None:
                 DataKey.unwrap(tenant, record, self._masters)
 
-    async def state(self, tenant: str) -> tuple[bytes | None, bytes | None]:
-        """Give a tenant's wrapped data key and sealed index as they stand in Redis."""
+    async def state(self, tenant: str) -> VaultState:
+        """Give the state of a tenant's vault as it stands in Redis."""
         found: Any = await self._redis.mget(keys.vault_key(tenant), keys.vault_index(tenant))
         return found[0], found[1]
 

@@ -29,6 +29,7 @@ from runs.spec import RunSpec
 from sandbox.limits import Limits
 from sandbox.outcome import Reason
 from tenancy.grants import Grants
+from tenancy.vault import VaultState
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -61,6 +62,7 @@ class Claim:
     tape's next sequence number. `spec` is there when it is to be executed, `settled` when its run
     ended before, `refusal` when the job is none of ours. `cancelled`: somebody asked for that
     before anybody could execute it. `tape_lost`: a restarted Redis lost a write's intent.
+    `vault` is the sealed state of the tenant's vault at that moment.
     """
 
     queue: str
@@ -75,6 +77,7 @@ class Claim:
     refusal: str | None = None
     cancelled: bool = False
     tape_lost: bool = False
+    vault: VaultState = (None, None)
 
     @property
     def key(self) -> str:
@@ -150,6 +153,7 @@ def _read(row: Sequence[Any]) -> Claim:
         "settled": Reason(settled.decode()) if settled else None,
         "cancelled": bool(row[18]),
         "tape_lost": bool(row[19]),
+        "vault": (row[22], row[23]),
     }
     try:
         check_job(run_id, data)

@@ -22,7 +22,6 @@ from redis.exceptions import RedisError
 from core.errors import ServiceError
 from core.redis_client import connect_async
 from core.tasks import end_tasks
-from integrations.accounts import Accounts
 from ledger.recording import Recording, TapeTorn, TapeUnreadable
 from ledger.redis_tape import RedisTape, scan_tape
 from ledger.tape import TapeError
@@ -49,17 +48,17 @@ from worker.outbox import (
 from worker.slots import Room, Slot, Stop
 from worker.surfaces import RedisSurfaces
 from worker.sweep import Sweep
+from worker.vaulted_accounts import VaultedAccounts
 from worker.waiting import may_wait
 from worker.witness import Witness
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from integrations.accounts import AccountsFile
+    from integrations.accounts import Accounts, AccountsFile
     from integrations.broker import Broker
     from sandbox.supervisor import Sandbox
     from worker.plan import WorkerPlan
-    from worker.vaulted_accounts import VaultedAccounts
 
 _START_S = 60.0
 _LAST_WORDS_S = 10.0
@@ -248,7 +247,8 @@ class Engine:
             return deliver_suspension(slot.claim, ending)
         stopped = slot.stop is Stop.SHUTDOWN and ending.reason is Reason.CANCELLED
         if stopped or ending.resumable:
-            return LetGo(slot.claim, fault=not (stopped or ending.put_off))
+            fault = not (stopped or ending.put_off)
+            return LetGo(slot.claim, fault=fault, at_once=stopped and not ending.resumable)
         return deliver_ending(slot.claim, ending)
 
     async def _shown(self, claim: Claim) -> Shown:
@@ -266,12 +266,17 @@ class Engine:
         except (RedisError, OSError) as lost:
             raise TapeError("Redis did not give the tape of earlier attempts") from lost
 
+    async def _accounts(self, claim: Claim, tenant: str | None) -> Accounts:
+        accounts = self._parts.accounts
+        if isinstance(accounts, VaultedAccounts):
+            return await accounts.for_tenant(tenant, claim.vault)
+        return accounts.for_tenant(tenant)
+
     async def _ending(self, slot: Slot, events: EventWriter) -> Ending | Suspension:
         claim, spec = slot.claim, slot.claim.spec
         assert spec is not None  # noqa: S101 (CLAIM gives one with every run)
         try:
-            found = self._parts.accounts.for_tenant(spec.tenant)
-            accounts = found if isinstance(found, Accounts) else await found
+            accounts = await self._accounts(claim, spec.tenant)
             if claim.attempt > 1:
                 spec = await with_grants_of_today(self._redis, spec)
         except ServiceError as missing:

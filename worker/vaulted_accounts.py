@@ -26,7 +26,7 @@ from core.errors import Unavailable
 from integrations.account_fields import FieldWrong, canonical, check_account_name, wrapped
 from integrations.accounts import Accounts, AccountsFile, Credentials
 from tenancy.envelope import VaultDamaged
-from tenancy.vault import Vault
+from tenancy.vault import Vault, VaultState
 from tenancy.vault_records import Opened, Writer
 
 if TYPE_CHECKING:
@@ -55,9 +55,9 @@ class VaultedAccounts:
         self._seen: dict[str, tuple[str, int]] = {}
         self._retired: set[str] = set()
 
-    async def for_tenant(self, tenant: str | None) -> Accounts:
+    async def for_tenant(self, tenant: str | None, seen: VaultState | None = None) -> Accounts:
         """
-        Give the accounts of a tenant as they are now.
+        Give the accounts of a tenant as they are now, or were when its vault's state was `seen`.
 
         Raises:
             Unavailable: Redis or the master key is away.
@@ -66,7 +66,7 @@ class VaultedAccounts:
         if tenant is None:
             return self._file.for_tenant(None)
         try:
-            state = await self._vault.state(tenant)
+            state = await self._vault.state(tenant) if seen is None else seen
             if state == (None, None):
                 self._cached.pop(tenant, None)
                 return self._file.for_tenant(tenant)
@@ -74,7 +74,7 @@ class VaultedAccounts:
         except (RedisError, OSError) as error:
             raise Unavailable("the vault cannot be reached") from error
 
-    async def _vaulted(self, tenant: str, state: tuple[bytes | None, bytes | None]) -> Accounts:
+    async def _vaulted(self, tenant: str, state: VaultState) -> Accounts:
         now_s = time.monotonic()
         self._forget_old(now_s)
         known = self._cached.get(tenant)

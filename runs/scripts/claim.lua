@@ -12,7 +12,8 @@
 --   verdict  queue  id  execution  started  data  attempt  clock_ms  tape length  and, of the
 --   record: tenant  name  script  input  limits  grants  seed  reason  on_unknown
 --   and 1 if somebody asked for the run to be cancelled, else 0; and 1 if Redis lost an entry of
---   its tape, else 0; and its mode, and the plan it is held to
+--   its tape, else 0; and its mode, and the plan it is held to; and what the tenant's vault is
+--   at this moment: its wrapped key, its sealed index
 -- Verdicts: `run`: execute it, over its tape if this is not the first attempt. `settled`: the run
 -- ended earlier and must not be executed again. `unknown`: no such run.
 --#include lib_unqueue
@@ -63,46 +64,47 @@ local function start_run(id, execution)
 end
 
 local function judge(queue, id)
-  local found = redis.call('HMGET', 'ms:run:' .. id, 'state', 'reason', 'execution', 'expires_ms')
+  local found = redis.call('HMGET', 'ms:run:' .. id, 'state', 'reason', 'execution', 'expires_ms',
+    'counted')
   local state, reason, before = found[1], found[2], found[3]
   if not state then return 'unknown' end
   if state == 'queued' then
-    if not found[4] then return 'run' end
-    return tonumber(found[4]) > tonumber(now_ms) and 'run' or 'late'
+    if not found[4] then return 'run', found[5] end
+    return tonumber(found[4]) > tonumber(now_ms) and 'run' or 'late', found[5]
   end
   if state == 'running' then
     local held = redis.call('ZSCORE', 'rq:wip:' .. queue, id .. ':' .. (before or ''))
     if held then return 'held' end  -- queued twice; whoever has it goes on
-    return 'run'
+    return 'run', found[5]
   end
   if state == 'waiting' then
     local due_ms = tonumber(redis.call('ZSCORE', 'ms:waiting', queue .. '|' .. id) or 0)
     if redis.call('HEXISTS', 'ms:run:' .. id, 'woken') == 1 or due_ms <= tonumber(now_ms) then
       stop_waiting(queue, id)
-      return 'run'
+      return 'run', found[5]
     end
     -- Some tool of RQ's put it into its queue too early: it waits on.
     redis.call('HSET', 'rq:job:' .. id, 'status', 'scheduled')
     redis.call('ZADD', 'rq:scheduled:' .. queue, math.ceil(due_ms / 1000), id)
     return 'held'
   end
-  if ours[reason] then return 'run' end
+  if ours[reason] then return 'run', found[5] end
   return 'settled'
 end
 
 local function give(verdict, queue, id, execution)
   local run = 'ms:run:' .. id
-  local known = redis.call('HMGET', run, 'attempt', 'started_ms')
+  local known = redis.call('HMGET', run, 'tenant', 'name', 'script_sha256', 'input', 'limits',
+    'grants', 'seed', 'reason', 'on_unknown', 'attempt', 'started_ms', 'tape_lost', 'mode', 'plan')
   local row = { verdict, queue, id, execution, epoch, redis.call('HGET', 'rq:job:' .. id, 'data'),
-    tonumber(known[1] or 0), known[2] or now_ms, redis.call('XLEN', 'ms:tape:' .. id) }
-  local record = redis.call('HMGET', run, 'tenant', 'name', 'script_sha256', 'input', 'limits',
-    'grants', 'seed', 'reason', 'on_unknown')
-  if record[3] then record[3] = redis.call('GET', 'ms:script:' .. record[3]) end
-  for index = 1, 9 do row[#row + 1] = record[index] end
-  row[#row + 1] = redis.call('EXISTS', 'ms:cancel:' .. id)
-  row[#row + 1] = redis.call('HEXISTS', run, 'tape_lost')
-  local planned = redis.call('HMGET', run, 'mode', 'plan')
-  row[#row + 1], row[#row + 2] = planned[1], planned[1] == 'apply' and planned[2]
+    tonumber(known[10] or 0), known[11] or now_ms, redis.call('XLEN', 'ms:tape:' .. id) }
+  if known[3] then known[3] = redis.call('GET', 'ms:script:' .. known[3]) end
+  for index = 1, 9 do row[9 + index] = known[index] end
+  row[19] = redis.call('EXISTS', 'ms:cancel:' .. id)
+  row[20] = known[12] and 1 or 0
+  row[21], row[22] = known[13], known[13] == 'apply' and known[14]
+  local vault = 'ms:vault:' .. (known[1] or '') .. ':'
+  row[23], row[24] = unpack(redis.call('MGET', vault .. 'key', vault .. 'index'))
   rows[#rows + 1] = row
 end
 
@@ -118,7 +120,11 @@ local function take(queue, id)
     end
     return
   end
-  local verdict = judge(queue, id)
+  local verdict, counted = judge(queue, id)
+  if verdict == 'run' and counted then
+    if not may_begin(queue, tenant_of(queue), counted, id, now_s) then return end
+    enters_worker(tenant_of(queue), counted, id)
+  end
   if verdict == 'late' then
     drop_job(queue, id, now_s)
     end_run(id, now_ms, 'cancelled', 'expired', ARGV[8], { 'error', ARGV[9] })
