@@ -12,20 +12,26 @@ from fastapi import Request
 from redis.asyncio import Redis
 
 from api.checks import Checks
+from api.triggers import Triggers
 from core.errors import QuotaExceeded, Unavailable
 from core.redis_client import connect_async
 from core.settings import Settings
 from integrations.catalog import Catalog
 from runs.acceptance import Terms
+from runs.batches.store import BatchStore
 from runs.packs import note_packs
 from runs.store import RunStore
 from runs.wakeups import Wakeups
 from tenancy.desk import Desk
 from tenancy.keys import KeyStore
 from tenancy.sealing_key import SealingKey
+from triggers.mux_mixpeek.connector import Connector, connector_of
+from triggers.trigger_keys import TriggerKeys
 
 #: Event streams one tenant may hold open in one process; each holds a Redis connection.
 MAX_STREAMS_PER_TENANT = 64
+#: Uploads of batches that one tenant may have under way in one process.
+MAX_UPLOADS_PER_TENANT = 16
 
 
 @dataclass(frozen=True)
@@ -36,12 +42,27 @@ class Services:
     redis: Redis
     keys: KeyStore
     store: RunStore
+    batches: BatchStore
     wakeups: Wakeups
     checks: Checks
     catalog: Catalog
     desk: Desk
+    connector: Connector
+    triggers: Triggers
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     streams: Counter[str] = field(default_factory=Counter)
+    uploads: Counter[str] = field(default_factory=Counter)
+
+    @contextmanager
+    def upload_of(self, tenant: str) -> Iterator[None]:
+        """
+        Count one upload of a batch.
+
+        Raises:
+            QuotaExceeded: the tenant has `MAX_UPLOADS_PER_TENANT` under way here.
+        """
+        with _counted(self.uploads, tenant, MAX_UPLOADS_PER_TENANT, "uploads"):
+            yield
 
     @contextmanager
     def stream_of(self, tenant: str) -> Iterator[None]:
@@ -51,19 +72,25 @@ class Services:
         Raises:
             QuotaExceeded: the tenant has `MAX_STREAMS_PER_TENANT` open here.
         """
-        if self.streams[tenant] >= MAX_STREAMS_PER_TENANT:
-            raise QuotaExceeded(
-                f"{MAX_STREAMS_PER_TENANT} event streams are open, which is all that is allowed",
-                retry_after_s=5,
-                hint="close some, or ask for the run itself",
-            )
-        self.streams[tenant] += 1
-        try:
+        with _counted(self.streams, tenant, MAX_STREAMS_PER_TENANT, "event streams"):
             yield
-        finally:
-            self.streams[tenant] -= 1
-            if not self.streams[tenant]:
-                del self.streams[tenant]
+
+
+@contextmanager
+def _counted(counter: Counter[str], tenant: str, most: int, what: str) -> Iterator[None]:
+    if counter[tenant] >= most:
+        raise QuotaExceeded(
+            f"{most} {what} are open, which is all that is allowed",
+            retry_after_s=5,
+            hint="close some, or try again later",
+        )
+    counter[tenant] += 1
+    try:
+        yield
+    finally:
+        counter[tenant] -= 1
+        if not counter[tenant]:
+            del counter[tenant]
 
 
 @asynccontextmanager
@@ -73,12 +100,13 @@ async def open_services(settings: Settings, catalog: Catalog) -> AsyncIterator[S
 
     Raises:
         Unavailable: no Redis was named.
-        Invalid: the sealing key of the vault cannot be used.
+        Invalid: the sealing key of the vault, or a trigger key, cannot be used.
         RedisError: it does not answer.
     """
     if settings.redis_url is None:
         raise Unavailable("no Redis was named", hint="set REDIS_URL")
     sealing_key = SealingKey.of_settings(settings)
+    trigger_keys = TriggerKeys.of_settings(settings)
     redis = connect_async(settings.redis_url)
     terms = Terms.of_settings(settings)
     try:
@@ -87,7 +115,12 @@ async def open_services(settings: Settings, catalog: Catalog) -> AsyncIterator[S
             async with Wakeups(redis) as wakeups:
                 keys, store = KeyStore(redis), RunStore(redis, terms)
                 desk = Desk(redis, sealing_key)
-                yield Services(settings, redis, keys, store, wakeups, checks, catalog, desk)
+                yield Services(
+                    *(settings, redis, keys, store, BatchStore(redis, terms)),
+                    *(wakeups, checks, catalog, desk),
+                    connector=connector_of(redis, store, trigger_keys),
+                    triggers=Triggers.of(settings, redis, store, trigger_keys),
+                )
     finally:
         await redis.aclose()
 

@@ -23,7 +23,7 @@ from core.logs import configure_logs
 from core.redis_client import check_server_async, connect_async
 from core.tasks import end_tasks
 from runs.acceptance import Terms
-from scheduler import callbacks
+from scheduler import callbacks, syncing
 from scheduler.beat import Beat
 from scheduler.duties import Duty, keep
 from scheduler.expiring import Expiring
@@ -53,6 +53,7 @@ def duties_of(settings: Settings, redis: Redis) -> list[Duty]:
     """Give all duties; each is done by every scheduler."""
     feeding = Feeding(redis, Terms.of_settings(settings))
     duties: list[Duty] = [feeding, Calls(redis, feeding), Expiring(redis)]
+    duties.append(syncing.of_settings(settings, redis))
     sending = callbacks.of_settings(settings, redis)
     if sending is None:
         hint = "no trigger key is given: set MOONSAND_TRIGGER_KEYS_FILE"

@@ -1,20 +1,30 @@
 """
 The duty of driving syncs: their cycles, and what Mux said of single assets.
 
-Runs in: scheduler. Trusts: Redis. Refuses: nothing. May import: stdlib, structlog, core, triggers.
+Runs in: scheduler. Trusts: Redis. Refuses: nothing.
+May import: stdlib, structlog, core, runs, triggers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING
 
 import structlog
 
 from core.clock import Clock, now_ms
 from core.errors import ServiceError
+from runs.acceptance import Terms
+from runs.store import RunStore
+from triggers.mux_mixpeek.connector import connector_of
 from triggers.mux_mixpeek.cycles import Cycles
 from triggers.mux_mixpeek.jobs import Jobs
 from triggers.mux_mixpeek.syncs import Syncs
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from core.settings import Settings
 
 _MOST_REST_S = 1.0
 _LEAST_REST_S = 0.05
@@ -48,3 +58,9 @@ async def _each(found: Iterable[str], look: Callable[[str], Awaitable[None]]) ->
             await look(one)
         except ServiceError as error:  # it is due again in half a minute; the others are due now
             structlog.get_logger(__name__).warning("sync_failed", what=one, problem=error.code)
+
+
+def of_settings(settings: Settings, redis: Redis) -> Syncing:
+    """Make the duty; it opens no webhook secret, so it is given no trigger key."""
+    connector = connector_of(redis, RunStore(redis, Terms.of_settings(settings)), None)
+    return Syncing(connector.syncs, connector.cycles, connector.jobs)

@@ -26,7 +26,6 @@ from triggers.mux_mixpeek.model import (
     Connection,
     ConnectionChange,
     ConnectionConfig,
-    NamedAccount,
     ProviderConfig,
 )
 from triggers.trigger_keys import TriggerKeys, needed
@@ -75,8 +74,8 @@ class Connections:
             id=one,
             tenant=tenant,
             name=given.name,
-            account=named.account if isinstance(named, NamedAccount) else one,
-            own_account=not isinstance(named, NamedAccount),
+            account=named.account or one,
+            own_account=named.account is None,
             description=given.description,
             metadata=given.metadata,
             is_active=True,
@@ -237,9 +236,8 @@ def _changes(
         changes["active"] = int(given.is_active)
     if given.provider_config is not None and sealed is not None:
         named = given.provider_config.credentials
-        own = not isinstance(named, NamedAccount)
-        changes["account"] = named.account if isinstance(named, NamedAccount) else one
-        changes["own_account"] = int(own)
+        changes["account"] = named.account or one
+        changes["own_account"] = int(named.account is None)
         changes["secret"] = sealed
     return changes
 

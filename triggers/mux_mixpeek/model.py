@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from triggers.mux_mixpeek.rules import FileFilters
 from triggers.starting import Owner
@@ -91,27 +91,50 @@ class SyncChange(_Given):
     metadata: Metadata | None = Field(default=None, max_length=MAX_METADATA_KEYS)
 
 
-class AccessToken(_Given):
-    """Mux's access token. The secrets go into the vault, and never come back."""
+class Credentials(_Given):
+    """
+    How to get at Mux: an access token, or an account that is there already.
 
-    type: Literal["access_token"] = "access_token"
-    access_token_id: str = Field(min_length=1, max_length=256)
-    access_token_secret: str = Field(min_length=1, max_length=1_024, repr=False)
-    webhook_secret: str | None = Field(default=None, repr=False)
+    The token's secrets go into the vault, and never come back.
+    """
 
+    type: Literal["access_token", "account"] = "access_token"
+    access_token_id: str | None = Field(default=None, min_length=1, max_length=256)
+    access_token_secret: str | None = Field(
+        default=None, min_length=1, max_length=1_024, repr=False
+    )
+    account: str | None = Field(
+        default=None,
+        pattern=_ACCOUNT,
+        description="With `account`: its name in the vault or the operator's file.",
+    )
+    webhook_secret: str | None = Field(
+        default=None, repr=False, description="Which Mux shows for the webhook it was given."
+    )
 
-class NamedAccount(_Given):
-    """An account of Mux that is there already, in the vault or the operator's file."""
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        given = {self.access_token_id is not None, self.access_token_secret is not None}
+        if self.type == "access_token" and (given != {True} or self.account is not None):
+            raise ValueError(
+                "an access token is `access_token_id` and `access_token_secret`, no `account`"
+            )
+        if self.type == "account" and (given != {False} or self.account is None):
+            raise ValueError("an account is named by `account`, without an access token")
+        return self
 
-    type: Literal["account"]
-    account: str = Field(pattern=_ACCOUNT)
-    webhook_secret: str | None = Field(default=None, repr=False)
+    @property
+    def token(self) -> dict[str, str] | None:
+        """Give the fields of an account of Mux; None for one that is there already."""
+        if self.access_token_id is None or self.access_token_secret is None:
+            return None
+        return {"token_id": self.access_token_id, "token_secret": self.access_token_secret}
 
 
 class ProviderConfig(_Given):
     """How to get at Mux."""
 
-    credentials: AccessToken | NamedAccount = Field(discriminator="type")
+    credentials: Credentials
 
 
 class ConnectionConfig(_Given):
@@ -135,6 +158,36 @@ class ConnectionChange(_Given):
     description: str | None = Field(default=None, max_length=500)
     metadata: Metadata | None = Field(default=None, max_length=MAX_METADATA_KEYS)
     is_active: bool | None = None
+
+
+class BucketConfig(_Given):
+    """A bucket to make at Mixpeek: with `blob_type` one field of this type and name."""
+
+    name: str | None = Field(default=None, min_length=1, max_length=100)
+    bucket_name: str | None = Field(
+        default=None, min_length=1, max_length=100, description="As `name`."
+    )
+    description: str | None = Field(default=None, max_length=500)
+    blob_type: Literal["text", "image", "audio", "video", "pdf", "excel"] | None = None
+    bucket_schema: dict[str, Any] | None = None
+    unique_key: dict[str, Any] | None = None
+    metadata: Metadata | None = None
+    namespace_id: str | None = Field(default=None, min_length=1, max_length=256)
+    mixpeek_account: str = Field(default="default", pattern=_ACCOUNT)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.name is None) == (self.bucket_name is None):
+            raise ValueError("give one of name and bucket_name")
+        if (self.blob_type is None) == (self.bucket_schema is None):
+            raise ValueError("give one of blob_type and bucket_schema")
+        return self
+
+    def for_script(self, namespace: str | None) -> dict[str, Any]:
+        """Give the arguments of `mixpeek.create_bucket`."""
+        given = self.model_dump(exclude={"mixpeek_account", "namespace_id", "bucket_name"})
+        given |= {"name": self.name or self.bucket_name, "namespace": namespace}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
