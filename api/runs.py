@@ -100,6 +100,9 @@ async def _accept(services: Services, key: KeyRecord, taken: Taken, once: Once) 
         asked = await look_up(SavedScripts(services.redis), key.tenant, asked)
     if isinstance(asked, ApplyRequest):
         return await _apply(services, key, asked, once)
+    if asked.callback is not None:
+        told = await services.triggers.callbacks.target(key.tenant, asked.callback)
+        asked = replace(asked, callback=told)
     if asked.force:
         key.require(Scope.FORCE)
     if asked.grants:

@@ -58,9 +58,20 @@ async def read_body(request: Request) -> bytes:
         raise UnsupportedMediaType(
             "the body must not be compressed", hint="send it without Content-Encoding"
         )
+    return await read_raw(request, MAX_BODY_BYTES)
+
+
+async def read_raw(request: Request, most: int) -> bytes:
+    """
+    Read a body of any type, byte for byte.
+
+    Raises:
+        TooLarge: more than `most` bytes.
+        RequestTimeout: it did not arrive within 30 s.
+    """
     try:
         async with asyncio.timeout(_READ_S):
-            return await _read(request)
+            return await _read(request, most)
     except TimeoutError:
         raise RequestTimeout(f"the body did not arrive within {_READ_S:.0f} s") from None
 
@@ -97,19 +108,19 @@ def pointer_to(*parts: str | int) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
-async def _read(request: Request) -> bytes:
+async def _read(request: Request, most: int) -> bytes:
     chunks: list[bytes] = []
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size <= MAX_BODY_BYTES:
+        if size <= most:
             chunks.append(chunk)
         elif size > _DRAIN_BYTES:
             break
     # A little too much is read to its end and thrown away: a client that is still sending when
     # the connection closes sees a reset, not our answer.
-    if size > MAX_BODY_BYTES:
-        raise TooLarge(f"the body has more than the {MAX_BODY_BYTES} bytes allowed")
+    if size > most:
+        raise TooLarge(f"the body has more than the {most} bytes allowed")
     return b"".join(chunks)
 
 

@@ -36,10 +36,10 @@ _LARGE_BODIES = ThreadPoolExecutor(1, thread_name_prefix="large-bodies")
 
 _OF_APPLY = frozenset({"plan", "plan_digest", "idempotency_key"})
 _OF_PLAN = frozenset(
-    {"limits", "grants", "force", "on_unknown", "seed", "name", "check"}
+    {"limits", "grants", "force", "on_unknown", "seed", "name", "check", "callback"}
 )  # what a plan has settled
 
-_LIMITS_SCHEMA = {
+LIMITS_SCHEMA = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
@@ -72,7 +72,7 @@ class Submission(BaseModel):
         "Its limits and grants hold where this submission has none, and its schema for `input`.",
     )
     input: Any = Field(default=None, description="Any JSON value; the script sees it as `input`.")
-    limits: Annotated[dict[str, int], WithJsonSchema(_LIMITS_SCHEMA)] = Field(
+    limits: Annotated[dict[str, int], WithJsonSchema(LIMITS_SCHEMA)] = Field(
         default_factory=dict, description="Only what differs from the defaults."
     )
     grants: AskedRules = Field(
@@ -127,6 +127,12 @@ class Submission(BaseModel):
         description="RFC 3339 time, at most a year away: a run that nobody has begun by then ends "
         "as `cancelled`, reason `expired`.",
     )
+    callback: str | None = Field(
+        default=None,
+        max_length=2_200,
+        description="Who is told of its end: the id of a callback endpoint, or an address if the "
+        "tenant has an endpoint without one.",
+    )
     wait_s: float = Field(
         default=0,
         ge=0,
@@ -172,13 +178,13 @@ def take_submission(body: bytes) -> Taken:
     value = parse(body)
     if not isinstance(value, dict):
         raise Invalid("the body must be a JSON object", pointer="")
-    _check_widths(value)
+    check_widths(value)
     try:
         given = Submission.model_validate(value)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
         raise InvalidFields([_field_error(one) for one in found[:MAX_ERRORS]]) from None
-    _check_values(given)
+    check_values(given)
     wait_s = given.wait_s if "wait_s" in given.model_fields_set else None
     if given.mode == "apply":
         return Taken(_apply_request(given), wait_s, given.check)
@@ -209,7 +215,13 @@ def _field_error(one: ErrorDetails) -> FieldError:
     return FieldError(pointer=pointer, detail=message[:1].lower() + message[1:])
 
 
-def _check_widths(value: dict[str, Any]) -> None:
+def check_widths(value: dict[str, Any]) -> None:
+    """
+    Refuse objects with more names than anybody needs.
+
+    Raises:
+        Invalid: with the pointer of the object.
+    """
     # Each unknown name costs the search for the nearest one: a few are told, not thousands.
     for pointer, names in (("", value), ("/limits", value.get("limits"))):
         if isinstance(names, dict) and len(names) > _MAX_NAMES:
@@ -244,7 +256,13 @@ def _apply_request(given: Submission) -> ApplyRequest:
     )
 
 
-def _check_values(given: Submission) -> None:
+def check_values(given: Submission) -> None:
+    """
+    Check what pydantic did not, and what belongs together.
+
+    Raises:
+        InvalidFields: values that are wrong, each with its pointer.
+    """
     wrong = _check_mode(given)
     if not given.name.isprintable():
         wrong.append(FieldError(pointer="/name", detail="it must be printable characters"))
