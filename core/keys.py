@@ -200,6 +200,11 @@ def running_of_key(tenant: str, key_id: str) -> str:
     return f"ms:running:{tenant}:{key_id}"
 
 
+def held_of_key(tenant: str, key_id: str) -> str:
+    """Zset: run -> millisecond of its acceptance, of those that wait for the key's other runs."""
+    return f"ms:held:{tenant}:{key_id}"
+
+
 def idempotency(tenant: str, digest: str) -> str:
     """Hash: what is known of a request that its client may send again, and its answer."""
     return f"ms:idem:{tenant}:{digest}"

@@ -2,15 +2,58 @@
 -- runs the record has the key's id as `counted`.
 --
 -- `ms:queued:<tenant>:<key>` has those that are queued or wait, `ms:running:<tenant>:<key>` those
--- in the hands of workers.
+-- in the hands of workers. `ms:held:<tenant>:<key>` has, by the time of their acceptance, queued
+-- ones that were first in their queue while the key was at its cap: they let others pass, and RQ's
+-- tools see them as scheduled.
+--#include lib_ring
+
+local HELD_S = 366 * 86400
 
 local function queued_of_key(tenant, key_id)
   return redis.call('SCARD', 'ms:queued:' .. tenant .. ':' .. key_id)
 end
 
+-- Gives how many more runs of a key may begin; nil for as many as like.
+local function room_of_key(tenant, key_id)
+  local most = redis.call('HGET', 'ms:terms:' .. tenant .. ':' .. key_id, 'concurrent_runs')
+  if not most then return nil end
+  return tonumber(most) - redis.call('SCARD', 'ms:running:' .. tenant .. ':' .. key_id)
+end
+
+-- Sends held runs of a key back to the front of their queues, as many as may begin.
+local function release(tenant, key_id)
+  local held = 'ms:held:' .. tenant .. ':' .. key_id
+  if redis.call('EXISTS', held) == 0 then return end
+  local room = room_of_key(tenant, key_id) or redis.call('ZCARD', held)
+  if room <= 0 then return end
+  local popped = redis.call('ZPOPMIN', held, room)
+  for index = #popped - 1, 1, -2 do
+    local id = popped[index]
+    local queue = queue_of(tenant, redis.call('HGET', 'ms:run:' .. id, 'priority'))
+    redis.call('ZREM', 'rq:scheduled:' .. queue, id)
+    if redis.call('EXISTS', 'rq:job:' .. id) == 1 then
+      redis.call('HSET', 'rq:job:' .. id, 'status', 'queued')
+    end
+    push_front(queue, id)
+  end
+end
+
+-- Tells whether a run that was taken off its queue may begin; if not, it is held.
+local function may_begin(queue, tenant, key_id, id, now_s)
+  local room = room_of_key(tenant, key_id)
+  if not room or room > 0 then return true end
+  local since_ms = redis.call('HGET', 'ms:run:' .. id, 'created_ms')
+  redis.call('ZADD', 'ms:held:' .. tenant .. ':' .. key_id, since_ms, id)
+  redis.call('HSET', 'rq:job:' .. id, 'status', 'scheduled')
+  redis.call('ZADD', 'rq:scheduled:' .. queue, now_s + HELD_S, id)
+  return false
+end
+
 local function enters_queue(tenant, key_id, id)
-  redis.call('SREM', 'ms:running:' .. tenant .. ':' .. key_id, id)
   redis.call('SADD', 'ms:queued:' .. tenant .. ':' .. key_id, id)
+  if redis.call('SREM', 'ms:running:' .. tenant .. ':' .. key_id, id) == 1 then
+    release(tenant, key_id)
+  end
 end
 
 local function enters_worker(tenant, key_id, id)
@@ -18,7 +61,14 @@ local function enters_worker(tenant, key_id, id)
   redis.call('SADD', 'ms:running:' .. tenant .. ':' .. key_id, id)
 end
 
+-- Forgets a run that has ended.
 local function leaves(tenant, key_id, id)
   redis.call('SREM', 'ms:queued:' .. tenant .. ':' .. key_id, id)
-  redis.call('SREM', 'ms:running:' .. tenant .. ':' .. key_id, id)
+  if redis.call('ZREM', 'ms:held:' .. tenant .. ':' .. key_id, id) == 1 then
+    local queue = queue_of(tenant, redis.call('HGET', 'ms:run:' .. id, 'priority'))
+    redis.call('ZREM', 'rq:scheduled:' .. queue, id)
+  end
+  if redis.call('SREM', 'ms:running:' .. tenant .. ':' .. key_id, id) == 1 then
+    release(tenant, key_id)
+  end
 end

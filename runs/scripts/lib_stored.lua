@@ -61,7 +61,7 @@ local function measure(run_id, tenant, kept, now_s, ttl_s)
   local before, until_s, key_id = string.match(kept, '^(%d+)|(%d+)|(.*)$')
   local bytes = 0
   for _, name in ipairs({ 'ms:run:', 'ms:tape:', 'ms:events:', 'rq:job:', 'rq:results:' }) do
-    local one = redis.pcall('MEMORY', 'USAGE', name .. run_id)
+    local one = redis.pcall('MEMORY', 'USAGE', name .. run_id, 'SAMPLES', 100)
     if type(one) == 'table' then
       bytes = tonumber(before)
       break

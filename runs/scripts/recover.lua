@@ -9,7 +9,7 @@
 -- Gives 2 back in its queue, 1 ended, 0 no longer ours, -1 the tape has grown: look again.
 --#include lib_room
 --#include lib_end
---#include lib_ring
+--#include lib_requeue
 local queue, id, execution = ARGV[1], ARGV[2], ARGV[3]
 local key, run, job = id .. ':' .. execution, 'ms:run:' .. id, 'rq:job:' .. id
 local time = redis.call('TIME')
@@ -18,21 +18,8 @@ local ends = redis.call('ZSCORE', 'ms:leases', queue .. '|' .. key)
 if not ends or tonumber(ends) > now_s then return 0 end
 if redis.call('XLEN', 'ms:tape:' .. id) ~= tonumber(ARGV[4]) then return -1 end
 
-redis.call('ZREM', 'ms:leases', queue .. '|' .. key)
-redis.call('ZREM', 'rq:wip:' .. queue, key)
-redis.call('DEL', 'rq:execution:' .. key)
-redis.call('ZREM', 'rq:executions:' .. id, execution)
 local worker = redis.call('HGET', job, 'worker_name')
-if worker then redis.call('SREM', 'rq:worker:' .. worker .. ':executions', key) end
-
--- What RQ writes when a job is requeued. It waited before: it goes to the front.
-local function back_to_queue()
-  redis.call('ZREM', 'rq:failed:' .. queue, id)
-  redis.call('HSET', job, 'status', 'queued', 'enqueued_at', ARGV[7], 'started_at', '',
-    'ended_at', '', 'last_heartbeat', '', 'worker_name', '')
-  redis.call('PERSIST', job)
-  push_front(queue, id)
-end
+end_lease(queue, id, execution)
 
 local verdict = 1
 local now = redis.call('HMGET', run, 'state', 'execution')
@@ -43,7 +30,7 @@ if not now[2] or now[2] == execution then
     again = redis.call('HINCRBY', run, 'lost', counted) < tonumber(ARGV[11])
   end
   if again then
-    back_to_queue()
+    back_to_queue(queue, id, ARGV[7])
     verdict = 2
   else
     -- RQ's own cleanup, which `rq info` runs, may have ended the job before us.

@@ -7,6 +7,7 @@
 -- 3 somebody asked for it to be cancelled: nothing was done, the worker is to end it.
 --#include lib_room
 --#include lib_wait
+--#include lib_keyed
 local queue, id, execution, worker, iso = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local key, run, job = id .. ':' .. execution, 'ms:run:' .. id, 'rq:job:' .. id
 local time = redis.call('TIME')
@@ -16,7 +17,7 @@ local due_ms = tonumber(ARGV[6])
 
 if not redis.call('ZSCORE', 'rq:wip:' .. queue, key) then return 0 end
 local found = redis.call('HMGET', run, 'state', 'execution', 'tenant', 'script_sha256',
-  'result_ttl_s', 'failure_ttl_s')
+  'result_ttl_s', 'failure_ttl_s', 'counted')
 if found[1] ~= 'running' or found[2] ~= execution then return 0 end
 if redis.call('EXISTS', 'ms:cancel:' .. id) == 1 then return 3 end
 
@@ -39,6 +40,7 @@ for index, name in ipairs({ 'calls', 'output', 'usage' }) do
   if ARGV[7 + index] ~= '' then redis.call('HSET', run, name, ARGV[7 + index]) end
 end
 redis.call('HDEL', run, 'lost', 'execution')
+if found[7] then enters_queue(found[3], found[7], id) end
 
 -- Nothing of it may expire while it waits; what it shares with others, not before it can have ended.
 for _, name in ipairs({ run, 'ms:tape:' .. id, 'ms:events:' .. id, job }) do

@@ -154,7 +154,7 @@ def test_an_answer_with_a_result_is_not_kept_twice(
     client.post(f"/v1/runs/{run['id']}/cancel")
     thread.join(10)
     (name,) = redis_sync.keys("ms:idem:*")
-    kept = redis_sync.hgetall(name)
+    kept: Any = redis_sync.hgetall(name)
     assert kept[b"reference"].decode() == run["id"]
     assert kept[b"body"] == b""
     assert secret.encode() not in b"".join(kept.values())

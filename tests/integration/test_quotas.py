@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import time
 from typing import Any
 
 import pytest
 import redis.asyncio
 
 from core import keys
-from core.errors import QuotaExceeded
+from core.errors import Forbidden, QuotaExceeded
+from core.redis_client import connect_async
 from runs.acceptance import Terms
+from runs.endings import Ending, record_fields, tape_body
 from runs.model import RunRequest
+from runs.redis_scripts import Arg, load
 from runs.store import RunStore
-
-NO_OP = RunRequest(script="return 1")
+from sandbox.outcome import Reason, Usage
 
 
 class Tenant:
@@ -63,3 +68,210 @@ async def test_a_rate_lets_exactly_its_quota_pass(tenant: Tenant) -> None:
     )
     assert 1 <= error.retry_after_s <= 61
     assert await tenant.redis.llen("rq:queue:t.acme.normal") == 3
+
+
+class Worker:
+    """Claims and finishes as a worker does, without executing anything."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._redis = client
+        self._numbers = itertools.count()
+
+    async def claim(self, want: int = 1) -> list[tuple[str, str, str]]:
+        """Claim runs; give queue, id and execution of each."""
+        executions = [f"e{next(self._numbers)}" for _ in range(want)]
+        head: list[Arg] = [want, 30, "w", "2026-01-01T00:00:00.000000Z", 0, "", 0, "{}", "null", 0]
+        rows = await load("claim").run_async(self._redis, [*head, *executions])
+        return [(row[1].decode(), row[2].decode(), row[3].decode()) for row in rows]
+
+    async def finish(self, claim: tuple[str, str, str], instructions: int = 0) -> None:
+        """End a claimed run, which used so many instructions."""
+        ending = Ending(Reason.OK, usage=Usage(instructions=instructions))
+        args: list[Arg] = [*claim, "w", "finished", "", "2026-01-01T00:00:00.000000Z", "0", "0"]
+        args += ["succeeded", "ok", tape_body(ending, 1), *record_fields(ending)]
+        assert await load("finish").run_async(self._redis, args) >= 1
+
+
+@pytest.fixture
+def worker(redis_async: redis.asyncio.Redis) -> Worker:
+    """A worker."""
+    return Worker(redis_async)
+
+
+async def used(tenant: Tenant, quota: str, key: str | None = None) -> int:
+    """Give what is counted in a quota at the moment."""
+    kept = await tenant.redis.hget(keys.quota("acme", key), f"{quota}:sum")
+    return int(kept or 0)
+
+
+async def test_a_key_has_its_own_quota_within_its_tenants(tenant: Tenant) -> None:
+    """Both must have room; what one refuses is counted in neither."""
+    await tenant.terms(runs_per_minute=3)
+    await tenant.terms("key_a", runs_per_minute=1)
+    await tenant.submit("key_a")
+    with pytest.raises(QuotaExceeded) as refused:
+        await tenant.submit("key_a")
+    assert (refused.value.whose, refused.value.allowed) == ("key", 1)
+    assert await used(tenant, "runs_per_minute") == 1
+    await tenant.submit("key_b")
+    await tenant.submit("key_b")
+    with pytest.raises(QuotaExceeded) as refused:
+        await tenant.submit("key_b")
+    assert refused.value.whose == "tenant"
+
+
+async def test_instructions_are_reserved_and_what_was_not_used_is_given_back(
+    tenant: Tenant, worker: Worker
+) -> None:
+    """Runs in hand count by their limits, ended ones by what they used, as their records say."""
+    await tenant.terms(instructions_per_minute=10_000, instructions_per_day=10_000)
+    await tenant.terms("key_a", instructions_per_minute=10_000)
+    await tenant.submit(instructions=6_000)
+    with pytest.raises(QuotaExceeded) as refused:
+        await tenant.submit(instructions=6_000)
+    assert (refused.value.used, refused.value.allowed) == (6_000, 10_000)
+    assert "limits.instructions" in (refused.value.hint or "")
+    (claim,) = await worker.claim()
+    await worker.finish(claim, instructions=1_500)
+    for quota, key in (
+        ("instructions_per_minute", None),
+        ("instructions_per_day", None),
+        ("instructions_per_minute", "key_a"),
+    ):
+        assert await used(tenant, quota, key) == 1_500
+    await tenant.submit(instructions=6_000)
+
+
+async def test_a_run_that_was_cancelled_in_its_queue_used_nothing(tenant: Tenant) -> None:
+    """All that was reserved for it is free again."""
+    await tenant.terms(instructions_per_minute=10_000)
+    record = await tenant.submit(instructions=6_000)
+    await tenant.store.cancel("acme", record.id)
+    assert await used(tenant, "instructions_per_minute") == 0
+
+
+async def test_concurrent_submissions_cannot_overrun_a_quota(
+    tenant: Tenant, redis_url: str
+) -> None:
+    """However many come at once over however many connections, exactly the quota passes."""
+    await tenant.terms(instructions_per_day=50_000, runs_per_minute=1_000)
+    clients = [connect_async(redis_url) for _ in range(2)]
+    stores = [RunStore(one) for one in clients]
+    request = RunRequest(script="return 1", limits={"instructions": 1_000})
+    asked = [stores[n % 2].submit("acme", request, key_id="key_a") for n in range(120)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    for one in clients:
+        await one.aclose()
+    assert sum(isinstance(one, QuotaExceeded) for one in answers) == 70
+    assert await used(tenant, "instructions_per_day") == 50_000
+    assert await used(tenant, "runs_per_minute") == 50
+
+
+async def test_a_quota_below_its_use_lets_nothing_pass_and_tells_both(tenant: Tenant) -> None:
+    """Lowering a quota takes nothing back; nothing more passes until enough has left the window."""
+    await tenant.terms(runs_per_minute=5)
+    for _ in range(5):
+        await tenant.submit()
+    await tenant.terms(runs_per_minute=2)
+    with pytest.raises(QuotaExceeded) as refused:
+        await tenant.submit()
+    assert (refused.value.used, refused.value.allowed) == (5, 2)
+
+
+async def test_a_quota_of_nothing_lets_nothing_pass(tenant: Tenant) -> None:
+    """0 cannot be set by our own means; if it stands there, it is no lack of a quota."""
+    await tenant.terms(runs_per_day=0)
+    with pytest.raises(QuotaExceeded):
+        await tenant.submit()
+
+
+async def test_a_run_larger_than_the_whole_quota_is_told_so(tenant: Tenant) -> None:
+    """Waiting would not help: the answer says what would."""
+    await tenant.terms(instructions_per_minute=1_000)
+    with pytest.raises(QuotaExceeded) as refused:
+        await tenant.submit(instructions=5_000)
+    assert refused.value.used == 0
+    assert "ask for less in limits.instructions" in (refused.value.hint or "")
+
+
+async def test_a_full_queue_of_a_key_leaves_the_tenants_others_alone(
+    tenant: Tenant, worker: Worker
+) -> None:
+    """A key's place is free when its run begins, ends or is cancelled."""
+    await tenant.terms("key_a", queued_runs=1)
+    first = await tenant.submit("key_a")
+    with pytest.raises(QuotaExceeded) as refused:
+        await tenant.submit("key_a")
+    assert (refused.value.quota, refused.value.whose) == ("queued_runs", "key")
+    await tenant.submit("key_b")
+    await tenant.store.cancel("acme", first.id)
+    await tenant.submit("key_a")
+    await worker.claim(2)
+    await tenant.submit("key_a")
+
+
+async def test_runs_at_once_of_a_key_hold_over_all_workers_and_block_nobody_else(
+    tenant: Tenant, worker: Worker
+) -> None:
+    """Runs of a key at its cap let those of others pass, keep their order, and count as queued."""
+    await tenant.terms("key_a", concurrent_runs=1)
+    await tenant.terms(queued_runs=4)
+    mine = [(await tenant.submit("key_a")).id for _ in range(3)]
+    other = (await tenant.submit("key_b")).id
+    claimed = await worker.claim(4)
+    assert [run for _, run, _ in claimed] == [mine[0], other]
+    await tenant.submit("key_b")
+    await tenant.submit("key_b")
+    with pytest.raises(QuotaExceeded, match="4 runs are queued or wait"):
+        await tenant.submit("key_b")
+    await tenant.store.cancel("acme", mine[1])
+    await worker.finish(claimed[0])
+    again = await worker.claim(4)
+    assert mine[2] in [run for _, run, _ in again]
+    assert mine[1] not in [run for _, run, _ in again]
+    for claim in again:
+        await worker.finish(claim)
+    await worker.finish(claimed[1])
+    left = await tenant.redis.keys("ms:held:*") + await tenant.redis.keys("ms:running:*")
+    assert left + await tenant.redis.keys("ms:queued:*") == []
+
+
+async def test_a_suspended_tenant_starts_nothing(tenant: Tenant) -> None:
+    """Suspension is no quota: there is nothing to wait for."""
+    await tenant.terms(suspended_ms=1)
+    with pytest.raises(Forbidden, match="suspended"):
+        await tenant.submit()
+
+
+async def test_bytes_are_counted_until_they_are_gone(tenant: Tenant, worker: Worker) -> None:
+    """What a run takes is measured at its end; the quota says what is stored and what it asks."""
+    await tenant.store.submit("acme", RunRequest(script="return 1", input="x" * 50_000), key_id="k")
+    total = int(await tenant.redis.hget(keys.stored("acme"), "total") or 0)
+    assert total > 50_000
+    await tenant.terms(stored_bytes=100_000)
+    request = RunRequest(script="return 1", input="x" * 50_000)
+    with pytest.raises(QuotaExceeded) as refused:
+        await tenant.store.submit("acme", request, key_id="k")
+    assert (refused.value.quota, refused.value.used) == ("stored_bytes", total)
+    (claim,) = await worker.claim()
+    await worker.finish(claim)
+    after = int(await tenant.redis.hget(keys.stored("acme"), "total") or 0)
+    found = await tenant.redis.hget(keys.run(claim[1]), "stored")
+    assert found is not None
+    measured = int(str(found, "ascii").split("|")[0]) if isinstance(found, bytes) else 0
+    assert 50_000 < measured < 80_000
+    assert after == measured + len("return 1")
+
+
+async def test_bytes_of_runs_that_have_expired_are_counted_no_more(tenant: Tenant) -> None:
+    """Nobody tells of a key that expires: the period in which it did takes it off."""
+    now = int(time.time()) // 21_600
+    for field, value in {"total": 500, "at": now - 9, str(now - 3): 300, str(now): 200}.items():
+        await tenant.redis.hset(keys.stored("acme"), field, str(value))
+    await tenant.terms(stored_bytes=5_000)
+    with pytest.raises(QuotaExceeded) as refused:
+        await tenant.store.submit(
+            "acme", RunRequest(script="return 1", input="x" * 5_000), key_id="k"
+        )
+    assert refused.value.used == 200
+    assert 1 <= refused.value.retry_after_s <= 21_600
