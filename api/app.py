@@ -16,12 +16,15 @@ from api import (
     events,
     grants,
     health,
+    keys,
     ledger,
+    limits,
     pages,
     plans,
     problems,
     runs,
     schema,
+    tenants,
 )
 from api.middleware import RequestContext
 from api.services import open_services
@@ -59,6 +62,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(events.router)
     app.include_router(credentials.router)
     app.include_router(grants.router)
+    app.include_router(tenants.router)
+    app.include_router(keys.router)
+    app.include_router(limits.router)
     app.include_router(docs.router)
     app.include_router(ledger.router)
     app.include_router(bundles.router)

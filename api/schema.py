@@ -7,12 +7,27 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from api.administration_shapes import (
+    KeyBody,
+    KeyChangeBody,
+    LimitsBody,
+    RotationBody,
+    TenantBody,
+)
 from api.grant_shapes import GrantsBody
 from api.problems import KNOWN, MEDIA_TYPE, Problem
 from api.shapes import AccountFields, ApprovalBody, PlanApprovalBody
 from api.submission import Submission
 
 _REF = "#/components/schemas/{model}"
+_ACTING_FOR = "#/components/parameters/ActingFor"
+_ACTING_FOR_HEADER = {
+    "name": "Moonsand-Tenant",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+    "description": "Of an operator's key (`tenants:admin`): the tenant that it acts for.",
+}
 _EVERY_RUN_ROUTE = ("unauthenticated", "forbidden", "invalid", "internal", "unavailable")
 _BODY: tuple[str, ...] = ("invalid_json", "request_timeout", "too_large", "unsupported_media_type")
 _MORE = {
@@ -51,6 +66,19 @@ _MORE = {
     "get_key_grants": ("not_found",),
     "set_key_grants": ("not_found", *_BODY),
     "remove_key_grants": ("not_found",),
+    "create_tenant": ("conflict", *_BODY),
+    "get_tenant": ("not_found",),
+    "suspend_tenant": ("not_found", "conflict"),
+    "resume_tenant": ("not_found", "conflict"),
+    "delete_tenant": ("not_found", "conflict"),
+    "create_key": ("not_found", "conflict", *_BODY),
+    "get_key": ("not_found",),
+    "change_key": ("not_found", *_BODY),
+    "rotate_key": ("not_found", *_BODY),
+    "revoke_key": ("not_found",),
+    "change_tenant_limits": ("not_found", "conflict", *_BODY),
+    "get_key_limits": ("not_found",),
+    "change_key_limits": ("not_found", "conflict", *_BODY),
     "read_doc": ("not_found",),
     "ledger_checkpoint": ("not_found",),
     "get_receipt": ("not_found",),
@@ -100,11 +128,13 @@ def _make(app: FastAPI) -> dict[str, Any]:
         title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes
     )
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
+    made["components"]["parameters"] = {"ActingFor": _ACTING_FOR_HEADER}
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     for model in (
         *(Problem, AccountFields, ApprovalBody, GrantsBody),
         *(PlanApprovalBody, Submission),
+        *(KeyBody, KeyChangeBody, LimitsBody, RotationBody, TenantBody),
     ):
         schema = model.model_json_schema(ref_template=_REF)
         schemas.update(schema.pop("$defs", {}))
@@ -112,6 +142,8 @@ def _make(app: FastAPI) -> dict[str, Any]:
     for path, methods in made["paths"].items():
         for operation in methods.values():
             operation["responses"].pop("422", None)
+            if "security" in operation:
+                operation.setdefault("parameters", []).append({"$ref": _ACTING_FOR})
             if path.startswith("/v1/"):
                 _add_problems(operation)
     return made

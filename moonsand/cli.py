@@ -30,6 +30,7 @@ from moonsand.commands import (
     integrations,
     keys,
     ledger,
+    limits,
     local,
     mcp,
     plan,
@@ -39,6 +40,7 @@ from moonsand.commands import (
     run,
     runs,
     service,
+    tenants,
 )
 from moonsand.exits import Exit, UsageFault
 from moonsand.terminal import write_error
@@ -72,6 +74,8 @@ for command in (
     app.command(command.__name__)(command)
 app.add_typer(runs.app, name="runs")
 app.add_typer(keys.app, name="keys")
+app.add_typer(tenants.app, name="tenants")
+app.add_typer(limits.app, name="limits")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(plan.app, name="plan")

@@ -4,7 +4,7 @@ The tenants in Redis: made, listed, suspended, resumed and deleted, each with it
 A tenant that is suspended keeps all it has: its keys open nothing and nothing of it is started.
 One that is deleted loses its keys, grants, terms and accounts at once; its name stays taken, since
 the ledger tells of it for ever. What its runs left is removed by those who can: see
-`moonsand.tenant_erasing`.
+`moonsand tenants delete --erase`.
 """
 
 from __future__ import annotations
@@ -148,6 +148,16 @@ class TenantStore:
 
         return await self._transact(name, begin)
 
+    async def check_deletable(self, name: str) -> None:
+        """
+        Refuse as `delete` would, before anything of the tenant is ended.
+
+        Raises:
+            Conflict, NotFound, Invalid, Unavailable: as `delete`.
+        """
+        _refuse_operator(name, "deleted")
+        _deletable(name, await self.get(name))
+
     async def delete(self, name: str, *, by: str) -> TenantRecord:
         """
         Delete a tenant that is suspended: its keys, grants, terms and accounts, in one step.
@@ -160,12 +170,7 @@ class TenantStore:
         now = self._clock()
 
         async def begin(pipe: Any, known: TenantRecord | None) -> TenantRecord:
-            known = _there(name, known)
-            if known.suspended_ms is None:
-                raise Conflict(
-                    f"tenant {name} is active; only one that is suspended is deleted",
-                    hint=f"moonsand tenants suspend {name}",
-                )
+            known = _deletable(name, known)
             owned = await _keys_of(pipe, name)
             vault = await pipe.exists(keys.vault_key(name))
             after = known.model_copy(update={"deleted_ms": now})
@@ -229,6 +234,16 @@ def _there(name: str, known: TenantRecord | None) -> TenantRecord:
     if known is None:
         raise no_such_tenant(name)
     known.check_not_deleted()
+    return known
+
+
+def _deletable(name: str, known: TenantRecord | None) -> TenantRecord:
+    known = _there(name, known)
+    if known.suspended_ms is None:
+        raise Conflict(
+            f"tenant {name} is active; only one that is suspended is deleted",
+            hint=f"moonsand tenants suspend {name}",
+        )
     return known
 
 

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from moonsand.exits import Exit
+from moonsand.durations import seconds_of
+from moonsand.exits import Exit, UsageFault
 from moonsand.terminal import safe, write_error, write_output
-from tenancy.scopes import DEFAULT_SCOPES, Scope
+from tenancy.scopes import DEFAULT_SCOPES, Role, Scope
 
 if TYPE_CHECKING:
     from tenancy.keys import KeyRecord, KeyStore
 
 T = TypeVar("T")
 
-app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
+app = typer.Typer(no_args_is_help=True, help="Create, list, change, rotate and revoke API keys.")
 
-Tenant = Annotated[str, typer.Option(help="Whose keys.")]
+Tenant = Annotated[
+    str, typer.Option(help="Whose keys; `operator` for those of who runs the service.")
+]
+KeyId = Annotated[str, typer.Argument(metavar="KEY", help="Id of a key, `key_...`.")]
+Scopes = Annotated[
+    list[Scope] | None, typer.Option(help="What the key may do; repeatable, instead of a role.")
+]
+RoleName = Annotated[Role | None, typer.Option(help="What the key may do: a named set of scopes.")]
+ExpiresIn = Annotated[
+    str | None, typer.Option(help="How long the key opens from now: `90d`, `12h`.")
+]
 
 
 @app.command()
@@ -31,38 +43,131 @@ def create(
         list[Scope] | None,
         typer.Option(help="What the key may do; repeatable (default: runs:read, runs:write)."),
     ] = None,
+    role: RoleName = None,
+    expires_in: ExpiresIn = None,
 ) -> int:
-    """Create a key and print it; it is shown this once."""
-    scopes = scope or DEFAULT_SCOPES
-    plain, record = _with_keys(lambda store: store.create(tenant, name, scopes=scopes))
+    """Create a key, and its tenant if there is none; print the key, which is shown this once."""
+    scopes = _scopes(role, scope) or DEFAULT_SCOPES
+    ends = _ends_ms(expires_in)
+    plain, record = _with_keys(
+        lambda store: store.create(tenant, name, scopes=scopes, expires_ms=ends)
+    )
     write_output(f"{plain}\n")
     may = ", ".join(record.scopes)
-    write_error(f"{record.id} of tenant {record.tenant}, {may}; this text is not shown again")
+    until = "" if ends is None else f", until {_time(ends)}"
+    write_error(
+        f"{record.id} of tenant {record.tenant}, {may}{until}; this text is not shown again"
+    )
     return Exit.SUCCEEDED
 
 
 @app.command("list")
-def list_keys(tenant: Tenant = "development") -> int:
-    """List a tenant's keys, oldest first."""
-    for record in _with_keys(lambda store: store.all(tenant)):
-        write_output(f"{_row(record)}\n")
+def list_keys(
+    tenant: Tenant = "development",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> int:
+    """List a tenant's keys, oldest first; those that have expired too."""
+
+    async def ask(store: KeyStore) -> tuple[list[KeyRecord], dict[str, int]]:
+        records = await store.all(tenant)
+        return records, await store.last_uses(tenant, [record.id for record in records])
+
+    records, used = _with_keys(ask)
+    for record in records:
+        at_ms = used.get(record.id)
+        row = json.dumps(_facts(record, at_ms)) if as_json else _row(record, at_ms)
+        write_output(f"{row}\n")
     return Exit.SUCCEEDED
 
 
 @app.command()
-def revoke(
-    key_id: Annotated[str, typer.Argument(metavar="KEY", help="Id of a key, `key_...`.")],
+def change(
+    key_id: KeyId,
+    tenant: Tenant = "development",
+    name: Annotated[str | None, typer.Option(help="Another name.")] = None,
+    scope: Scopes = None,
+    role: RoleName = None,
+    expires_in: ExpiresIn = None,
+    never_expires: Annotated[
+        bool, typer.Option("--never-expires", help="Take the expiry off.")
+    ] = False,
+) -> int:
+    """Give a key another name, other scopes or another expiry; its text stays."""
+    from tenancy.key_changes import KeyChange
+
+    if never_expires and expires_in is not None:
+        raise UsageFault("give --expires-in or --never-expires, not both")
+    ends = 0 if never_expires else _ends_ms(expires_in)
+    wanted = KeyChange(name, _scopes(role, scope), ends)
+    record = _with_keys(lambda store: store.change(tenant, key_id, wanted))
+    write_output(f"{_row(record, None)}\n")
+    return Exit.SUCCEEDED
+
+
+@app.command()
+def rotate(
+    key_id: KeyId,
+    grace: Annotated[
+        str, typer.Option(help="How long the old text still opens: `24h`; `0s` after a leak.")
+    ],
     tenant: Tenant = "development",
 ) -> int:
-    """End a key at once."""
+    """Give a key a new text and print it; id, scopes, grants and limits stay."""
+    grace_s = seconds_of(grace, "--grace")
+    plain, record = _with_keys(lambda store: store.rotate(tenant, key_id, grace_s=grace_s))
+    write_output(f"{plain}\n")
+    ends = record.previous_ends_ms
+    old = "opens no more" if ends is None else f"opens until {_time(ends)} and administers nothing"
+    write_error(f"{record.id} rotated; the old text {old}; the new one is not shown again")
+    return Exit.SUCCEEDED
+
+
+@app.command()
+def revoke(key_id: KeyId, tenant: Tenant = "development") -> int:
+    """End a key at once, with its grants and limits."""
     record = _with_keys(lambda store: store.revoke(tenant, key_id))
     write_output(f"{record.id} revoked\n")
     return Exit.SUCCEEDED
 
 
-def _row(record: KeyRecord) -> str:
-    when = datetime.fromtimestamp(record.created_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    return f"{record.id}  {when}  ...{record.last4}  {safe(record.name)}  {','.join(record.scopes)}"
+@app.command()
+def roles() -> int:
+    """List the roles, and the scopes that each stands for."""
+    for role in Role:
+        write_output(f"{role}  {','.join(role.scopes)}\n")
+    return Exit.SUCCEEDED
+
+
+def _row(record: KeyRecord, used_ms: int | None) -> str:
+    used = "never used" if used_ms is None else f"used {_time(used_ms)}"
+    ends = "" if record.expires_ms is None else f"  until {_time(record.expires_ms)}"
+    return (
+        f"{record.id}  {_time(record.created_ms)}  ...{record.last4}  {safe(record.name)}  "
+        f"{','.join(record.scopes)}  {used}{ends}"
+    )
+
+
+def _facts(record: KeyRecord, used_ms: int | None) -> dict[str, Any]:
+    facts = record.model_dump(mode="json", exclude={"digest", "previous"})
+    return facts | {"last_used_ms": used_ms}
+
+
+def _time(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _scopes(role: Role | None, scopes: list[Scope] | None) -> tuple[Scope, ...] | None:
+    if role is not None and scopes:
+        raise UsageFault("give --role or --scope, not both")
+    if role is not None:
+        return role.scopes
+    return tuple(scopes) if scopes else None
+
+
+def _ends_ms(expires_in: str | None) -> int | None:
+    from core.clock import now_ms
+
+    return None if expires_in is None else now_ms() + seconds_of(expires_in, "--expires-in") * 1000
 
 
 def _with_keys(use: Callable[[KeyStore], Awaitable[T]]) -> T:
