@@ -38,7 +38,8 @@ class Checked:
 
     `origin` says what started it when it was no plain submission; `script_ref` is the saved script
     that `script` is the text of, `name@version`. `expires_ms`, Unix milliseconds, is the
-    time before which it must begin. `callback` is who is told of its end.
+    time before which it must begin. `callback` is who is told of its end. `asked` names the limits
+    that the client asked for, which no default stands in for.
     """
 
     script: bytes
@@ -56,6 +57,7 @@ class Checked:
     priority: Priority = Priority.NORMAL
     expires_ms: int | None = None
     callback: str | None = None
+    asked: frozenset[str] = frozenset()
 
 
 def check_request(request: RunRequest) -> Checked:
@@ -70,7 +72,7 @@ def check_request(request: RunRequest) -> Checked:
         raise Broken("a saved script is looked up before its request is checked")
     if request.mode is Mode.APPLY:
         raise Invalid("a plan is applied by the run that made it", pointer="/mode")
-    limits = _check_limits(request.limits)
+    limits = check_limits(request.limits)
     _check_name(request.name)
     return Checked(
         script=encode_script(request.script, limits),
@@ -85,6 +87,7 @@ def check_request(request: RunRequest) -> Checked:
         priority=request.priority,
         expires_ms=None if request.expires_at is None else read_deadline(request.expires_at),
         callback=request.callback,
+        asked=frozenset(request.limits),
     )
 
 
@@ -109,7 +112,13 @@ def read_deadline(text: str) -> int:
     return int(moment.timestamp() * 1000)
 
 
-def _check_limits(given: dict[str, int]) -> Limits:
+def check_limits(given: dict[str, int]) -> Limits:
+    """
+    Give the limits that a request has; those it does not name have their defaults.
+
+    Raises:
+        Invalid: one is unknown or out of its range, with its pointer.
+    """
     for name, value in given.items():
         try:
             check_limit(name, value)

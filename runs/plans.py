@@ -237,6 +237,7 @@ class Plans:
             name=known["name"].decode(),
             mode=Mode.APPLY,
             approved=Approved(kept.run, kept.plan, asked.key),
+            asked=frozenset(terms.limits),
             priority=asked.priority,
             expires_ms=asked.expires_ms,
         )

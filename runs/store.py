@@ -13,7 +13,7 @@ from core import keys
 from core.errors import Invalid, NotFound, Unavailable
 from core.ids import is_id, new_id
 from core.redis_client import takes_no_writes
-from runs import cancelling, quotas
+from runs import cancelling, ceilings, quotas
 from runs import events as run_events
 from runs.accept import Checked, check_request
 from runs.acceptance import Acceptance, Accepted, Terms, acceptance_of
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 ID_PREFIX = "run"
 MAX_PAGE = 200
 _SCAN = 200  # records looked at in one round trip of `page`
+_TRIES = 4  # ceilings may be lowered while a run is made ready
 _MAX_SCANNED = 2_000  # ... and in one call; a rare state then takes several pages
 
 
@@ -82,17 +83,24 @@ class RunStore:
         if not is_id(run_id, ID_PREFIX):
             raise Invalid("a run id is `run_` and 26 characters of base 32")
         ceiling = await GrantStore(self._redis).ceiling(tenant, key_id)
-        made = acceptance_of(
-            run_id,
-            tenant,
-            checked,
-            ceiling=ceiling,
-            key_id=key_id,
-            terms=self._terms,
-            now_ms=_now_ms(),
-        )
         with redis_errors(f"the run {run_id} may or may not have been accepted"):
-            answer = await load("enqueue").run_async(self._redis, self._enqueue_args(made, checked))
+            for _ in range(_TRIES):
+                made = acceptance_of(
+                    run_id,
+                    tenant,
+                    checked,
+                    ceiling=ceiling,
+                    key_id=key_id,
+                    terms=self._terms,
+                    now_ms=_now_ms(),
+                )
+                args = self._enqueue_args(made, checked)
+                answer = await load("enqueue").run_async(self._redis, args)
+                if answer[0] != b"ceiling":
+                    break
+                # Most tenants have no ceilings, and nobody asks for them in vain.
+                most = await ceilings.ceilings_of(self._redis, tenant, key_id)
+                checked = ceilings.bounded(checked, most)
         rates = quotas.read_answer(answer)
         if rates is None:
             return Accepted(await self.get(tenant, run_id), known=True)

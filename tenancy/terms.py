@@ -10,10 +10,10 @@ widen nothing.
 |---|---|
 | `weight` | share of the workers against other tenants; of a tenant only |
 | `concurrent_runs`, `queued_runs` | runs at the same moment |
-| `runs_per_minute`, `runs_per_day` | runs accepted |
-| `instructions_per_minute`, `instructions_per_day` | instructions of runs that ended |
+| `runs_per_minute`, `runs_per_day` | runs accepted in any 60 seconds, in any 24 hours |
+| `instructions_per_minute`, `instructions_per_day` | their instructions: the limit until they end |
 | `stored_bytes` | bytes kept in Redis for its runs |
-| `calls_per_minute.<integration>` | calls sent to one integration |
+| `calls_per_minute.<integration>` | requests sent to one integration in any 60 seconds |
 | `ceiling.<limit>` | the most that a run may ask for of a limit, in the limit's own unit |
 """
 
@@ -71,12 +71,14 @@ TERMS: dict[str, TermSpec] = {
     "weight": TermSpec("turns", 1, 100, "share of the workers against other tenants", False),
     "concurrent_runs": TermSpec("runs", 1, 1_000_000, "runs at once, over all workers"),
     "queued_runs": TermSpec("runs", 1, _MAX_COUNT, "runs that are queued or wait"),
-    "runs_per_minute": TermSpec("runs", 1, _MAX_COUNT, "runs accepted in a minute"),
-    "runs_per_day": TermSpec("runs", 1, _MAX_COUNT, "runs accepted in a UTC day"),
+    "runs_per_minute": TermSpec("runs", 1, _MAX_COUNT, "runs accepted in any 60 seconds"),
+    "runs_per_day": TermSpec("runs", 1, _MAX_COUNT, "runs accepted in any 24 hours"),
     "instructions_per_minute": TermSpec(
-        "instructions", 1, _MAX_SUM, "instructions used in a minute"
+        "instructions", 1, _MAX_SUM, "instructions of runs of any 60 seconds"
     ),
-    "instructions_per_day": TermSpec("instructions", 1, _MAX_SUM, "instructions used in a UTC day"),
+    "instructions_per_day": TermSpec(
+        "instructions", 1, _MAX_SUM, "instructions of runs of any 24 hours"
+    ),
     "stored_bytes": TermSpec("bytes", 1, _MAX_SUM, "bytes kept for its runs"),
 }
 
@@ -87,7 +89,7 @@ def spec_of(name: str) -> TermSpec | None:
         integration = name.removeprefix(CALLS_PER_MINUTE)
         if _INTEGRATION.fullmatch(integration) is None:
             return None
-        return TermSpec("calls", 1, _MAX_COUNT, f"calls to {integration} in a minute")
+        return TermSpec("calls", 1, _MAX_COUNT, f"requests to {integration} in any 60 seconds")
     limit = SPECS.get(name.removeprefix(CEILING)) if name.startswith(CEILING) else None
     if limit is not None:
         meaning = f"the most of {name.removeprefix(CEILING)} that a run may ask for"

@@ -5,9 +5,9 @@
 --       number of strings that follow for the run's record, then those, then those of RQ's job
 -- A run whose record names a `plan_run` applies the plan of that run: it must be approved, and is
 -- applied once.
--- Gives a word: `accepted`, `known` already; why not: `behind`, `suspended`, `quota`, as accept_run
--- says; `not_approved`, `applied` already. After `accepted` follow the rows of accept_run, after
--- `quota` what it says of it.
+-- Gives a word: `accepted`, `known` already; why not: `behind`, `suspended`, `ceiling`, `quota`, as
+-- accept_run says; `not_approved`, `applied` already. After `accepted` follow the rows of
+-- accept_run, after the others what it says of them.
 --#include lib_begin
 --#include lib_accept
 local run_id, tenant, parts = ARGV[1], ARGV[2], tonumber(ARGV[14])

@@ -10,6 +10,7 @@
 -- Gives nil, and a row for each rate that the run was counted in; or why it was not accepted, and
 -- then nothing was written:
 --   { 'behind', inbox_max }: so many entries wait for the ledger's sequencer;  { 'suspended' };
+--   { 'ceiling', whose, limit, most }: its record asks for more;
 --   { 'quota', whose, quota, allowed, used, asked, seconds to wait }
 local function accept_run(a)
   if redis.call('XLEN', 'ms:ledger:inbox') >= a.inbox_max then return { 'behind', a.inbox_max } end

@@ -1,6 +1,6 @@
 -- What a tenant and a key may use, and whether one more run fits: every run that is accepted passes
--- here, whatever started it. Their terms stand in `ms:terms:<tenant>` and `ms:terms:<tenant>:<key>`;
--- what they have used in `ms:quota:...`, of the same two forms. Without terms nothing is counted.
+-- here, whatever started it. Terms stand in `ms:terms:<tenant>` and `ms:terms:<tenant>:<key>`, what
+-- was used in `ms:quota:...` of the same two forms. Without terms no rate is counted.
 --
 -- Instructions are counted by the run's limit as long as it has not ended: whatever runs at the
 -- same time, together they cannot use more than the quota. What a run did not use is given back at
@@ -25,6 +25,9 @@ end
 -- tenant is the first, and always there.
 local TERMS = { 'queued_runs', 'stored_bytes', 'concurrent_runs', 'runs_per_minute',
   'runs_per_day', 'instructions_per_minute', 'instructions_per_day', 'suspended_ms' }
+local LIMITS = { 'instructions', 'memory_bytes', 'cpu_ms', 'wall_ms', 'output_bytes',
+  'result_bytes', 'depth', 'calls', 'reply_bytes', 'script_bytes', 'input_bytes' }
+for _, name in ipairs(LIMITS) do TERMS[#TERMS + 1] = 'ceiling.' .. name end
 local function holders_of(tenant, key_id)
   local holders = {}
   for _, key in ipairs({ '', key_id }) do
@@ -75,6 +78,14 @@ local function no_place(a, holder, bytes, now_s)
   end
 end
 
+-- Tells which of its limits the run asks too much of, for this holder.
+local function too_high(a, holder)
+  for _, name in ipairs(LIMITS) do
+    local most = holder[3]['ceiling.' .. name]
+    if most and limit_of(a.record, name) > most then return { 'ceiling', holder[1], name, most } end
+  end
+end
+
 -- Looks at the rates of a holder: gives why the run does not fit, else adds to `windows`.
 local function no_rate(a, holder, windows, now_s)
   for _, rate in ipairs(RATES) do
@@ -102,7 +113,7 @@ local function admit(a)
   local bytes, reserved = guess(a.record), nil
   if holders[1][3].suspended_ms then return { 'suspended' } end
   for _, holder in ipairs(holders) do
-    local refused = no_place(a, holder, bytes, now_s)
+    local refused = too_high(a, holder) or no_place(a, holder, bytes, now_s)
       or no_rate(a, holder, windows, now_s)
     if refused then return refused end
   end
