@@ -250,9 +250,9 @@ def hooks(tenant: str) -> str:
     return f"ms:hooks:{tenant}"
 
 
-def hook_event(hook_id: str, sha256: str) -> str:
-    """Text, short-lived: the run that an event of a hook started; `sha256` is of the event's id."""
-    return f"ms:hook-event:{hook_id}:{sha256}"
+def hook_events(hook_id: str) -> str:
+    """Begins the names of texts, short-lived: which run an event of a hook started."""
+    return f"ms:hook-event:{hook_id}"
 
 
 def callback(endpoint_id: str) -> str:
