@@ -68,11 +68,13 @@ class LetGo:
     """
     A claim that this worker gives up: its run goes on elsewhere, over its tape.
 
-    One by a `fault` counts as lost; one on purpose, at the worker's own end, does not.
+    One by a `fault` counts as lost; one on purpose does not. `at_once`: another worker may take it
+    in this moment; else when the next sweep has judged it.
     """
 
     claim: Claim
     fault: bool
+    at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,8 @@ class Outbox:
             args: list[Arg] = [claim.queue, claim.run_id, claim.execution, self._worker]
             now_ms = time.time_ns() // 1_000_000
             return load("suspend"), [*args, timestamp(now_ms), *one.written]
-        return load("let_go"), [claim.queue, claim.run_id, claim.execution, int(one.fault)]
+        args = [claim.queue, claim.run_id, claim.execution, int(one.fault), int(one.at_once)]
+        return load("let_go"), [*args, timestamp(time.time_ns() // 1_000_000)]
 
     def _finish_args(self, delivery: Delivery) -> list[Arg]:
         claim = delivery.claim

@@ -144,6 +144,8 @@ class SlotWorker(BaseWorker):
 
     def register_birth(self) -> None:
         """Sign on, as soon as Redis takes it."""
+        # RQ does so later; whoever sees the worker's record may tell it to go from then on.
+        self._install_signal_handlers()
         while not self._stop_requested:
             try:
                 # An earlier try may have been done and its answer lost; the name is ours alone.
@@ -226,6 +228,9 @@ class SlotWorker(BaseWorker):
             if self._grace_over.is_set() or time.monotonic() >= end:
                 break
         self._engine.drain(0)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):  # it goes; only its exit code is left
+                signal.signal(number, signal.SIG_IGN)
         try:
             super().teardown()  # type: ignore[no-untyped-call]
         except RedisError as error:  # RQ forgets a silent worker by itself
