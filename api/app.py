@@ -26,6 +26,8 @@ from api import (
     schema,
     tenants,
 )
+from api.metrics import Requests
+from api.metrics_listener import listening
 from api.middleware import RequestContext
 from api.services import open_services
 from core.settings import Settings
@@ -40,10 +42,14 @@ def create_app(settings: Settings) -> FastAPI:
         PackInvalid: a pack of the operator's own cannot be used.
     """
     catalog = Catalog.load(operator=settings.packs_dir)
+    requests = Requests()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_services(settings, catalog) as services:
+        async with (
+            open_services(settings, catalog) as services,
+            listening(services, requests) as app.state.metrics_port,
+        ):
             app.state.services = services
             yield
 
@@ -72,5 +78,5 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(pages.router)
     problems.install(app)
     schema.install(app)
-    app.add_middleware(RequestContext)
+    app.add_middleware(RequestContext, requests=requests)
     return app

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlencode
 
 import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -21,9 +22,9 @@ from api.problems import FieldError, InvalidFields
 from api.runs import check_run_id, only_known_parameters
 from api.schema import json_body
 from api.services import services_of
-from api.shapes import ApprovalBody, ApprovalList
+from api.shapes import ApprovalBody, ApprovalList, ApprovalPage
 from api.strict_json import parse, pointer_to, read_body
-from core.errors import NotFound, Unavailable
+from core.errors import Invalid, NotFound, Unavailable
 from integrations.waits import Decision
 from runs.approvals import MAX_PAGE, ApprovalStore
 from runs.model import Approval
@@ -33,20 +34,38 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/v1", tags=["approvals"], dependencies=[Depends(only_known_parameters)])
 _MOST_DIGITS = 9
+_MAX_CURSOR_CHARS = 100
 
 
 @router.get(
     "/approvals",
     operation_id="list_approvals",
     summary="List what is to be approved",
-    responses={200: {"model": ApprovalList, "description": "The oldest first"}},
+    responses={200: {"model": ApprovalPage, "description": "A page, the oldest first"}},
 )
 async def list_approvals(
-    request: Request, key: Reader, limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50
+    request: Request,
+    key: Reader,
+    cursor: Annotated[
+        str | None,
+        Query(max_length=_MAX_CURSOR_CHARS, description="`next_cursor` of the page before."),
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
 ) -> Response:
     """List what the tenant's runs wait for somebody to approve."""
-    with _redis_or_unavailable():
-        return _list(await _store(request).open(key.tenant, limit))
+    try:
+        with _redis_or_unavailable():
+            found, after = await _store(request).page(key.tenant, cursor=cursor, limit=limit)
+    except Invalid as error:
+        wrong = FieldError(parameter="cursor", detail=error.detail)
+        raise InvalidFields([wrong]) from None
+    rows = [one.model_dump() for one in found]
+    page = {"data": rows, "next_cursor": after, "has_more": after is not None}
+    headers = {}
+    if after is not None:
+        query = urlencode({"cursor": after, "limit": limit})
+        headers["Link"] = f'</v1/approvals?{query}>; rel="next"'
+    return Response(orjson.dumps(page), headers=headers, media_type="application/json")
 
 
 @router.get(

@@ -1,4 +1,4 @@
-"""Around every request: its id, its log line, its safety headers, and a net under all errors."""
+"""Around every request: id, log line, count, safety headers, and a net under all errors."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.metrics import Requests
 from api.problems import internal_problem
 from core.ids import new_id
 
@@ -27,8 +28,9 @@ class RequestContext:
     underscores; anything else is replaced. The log holds neither headers, query nor body.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, requests: Requests) -> None:
         self._app = app
+        self._requests = requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -58,7 +60,9 @@ class RequestContext:
                 raise  # the answer has begun: only a broken connection can say so now
             await internal_problem(request_id)(scope, receive, send_marked)
         finally:
-            _log_end(scope, state.get("tenant"), status, time.monotonic() - started)
+            seconds = time.monotonic() - started
+            self._requests.note(scope, status, seconds)
+            _log_end(scope, state.get("tenant"), status, seconds)
 
 
 def _request_id(headers: Headers) -> str:

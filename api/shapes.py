@@ -66,9 +66,17 @@ class ApprovalBody(BaseModel):
 
 
 class ApprovalList(BaseModel):
-    """What runs ask, the oldest first."""
+    """What one run asked, in the order of its calls."""
 
     data: list[Approval]
+
+
+class ApprovalPage(BaseModel):
+    """One page of what runs ask now, oldest first; `next_cursor` gives the next page."""
+
+    data: list[Approval]
+    next_cursor: str | None
+    has_more: bool
 
 
 class AccountFields(BaseModel):

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from moonsand.exchange import Ask
 from runs.model import Approval, Decision
 
+#: Some of what was asked for, and the request for the rest if there is more.
+Part = tuple[list[Approval], "Ask[Part] | None"]
 
-def approvals(run_id: str | None) -> Ask[list[Approval]]:
-    """Ask for what one run asked, or for all that is open."""
-    path = "/v1/approvals?limit=200"
+
+def approvals(run_id: str | None, cursor: str | None = None) -> Ask[Part]:
+    """Ask for what one run asked, or for a page of all that is open."""
+    query = urlencode({"limit": 200} | ({"cursor": cursor} if cursor is not None else {}))
+    path = f"/v1/approvals?{query}"
     if run_id is not None:
         path = f"/v1/runs/{quote(run_id, safe='')}/approvals"
-    return Ask("GET", path, _read_all)
+    return Ask("GET", path, _read_part)
 
 
 def answer(run_id: str, n: int, decision: Decision, comment: str | None) -> Ask[Approval]:
@@ -24,5 +28,7 @@ def answer(run_id: str, n: int, decision: Decision, comment: str | None) -> Ask[
     return Ask("POST", path, Approval.model_validate, json=body)
 
 
-def _read_all(answered: Any) -> list[Approval]:
-    return [Approval.model_validate(one) for one in answered["data"]]
+def _read_part(answered: Any) -> Part:
+    found = [Approval.model_validate(one) for one in answered["data"]]
+    after = answered.get("next_cursor")
+    return found, None if after is None else approvals(None, after)

@@ -25,6 +25,7 @@ from core.errors import Unavailable
 from core.plans import Mode
 from moonsand import approval_asks, cancel_asks, exchange, plan_asks
 from moonsand.cancel_asks import CancelOptions
+from moonsand.connector_client import MixpeekShaped
 from moonsand.exchange import Ask, Event, Page
 from moonsand.plan_asks import PlanState
 from runs.model import (
@@ -47,7 +48,7 @@ _RECONNECT_S = 0.5
 _EVENT_SILENCE_S = 60.0  # the API sends a comment at least every 15 s
 
 
-class _Options:
+class _Options(MixpeekShaped):
     """What both clients are made of."""
 
     def __init__(self, url: str = DEFAULT_URL, key: str | None = None) -> None:
@@ -153,7 +154,11 @@ class Client(_Options):
 
     def approvals(self, run_id: str | None = None) -> list[Approval]:
         """Give all that a run has asked; without one, what all runs ask now, the oldest first."""
-        return self._ask(approval_asks.approvals(run_id))
+        found, more = self._ask(approval_asks.approvals(run_id))
+        while more is not None:
+            part, more = self._ask(more)
+            found += part
+        return found
 
     def answer(
         self, run_id: str, n: int, decision: Decision, *, comment: str | None = None
@@ -315,7 +320,11 @@ class AsyncClient(_Options):
 
     async def approvals(self, run_id: str | None = None) -> list[Approval]:
         """Give all that a run has asked; without one, what all runs ask now, the oldest first."""
-        return await self._ask(approval_asks.approvals(run_id))
+        found, more = await self._ask(approval_asks.approvals(run_id))
+        while more is not None:
+            part, more = await self._ask(more)
+            found += part
+        return found
 
     async def answer(
         self, run_id: str, n: int, decision: Decision, *, comment: str | None = None

@@ -7,14 +7,15 @@ answer; an answer that is too late. May import: integrations, ledger, core, redi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import orjson
 
 from core import keys
 from core.clock import now_ms
-from core.errors import Conflict, NotFound
+from core.errors import Conflict, Invalid, NotFound
 from core.ids import is_id
 from integrations.waits import Answer, Decision
 from ledger.leaves import LeafKind, leaf
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 MAX_COMMENT_CHARS = 2_000
 MAX_PAGE = 200
 _ANSWER = "a:"
+_CURSOR = re.compile(r"([0-9]{1,15})\.(run_[0-9a-z]{26})\.([0-9]{1,9})", re.ASCII)
 
 
 class ApprovalStore:
@@ -55,24 +57,57 @@ class ApprovalStore:
         numbers = sorted(int(name) for name in kept if not name.startswith(_ANSWER))
         return [_read(run_id, kept, n) for n in numbers]
 
-    async def open(self, tenant: str, limit: int = MAX_PAGE) -> list[Approval]:
+    async def page(
+        self, tenant: str, *, cursor: str | None = None, limit: int = MAX_PAGE
+    ) -> tuple[list[Approval], str | None]:
         """
-        Give what a tenant's runs ask now, the oldest first, at most `limit`.
+        Give what a tenant's runs ask now, the oldest first.
+
+        Args:
+            tenant: whose runs.
+            cursor: the second value of an earlier page; what was answered meanwhile is left out.
+            limit: at most so many; a page may hold fewer and yet have a next one.
+
+        Returns:
+            The questions, and the cursor of the next page or None at the end.
 
         Raises:
+            Invalid: a cursor that is none.
             RedisError: Redis does not answer.
         """
-        rows: Any = await self._redis.zrange(keys.asked(tenant), 0, limit - 1)
-        pairs = [row.decode().partition("|") for row in rows]
+        rows = await self._asked_after(tenant, cursor, limit + 1)
         pipeline = self._redis.pipeline(transaction=False)
-        for run_id, _, n in pairs:
-            pipeline.hget(keys.approvals(run_id), n)
+        for _, run_id, n in rows[:limit]:
+            pipeline.hget(keys.approvals(run_id), str(n))
         questions = await pipeline.execute()
-        return [
-            _read(run_id, {n: question}, int(n))
-            for (run_id, _, n), question in zip(pairs, questions, strict=True)
+        found = [
+            _read(run_id, {str(n): question}, n)
+            for (_, run_id, n), question in zip(rows, questions, strict=False)
             if question is not None
         ]
+        return found, _cursor(rows[limit - 1]) if len(rows) > limit else None
+
+    async def _asked_after(self, tenant: str, cursor: str | None, most: int) -> list[_Asked]:
+        """Give the first rows after a cursor, or the first of all."""
+        last = _read_cursor(cursor) if cursor is not None else None
+        found: list[_Asked] = []
+        offset, since = 0, last.asked_ms if last is not None else "-inf"
+        while True:
+            # From the cursor's time on: its own row may be gone, and others may have the same time.
+            rows: Any = await self._redis.zrange(
+                keys.asked(tenant),
+                since,
+                "+inf",
+                byscore=True,
+                offset=offset,
+                num=most,
+                withscores=True,
+            )
+            asked = [_asked(member.decode(), score) for member, score in rows]
+            found += [one for one in asked if last is None or _place(one) > _place(last)]
+            if len(found) >= most or len(rows) < most:
+                return found[:most]
+            offset += most
 
     async def answer(  # noqa: PLR0913 (what is said, of what, by whom: each once)
         self,
@@ -145,6 +180,35 @@ class ApprovalStore:
     async def _kept(self, run_id: str) -> dict[str, bytes]:
         kept: Any = await cast("Awaitable[Any]", self._redis.hgetall(keys.approvals(run_id)))
         return {name.decode(): text for name, text in kept.items()}
+
+
+class _Asked(NamedTuple):
+    """One row of the index of what is asked."""
+
+    asked_ms: int
+    run_id: str
+    n: int
+
+
+def _asked(member: str, score: float) -> _Asked:
+    run_id, _, n = member.partition("|")
+    return _Asked(int(score), run_id, int(n))
+
+
+def _place(one: _Asked) -> tuple[int, str]:
+    # Redis orders rows of one time by their text.
+    return one.asked_ms, f"{one.run_id}|{one.n}"
+
+
+def _cursor(last: _Asked) -> str:
+    return f"{last.asked_ms}.{last.run_id}.{last.n}"
+
+
+def _read_cursor(text: str) -> _Asked:
+    found = _CURSOR.fullmatch(text)
+    if found is None:
+        raise Invalid("not a cursor of this list", pointer="/cursor")
+    return _Asked(int(found[1]), found[2], int(found[3]))
 
 
 def asked_leaf(run_id: str, tenant: str, wait: Wait) -> bytes:

@@ -22,7 +22,7 @@ class ApiServer:
     """Serves until the `with` block ends."""
 
     def __init__(self, redis_url: str, **settings: Any) -> None:
-        self._redis_url = redis_url
+        self.redis_url = redis_url
         self.server = Server(Settings(redis_url=redis_url, shutdown_grace_s=5, **settings))
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
@@ -50,7 +50,7 @@ class ApiServer:
         """Make an API key of `tenant`."""
 
         async def create() -> str:
-            async with connect_async(self._redis_url) as redis:
+            async with connect_async(self.redis_url) as redis:
                 plain, _ = await KeyStore(redis).create(tenant, "test", scopes=scopes)
                 return plain
 

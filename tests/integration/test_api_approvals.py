@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import moonsand
+from core import keys
 from core.errors import Conflict, Forbidden, NotFound
 from core.redis_client import connect
 from core.redis_server import PrivateRedis
@@ -169,3 +170,42 @@ def test_the_command_line_lists_and_answers(api: ApiServer, submitter: moonsand.
     assert (empty.stdout, empty.stderr) == ("", "nothing waits for an answer\n")
     told = command("approvals", "list", "--run", first.id, env=env)
     assert "approve by key_" in told.stdout
+
+
+def test_what_is_open_has_pages(api: ApiServer) -> None:
+    """Pages follow each other without gaps or repeats, also when a cursor's own row is answered."""
+    asked = [(f"run_{number:026d}", number % 3, n) for number in range(7) for n in (1, 2)]
+    with connect(api.redis_url) as redis:
+        redis.delete(keys.asked("paged"))
+        for run_id, asked_ms, n in asked:
+            question = {"n": n, "title": "Go?", "asked_ms": asked_ms, "until_ms": 2_000_000_000_000}
+            redis.hset(keys.approvals(run_id), str(n), json.dumps(question))
+            redis.zadd(keys.asked("paged"), {f"{run_id}|{n}": asked_ms})
+        expected = sorted(asked, key=lambda one: (one[1], one[0], one[2]))
+        with api.client("paged") as client:
+            found, cursor = [], ""
+            while cursor is not None:
+                query = "/v1/approvals?limit=3" + (f"&cursor={cursor}" if cursor else "")
+                answer = client.get(query)
+                page = answer.json()
+                found += [(one["run"], one["asked_ms"], one["n"]) for one in page["data"]]
+                cursor = page["next_cursor"]
+                assert page["has_more"] is (cursor is not None)
+                assert ("Link" in answer.headers) is page["has_more"]
+                run_id, _, n = found[-1]
+                redis.zrem(keys.asked("paged"), f"{run_id}|{n}")  # answered meanwhile
+            assert found == expected
+            wrong = client.get("/v1/approvals?cursor=nonsense")
+            assert (wrong.status_code, wrong.json()["errors"][0]["parameter"]) == (422, "cursor")
+
+
+def test_the_client_gives_all_pages(api: ApiServer) -> None:
+    """More than one page of questions: the client gives every one."""
+    with connect(api.redis_url) as redis:
+        for number in range(205):
+            run_id = f"run_{number:026d}"
+            question = {"n": 1, "title": "Go?", "asked_ms": 7, "until_ms": 2_000_000_000_000}
+            redis.hset(keys.approvals(run_id), "1", json.dumps(question))
+            redis.zadd(keys.asked("busy"), {f"{run_id}|1": 7})
+    with moonsand.Client(api.url, api.new_key("busy", APPROVER)) as client:
+        assert len({one.run for one in client.approvals()}) == 205

@@ -86,7 +86,7 @@ def vendor(tmp_path: Path) -> Iterator[CountingVendor]:
 async def asked(store: RunStore, approvals: ApprovalStore, run_id: str) -> Approval:
     """Wait until a run asks something, and give it."""
     await in_state(store, run_id, State.WAITING)
-    [approval] = await approvals.open(TENANT)
+    [approval], _ = await approvals.page(TENANT)
     assert approval.run == run_id
     return approval
 
@@ -160,7 +160,7 @@ async def test_an_answer_comes_while_no_worker_is_there(
         one = await asked(store, approvals, run_id)
         first.kill()
     said = await answer(approvals, one, Decision.APPROVE)
-    assert await approvals.open(TENANT) == []
+    assert await approvals.page(TENANT) == ([], None)
     with running_worker(redis_url, **SOON):
         record = await ended(store, run_id)
 
@@ -280,7 +280,7 @@ async def test_nobody_in_time_ends_the_run_as_expired(
     [one] = await approvals.of_run(TENANT, run_id)
     with pytest.raises(Conflict, match="ended"):
         await answer(approvals, one, Decision.APPROVE)
-    assert await approvals.open(TENANT) == []
+    assert await approvals.page(TENANT) == ([], None)
     assert redis_sync.zcard(keys.asked(TENANT)) == 0
 
 
@@ -330,7 +330,7 @@ async def test_a_waiting_run_is_cancelled_at_once(
 
     assert (record.reason, record.output, record.waits) == (Reason.CANCELLED, "printed\n", None)
     assert tape(redis_sync, claim.run_id)[-1] == "finished"
-    assert await approvals.open(TENANT) == []
+    assert await approvals.page(TENANT) == ([], None)
     assert redis_sync.zcard(keys.WAITING) == redis_sync.zcard(f"rq:scheduled:{QUEUE}") == 0
     assert Job.fetch(claim.run_id, connection=redis_sync, serializer="json").is_canceled
     with pytest.raises(Conflict):
