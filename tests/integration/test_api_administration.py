@@ -267,19 +267,14 @@ def test_a_limited_key_lifts_no_limit(api: ApiServer) -> None:
         ({}, "/limits"),
     ],
 )
-def test_a_wrong_limit_is_named(api: ApiServer, body: Any, pointer: str) -> None:
+def test_a_wrong_limit_is_named(api: ApiServer, redis_url: str, body: Any, pointer: str) -> None:
     """What cannot be a limit is told with its pointer, and nothing is changed."""
     api.new_key("acme")
     with service(api, "acme") as acting:
         refused = given(acting.patch("/v1/limits", json=body), 422)
         assert refused["errors"][0]["pointer"] == pointer
-    with connect(api_url(api)) as redis:
+    with connect(redis_url) as redis:
         assert not redis.exists(keys.terms("acme"))
-
-
-def api_url(api: ApiServer) -> str:
-    """Give the URL of the Redis that the API uses."""
-    return api._redis_url
 
 
 @pytest.mark.parametrize(
@@ -316,7 +311,7 @@ def test_a_malformed_key_is_not_made(api: ApiServer, body: Any) -> None:
 
 
 def test_no_answer_but_the_first_has_the_text(
-    api: ApiServer, capfd: pytest.CaptureFixture[str]
+    api: ApiServer, redis_url: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The text of a key is in the answer that makes it, and nowhere in Redis, log or ledger."""
     with client_of(api, "acme", *Role.ADMIN.scopes) as client:
@@ -326,7 +321,7 @@ def test_no_answer_but_the_first_has_the_text(
         with with_key(api, new["key"]) as other:
             other.get("/v1/runs")
         shown = client.get("/v1/keys").text + client.get(f"/v1/keys/{made['id']}").text
-    with connect(api_url(api)) as redis:
+    with connect(redis_url) as redis:
         names: Any = redis.keys("*")
         kept = b"".join(redis.dump(name) or b"" for name in names) + repr(names).encode()
         inbox = repr(redis.xrange(keys.LEDGER_INBOX))
