@@ -74,6 +74,12 @@ def _slots() -> list[Row]:
     return asyncio.run(slots.many_waiting())
 
 
+def _throughput() -> list[Row]:
+    from benchmarks import throughput  # noqa: PLC0415
+
+    return throughput.rows()
+
+
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "sandbox": _sandbox,
     "service": _service,
@@ -84,6 +90,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "durability": _durability,
     "replay": _replay,
     "slots": _slots,
+    "throughput": _throughput,
 }
 
 
