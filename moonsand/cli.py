@@ -24,6 +24,7 @@ from moonsand.commands import (
     approvals,
     audit,
     check,
+    connections,
     credentials,
     documentation,
     grants,
@@ -40,6 +41,7 @@ from moonsand.commands import (
     run,
     runs,
     service,
+    syncs,
     tenants,
 )
 from moonsand.exits import Exit, UsageFault
@@ -83,6 +85,8 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(mcp.app, name="mcp")
 app.add_typer(credentials.app, name="credentials")
 app.add_typer(grants.app, name="grants")
+app.add_typer(connections.app, name="connections")
+app.add_typer(syncs.app, name="syncs")
 app.add_typer(integrations.app, name="integrations")
 app.add_typer(documentation.app, name="docs")
 #: What says that a disk or device takes no more: no bug of ours.
