@@ -261,7 +261,7 @@ def _known_of(batch_id: str, fields: dict[bytes, bytes]) -> _Known:
         tenant=fields[b"tenant"].decode(),
         key_id=fields[b"key_id"].decode(),
         key_owner=fields[b"key_owner"].decode(),
-        base=replace(base, origin=origin, expires_ms=expires_ms),
+        base=replace(base, origin=origin, expires_ms=expires_ms, script_ref=request["script_ref"]),
         given_limits=request["limits"],
         own_seed=request.get("seed") is None,
         script_sha256=fields[b"script_sha256"].decode(),
@@ -283,4 +283,5 @@ def _checked(known: _Known, item: Stored, scripts: Mapping[str, bytes]) -> Check
         limits=limits,
         seed=seed if item.seed is None else item.seed,
         name=item.name or base.name,
+        script_ref=base.script_ref if item.script_sha256 is None else None,
     )

@@ -76,10 +76,11 @@ class BatchRequest:
 
 @dataclass(frozen=True, slots=True)
 class ItemTerms:
-    """What items are checked against: the limits of their batch, and whether it has a script."""
+    """What items are checked against: the limits of their batch, and the script that it has."""
 
     limits: dict[str, int]
     has_script: bool
+    script_ref: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

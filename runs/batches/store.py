@@ -11,7 +11,7 @@ import orjson
 
 from core import keys
 from core.clock import Clock, now_ms
-from core.errors import Conflict, Invalid, NotFound, QuotaExceeded, TooLarge
+from core.errors import Conflict, Invalid, KeyReused, NotFound, QuotaExceeded, TooLarge
 from core.ids import is_id, new_id
 from runs.accept import Checked, check_request
 from runs.acceptance import Terms
@@ -91,7 +91,8 @@ class BatchStore:
         Begin a batch, without items. `key` is the client's idempotency key, if it sent one.
 
         Raises:
-            Invalid: something in `request` is malformed, or the key was used for another batch.
+            Invalid: something in `request` is malformed.
+            KeyReused: the key began a batch with other terms.
             QuotaExceeded: the tenant has `MAX_OPEN` batches that have not ended.
             Unavailable: Redis did not confirm; it may have been begun.
         """
@@ -113,7 +114,7 @@ class BatchStore:
                 hint="wait until some have ended, or cancel some",
             )
         if word == b"other":
-            raise Invalid(
+            raise KeyReused(
                 "this Idempotency-Key began a batch with other terms",
                 hint="send the same terms again, or another key",
             )
@@ -192,8 +193,9 @@ class BatchStore:
             NotFound, Unavailable: as `get`.
         """
         fields = await self._fields(tenant, batch_id)
-        limits = orjson.loads(fields[b"request"])["limits"]
-        return ItemTerms(limits, has_script=bool(fields[b"script_sha256"]))
+        run = orjson.loads(fields[b"request"])
+        has_script = bool(fields[b"script_sha256"])
+        return ItemTerms(run["limits"], has_script, run.get("script_ref"))
 
     async def page(
         self, tenant: str, *, cursor: str | None = None, limit: int = 50

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 
-from core.errors import Conflict, Invalid
+from core.errors import Conflict, KeyReused
 from runs.batches.items import CHUNK_BYTES, CHUNK_ITEMS, NO_ITEMS, chained, pack_chunk, pack_item
 from runs.batches.model import BatchRecord, BatchState, Item
 from runs.batches.store import BatchStore, Begun, Piece
@@ -22,9 +22,11 @@ _OTHER_HINT = "send the same items again, or another key"
 class Upload:
     """One request that fills a batch. `count` is how many items it has given, or gone past."""
 
-    def __init__(self, store: BatchStore, begun: Begun, *, first: int = 0) -> None:
+    def __init__(self, store: BatchStore, begun: Begun, *, first: int | None = None) -> None:
         """
-        Begin with item `first`: 0, or as many as the batch has.
+        Begin with the item `first`, which must be the next one.
+
+        None: begin with the very first, and compare what comes with what is there.
 
         Raises:
             Conflict: it has another number of items.
@@ -34,12 +36,13 @@ class Upload:
         self._record = record
         self._there = record.counts.received
         self._chain_there = begun.chain
-        if first not in {0, self._there}:
+        if first is not None and first != self._there:
             raise Conflict(
                 f"the batch has {self._there} items, so the next one is item {self._there}",
                 hint=f"send what comes after, with from={self._there}",
             )
-        self.count = first
+        self._compares = first is None
+        self.count = first or 0
         self._chain = begun.chain if first else NO_ITEMS
         self._clear()
 
@@ -54,18 +57,21 @@ class Upload:
         Take the next item.
 
         Raises:
-            Invalid: the batch has another item at this place.
-            Conflict, NotFound, TooLarge, QuotaExceeded, Unavailable: as `BatchStore.append`.
+            KeyReused: the batch has another item at this place.
+            Conflict: it has all its items, or others than this request has sent.
+            NotFound, TooLarge, QuotaExceeded, Unavailable: as `BatchStore.append`.
         """
         packed = pack_item(item)
         self._chain = chained(self._chain, packed)
         self.count += 1
         if self.count <= self._there:
             if self.count == self._there and self._chain != self._chain_there:
-                raise Invalid(_OTHER, hint=_OTHER_HINT)
+                raise KeyReused(_OTHER, hint=_OTHER_HINT)
             return
         if self._record.status is not BatchState.UPLOADING:
-            raise Invalid(_OTHER, hint=_OTHER_HINT)
+            if not self._compares:
+                raise Conflict("the batch has all its items already", hint="make another one")
+            raise KeyReused(_OTHER, hint=_OTHER_HINT)
         self._packed.append(packed)
         self._size_bytes += len(packed)
         if item.id is not None:
@@ -99,12 +105,12 @@ class Upload:
         Say that these were all: the batch starts, if it has not before.
 
         Raises:
-            Invalid: the batch has more items than were given, or none.
+            KeyReused: the batch has more items than were given. Invalid: it has none.
             Conflict, NotFound, TooLarge, QuotaExceeded, Unavailable: as `add`.
         """
         await self.flush()
+        if self.count < self._there:
+            raise KeyReused(_OTHER, hint=_OTHER_HINT)
         if self._record.status is not BatchState.UPLOADING:
-            if self.count != self._there:
-                raise Invalid(_OTHER, hint=_OTHER_HINT)
             return await self._store.get(self._record.tenant, self._record.id)
         return await self._store.seal(self._record.tenant, self._record.id, self.count)

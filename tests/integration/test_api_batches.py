@@ -1,0 +1,329 @@
+"""Batches over HTTP: made whole or not at all, gone on with when broken off, read in item order."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+import orjson
+import pytest
+
+from core.redis_client import connect_async
+from runs.acceptance import Terms
+from runs.batches.feeding import Feeder
+from runs.store import RunStore
+from tests.api_server import ApiServer
+from tests.deadline import Deadline
+
+NDJSON = {"Content-Type": "application/x-ndjson"}
+HEADER = b'{"batch":{"script":"return input","concurrency":4}}\n'
+
+
+@pytest.fixture
+def server(redis_url: str) -> Iterator[ApiServer]:
+    """An API on an empty Redis."""
+    with ApiServer(redis_url) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: ApiServer) -> Iterator[httpx2.Client]:
+    """A client of tenant acme."""
+    with server.client("acme") as client:
+        yield client
+
+
+def lines(count: int) -> bytes:
+    """Give items, one a line, whose inputs count from 0."""
+    return b"".join(b'{"id":"i%d","input":%d}\n' % (number, number) for number in range(count))
+
+
+def feed(redis_url: str, batch_id: str) -> None:
+    """Feed a batch once."""
+
+    async def once() -> None:
+        async with connect_async(redis_url) as redis:
+            await Feeder(redis, Terms()).feed(batch_id)
+
+    asyncio.run(once())
+
+
+def cancel_all(redis_url: str, ids: list[str]) -> None:
+    """End queued runs."""
+
+    async def each() -> None:
+        async with connect_async(redis_url) as redis:
+            for one in ids:
+                await RunStore(redis).cancel("acme", one)
+
+    asyncio.run(each())
+
+
+def results(client: httpx2.Client, batch_id: str, **params: Any) -> list[dict[str, Any]]:
+    """Read the results of a batch."""
+    answer = client.get(f"/v1/batches/{batch_id}/results", params=params)
+    assert answer.status_code == 200, answer.text
+    return [orjson.loads(line) for line in answer.text.splitlines()]
+
+
+def test_a_batch_of_json_is_taken_fed_and_read(client: httpx2.Client, redis_url: str) -> None:
+    """What one request brings becomes runs; its results stand in the order of items."""
+    body = {
+        "script": "return input",
+        "concurrency": 2,
+        "stop_after": 9,
+        "name": "mine",
+        "items": [{"input": 1, "id": "a"}, {"input": [2]}, {"script": "return 3"}],
+    }
+
+    made = client.post("/v1/batches", json=body)
+
+    assert made.status_code == 202, made.text
+    record = made.json()
+    assert made.headers["Location"] == f"/v1/batches/{record['id']}"
+    assert (record["status"], record["name"], record["stop_after"]) == ("running", "mine", 9)
+    assert record["counts"]["received"] == record["counts"]["pending"] == 3
+    feed(redis_url, record["id"])
+    rows = results(client, record["id"])
+    assert [row["status"] for row in rows] == ["queued", "queued", "pending"]
+    assert [row["id"] for row in rows] == ["a", None, None]
+    run = client.get(f"/v1/runs/{rows[0]['run']}").json()
+    assert run["origin"] == {"kind": "batch", "id": record["id"]}
+    assert client.get("/v1/batches").json()["data"][0]["id"] == record["id"]
+
+
+def test_a_batch_of_lines_is_taken_as_it_comes(client: httpx2.Client) -> None:
+    """NDJSON, in pieces that end anywhere; the first line may have the batch's terms."""
+    whole = HEADER + lines(1_000) + b"\n\n"
+    pieces = [whole[at : at + 777] for at in range(0, len(whole), 777)]
+
+    made = client.post("/v1/batches", content=iter(pieces), headers=NDJSON)
+
+    assert made.status_code == 202, made.text
+    assert made.json()["counts"]["received"] == 1_000
+    assert made.json()["concurrency"] == 4
+    rows = results(client, made.json()["id"], **{"from": 990})
+    assert [row["id"] for row in rows] == [f"i{number}" for number in range(990, 1_000)]
+    assert {row["status"] for row in rows} == {"pending"}
+
+
+def test_without_a_script_each_item_needs_one(client: httpx2.Client) -> None:
+    """Scripts instead of inputs; one that is missing is told with its line."""
+    good = b'{"script":"return 1"}\n'
+
+    assert client.post("/v1/batches", content=good, headers=NDJSON).status_code == 202
+    bad = client.post("/v1/batches", content=good + b'{"input":1}\n', headers=NDJSON)
+
+    assert bad.status_code == 422
+    (error,) = bad.json()["errors"]
+    assert error["pointer"] == "/items/1/script"
+    assert "line 2: the batch has no script" in error["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "word"),
+    [
+        (HEADER, 422, "at least one item"),
+        (b"", 422, "at least one item"),
+        (HEADER + b'{"input":1}\n{"input":', 400, "line 3"),
+        (HEADER + b"\xff\xfe\n", 400, "line 2"),
+        (HEADER + b"[1]\n", 422, "line 2: an item must be a JSON object"),
+        (HEADER + b'{"imput":1}\n', 422, "line 2: there is no such name"),
+        (HEADER + b'{"input":1,"input":2}\n', 400, "line 2: the name 'input' stands twice"),
+        (HEADER + b'{"id":"a"}\n{"id":"a"}\n', 422, "item 0 has this id already"),
+        (HEADER + b'{"id":""}\n', 422, "line 2"),
+        (HEADER + b'{"limits":{"calls":-1}}\n', 422, "line 2: limit calls must be 0"),
+        (HEADER + b'{"input":' + b"[" * 100 + b"]" * 100 + b"}\n", 422, "line 2: the input is nes"),
+        (HEADER + b'{"input":99999999999999999999}\n', 422, "line 2: the integer does not fit"),
+        (b'{"batch":{"script":"return 1","cocurrency":4}}\n{}\n', 422, "no such name"),
+        (b'{"batch":{"script":"return 1","concurrency":0}}\n{}\n', 422, "greater than or equal"),
+        (b'{"batch":{"script":"return 1","count":2}}\n{}\n', 422, "was to have 2 items"),
+        (b'{"batch":{"script":"return 1"},"x":1}\n{}\n', 422, "has nothing else"),
+        (b'{"batch":{"script":"return 1","mode":"apply"}}\n{}\n', 422, "run' or 'plan"),
+    ],
+)
+def test_what_is_wrong_is_said_and_leaves_nothing(
+    client: httpx2.Client, body: bytes, status: int, word: str
+) -> None:
+    """A batch is refused whole, with the line that is wrong."""
+    refused = client.post("/v1/batches", content=body, headers=NDJSON)
+
+    assert refused.status_code == status, refused.text
+    assert word in refused.text
+    assert client.get("/v1/batches").json()["data"] == []
+
+
+def test_compressed_bodies_and_other_types_are_refused(client: httpx2.Client) -> None:
+    """Nothing is decompressed, and nothing guessed."""
+    for headers in (NDJSON | {"Content-Encoding": "gzip"}, {"Content-Type": "text/plain"}):
+        answer = client.post("/v1/batches", content=lines(1), headers=headers)
+        assert answer.status_code == 415, answer.text
+
+
+def test_a_line_longer_than_any_item_is_refused(client: httpx2.Client) -> None:
+    """However long, no more than one line is held."""
+    piece = b"x" * 1_000_000
+
+    refused = client.post(
+        "/v1/batches", content=(piece for _ in range(8)), headers=NDJSON, timeout=60
+    )
+
+    assert refused.status_code == 413
+    assert "line 1 has more than" in refused.text
+
+
+def test_a_batch_has_a_bound(client: httpx2.Client) -> None:
+    """One item more than 100,000 is refused, and nothing of the batch is left."""
+    body = HEADER + b"{}\n" * 100_001
+
+    refused = client.post("/v1/batches", content=body, headers=NDJSON, timeout=60)
+
+    assert refused.status_code == 413
+    assert "at most 100000 items" in refused.text
+    assert client.get("/v1/batches").json()["data"] == []
+
+
+def test_the_same_key_gives_the_same_batch(client: httpx2.Client) -> None:
+    """Sent again it is not made again; other items or terms under the key are refused."""
+    headers = NDJSON | {"Idempotency-Key": "k-1"}
+    first = client.post("/v1/batches", content=HEADER + lines(300), headers=headers)
+
+    again = client.post("/v1/batches", content=HEADER + lines(300), headers=headers)
+    fewer = client.post("/v1/batches", content=HEADER + lines(299), headers=headers)
+    more = client.post("/v1/batches", content=HEADER + lines(301), headers=headers)
+    other = client.post("/v1/batches", content=lines(300), headers=headers)
+
+    assert (again.status_code, again.headers["Idempotent-Replayed"]) == (200, "true")
+    assert again.json()["id"] == first.json()["id"]
+    assert [one.status_code for one in (fewer, more, other)] == [422] * 3
+    assert fewer.json()["code"] == "idempotency_key_reused"
+    assert len(client.get("/v1/batches").json()["data"]) == 1
+
+
+@contextmanager
+def sending(server: ApiServer, key: str, headers: str, body: bytes) -> Iterator[None]:
+    """Send the beginning of a chunked body; close the connection at the end of the `with` block."""
+    with socket.create_connection(("127.0.0.1", server.port)) as raw:
+        head = f"POST /v1/batches HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n{headers}"
+        head += "Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+        raw.sendall(head.encode() + b"%x\r\n%s\r\n" % (len(body), body))
+        yield
+
+
+def the_open_one(client: httpx2.Client, received: int, deadline: Deadline) -> dict[str, Any]:
+    """Give the one batch, once it has so many items."""
+
+    def found() -> dict[str, Any]:
+        for one in client.get("/v1/batches").json()["data"]:
+            if one["counts"]["received"] == received:
+                return dict(one)
+        return {}
+
+    return deadline.until(found, "the upload's end")
+
+
+def test_an_upload_that_breaks_off_never_runs_and_can_be_gone_on_with(
+    server: ApiServer, deadline: Deadline
+) -> None:
+    """Whole lines that came are kept; the rest is sent to the batch, or all again with its key."""
+    key = server.new_key("acme")
+    with httpx2.Client(
+        base_url=server.url, headers={"Authorization": f"Bearer {key}"}, trust_env=False
+    ) as client:
+        whole = lines(500)
+        at = whole.index(b'{"id":"i300"') + 5
+        with sending(server, key, "Idempotency-Key: k\r\n", HEADER + whole[:at]):
+            the_open_one(client, 200, deadline)
+        begun = the_open_one(client, 300, deadline)
+        assert begun["status"] == "uploading"
+        path = f"/v1/batches/{begun['id']}/items"
+
+        rest = b"".join(whole.splitlines(keepends=True)[300:])
+        wrong = client.post(path, params={"from": 299}, content=rest, headers=NDJSON)
+        assert wrong.status_code == 409
+        assert "the next one is item 300" in wrong.text
+        twice = client.post(path, params={"from": 300}, content=b'{"id":"i7"}', headers=NDJSON)
+        assert twice.status_code == 422
+        assert "item 7 has this id" in twice.text
+        done = client.post(path, params={"from": 300}, content=rest, headers=NDJSON)
+        assert (done.status_code, done.json()["status"]) == (202, "running")
+
+        again = client.post(
+            "/v1/batches", content=HEADER + whole, headers=NDJSON | {"Idempotency-Key": "k"}
+        )
+        assert (again.status_code, again.json()["id"]) == (200, begun["id"])
+
+
+def test_all_sent_again_with_the_key_goes_on_where_it_broke_off(
+    server: ApiServer, deadline: Deadline
+) -> None:
+    """What is there is compared and not stored again."""
+    key = server.new_key("acme")
+    with httpx2.Client(
+        base_url=server.url, headers={"Authorization": f"Bearer {key}"}, trust_env=False
+    ) as client:
+        with sending(server, key, "Idempotency-Key: k\r\n", HEADER + lines(450)):
+            the_open_one(client, 400, deadline)
+        begun = the_open_one(client, 450, deadline)
+        headers = NDJSON | {"Idempotency-Key": "k"}
+        changed = lines(500).replace(b'"input":449', b'"input":448')
+
+        assert client.post("/v1/batches", content=HEADER + changed, headers=headers).is_error
+        done = client.post("/v1/batches", content=HEADER + lines(500), headers=headers)
+
+        assert (done.status_code, done.json()["status"]) == (202, "running")
+        assert (done.json()["id"], done.json()["counts"]["received"]) == (begun["id"], 500)
+
+
+def test_an_open_batch_is_filled_by_several_requests(client: httpx2.Client) -> None:
+    """Without items a batch stays open; the last request starts it."""
+    begun = client.post("/v1/batches", json={"script": "return 1", "count": 5})
+    path = f"/v1/batches/{begun.json()['id']}/items"
+
+    assert (begun.status_code, begun.json()["status"]) == (201, "uploading")
+    some = client.post(path, params={"from": 0, "last": "false"}, content=lines(3), headers=NDJSON)
+    assert (some.json()["status"], some.json()["counts"]["received"]) == ("uploading", 3)
+    early = client.post(path, params={"from": 3}, content=b"", headers=NDJSON)
+    assert early.status_code == 422
+    rest = b'{"id":"x"}\n{"id":"y"}\n'
+    last = client.post(path, params={"from": 3}, content=rest, headers=NDJSON)
+    assert (last.status_code, last.json()["status"]) == (202, "running")
+    assert client.post(path, params={"from": 5}, content=rest, headers=NDJSON).status_code == 409
+
+
+def test_a_batch_is_cancelled_once(client: httpx2.Client, redis_url: str) -> None:
+    """Nothing more is started; what was on its way is cancelled by whoever feeds."""
+    made = client.post("/v1/batches", content=HEADER + lines(10), headers=NDJSON).json()
+    feed(redis_url, made["id"])
+
+    stopped = client.post(f"/v1/batches/{made['id']}/cancel")
+    assert (stopped.status_code, stopped.json()["status"]) == (202, "cancelling")
+    feed(redis_url, made["id"])
+
+    now = client.get(f"/v1/batches/{made['id']}").json()
+    assert (now["status"], now["stopped_by"]) == ("cancelled", "cancel")
+    assert (now["counts"]["cancelled"], now["counts"]["skipped"]) == (4, 6)
+    assert client.post(f"/v1/batches/{made['id']}/cancel").status_code == 200
+    states = [row["status"] for row in results(client, made["id"])]
+    assert states == ["cancelled"] * 4 + ["skipped"] * 6
+
+
+def test_another_tenants_batch_is_no_batch(server: ApiServer, client: httpx2.Client) -> None:
+    """Not found is all that a tenant learns of another's batches, by whatever it asks."""
+    made = client.post("/v1/batches", content=HEADER + lines(2), headers=NDJSON).json()
+    with server.client("other") as other:
+        for batch_id in (made["id"], "bat_" + "0" * 26, "bat_x", "..%2F.."):
+            path = f"/v1/batches/{batch_id}"
+            answers = [
+                other.get(path),
+                other.get(f"{path}/results"),
+                other.post(f"{path}/cancel"),
+                other.post(f"{path}/items", params={"from": 2}, content=b"{}", headers=NDJSON),
+            ]
+            assert {one.status_code for one in answers} == {404}, batch_id
+        assert other.get("/v1/batches").json()["data"] == []
+    assert client.get(f"/v1/batches/{made['id']}").json()["status"] == "running"
