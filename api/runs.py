@@ -39,7 +39,9 @@ _MAX_CURSOR_CHARS = 200
 _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=[,;]|$)", re.IGNORECASE)
 
 
-def only_known_parameters(request: Request, _key: Annotated[KeyRecord, Depends(caller)]) -> None:
+async def only_known_parameters(
+    request: Request, _key: Annotated[KeyRecord, Depends(caller)]
+) -> None:
     """
     Refuse query parameters that the route does not have, or twice: a filter must not be lost.
 
