@@ -16,9 +16,12 @@ from core.errors import NotFound
 from integrations.arguments import bind, first_argument
 from integrations.failure import NOT_SENT, CallFailed
 from integrations.local_call import LocalCall
+from integrations.mcp.server_call import ServerCall
+from integrations.quota_gate import QuotaGate
 from integrations.redaction import preview
 from integrations.request import auth_headers, build
 from integrations.sender import Identity, Sender
+from integrations.throttle import Gate
 from integrations.vendor_call import VendorCall
 
 if TYPE_CHECKING:
@@ -67,6 +70,8 @@ class Preparing:
         """
         if target is not None:
             served, arguments, shown = servers.prepare(target, self.limits.depth)
+            if isinstance(served, ServerCall) and self.tenant:
+                served.quota = self._quota(function.integration)
             return Prepared(served, arguments, shown)
         pack = self.broker.catalog.integrations[function.integration].pack
         if function.spec is None or pack is None or account is None:
@@ -119,8 +124,15 @@ class Preparing:
             http=self.broker.http,
             clock=self.broker.clock,
             throttle=self.broker.throttle,
-            identity=Identity(self.run_id, call.seq, function.full_name, digest, owner),
+            identity=Identity(
+                self.run_id, call.seq, function.full_name, digest, owner, self.tenant or ""
+            ),
         )
+
+    def _quota(self, integration: str) -> QuotaGate:
+        account, tenant = f"{self.tenant}/{integration}/", self.tenant or ""
+        gate = Gate(account, None, None, None, "", 1.0, tenant, self.run_id, integration)
+        return QuotaGate(self.broker.throttle, gate)
 
     def _credentials(self, function: Function, account: str) -> Credentials:
         try:

@@ -16,9 +16,10 @@ from integrations.failure import NOT_SENT, CallFailed
 from integrations.function import Function
 from integrations.pack import FunctionPack, Pack
 from integrations.pack_wire import Idempotency, Retry, Timeouts
+from integrations.quota_gate import QUOTA_EXCEEDED, used_up_text
 from integrations.request import VendorRequest
 from integrations.shaping import at, read_body
-from integrations.throttle import Gate, Throttle, ThrottleUnavailable
+from integrations.throttle import Gate, QuotaUsedUp, Throttle, ThrottleUnavailable
 from integrations.vendor_errors import Asked, refused, retry_after_s, silent
 from integrations.vendor_http import Answer, NoAnswer, NoAnswerKind, Progress, VendorHttp
 
@@ -40,7 +41,8 @@ class Identity:
     """
     Which call of which run this is: the same again means the same call.
 
-    `account` names tenant, integration and account, as rates are counted.
+    `account` names tenant, integration and account, as rates are counted. `tenant` is empty for
+    local runs.
     """
 
     run_id: str
@@ -48,6 +50,7 @@ class Identity:
     function: str
     arguments_sha256: str
     account: str
+    tenant: str = ""
 
     def key(self, step: int) -> str:
         """Give the idempotency key of a request of this call: 64 hexadecimal digits."""
@@ -150,12 +153,12 @@ class Sender:
 
     def _gate(self, lease_s: float) -> Gate | None:
         bucket = self.spec.rate or self.pack.rate
-        if bucket is None and self.pack.concurrency is None:
-            return None
         rate = self.pack.rates[bucket] if bucket else None
         lease = self.identity.key(-self.steps)
-        account = self.identity.account
-        return Gate(account, bucket, rate, self.pack.concurrency, lease, lease_s)
+        known = self.identity
+        whose = (known.tenant, known.run_id, self.function.integration)
+        gate = Gate(known.account, bucket, rate, self.pack.concurrency, lease, lease_s, *whose)
+        return gate if gate.bounds else None
 
     async def _enter(self, gate: Gate, deadline_s: float) -> None:
         loop = asyncio.get_running_loop()
@@ -164,6 +167,8 @@ class Sender:
                 wait_s = await self.throttle.enter(gate)
             except ThrottleUnavailable:
                 self._held("throttle_unavailable", "its rate limits cannot be checked now", None)
+            except QuotaUsedUp as used_up:
+                self._held(QUOTA_EXCEEDED, used_up_text(used_up), used_up.wait_s)
             if wait_s <= 0:
                 return
             if loop.time() + wait_s >= deadline_s:

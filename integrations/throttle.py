@@ -25,6 +25,8 @@ class Gate:
 
     `account` names tenant, integration and account; `bucket` the rate among the account's.
     `lease` is unique to the request; its place is free again after `lease_s` whatever happens.
+    `tenant`, empty for local runs, may have a quota of requests to `integration`, and so may the
+    key that started `run_id`.
     """
 
     account: str
@@ -33,6 +35,27 @@ class Gate:
     concurrency: int | None
     lease: str
     lease_s: float
+    tenant: str = ""
+    run_id: str = ""
+    integration: str = ""
+
+    @property
+    def bounds(self) -> bool:
+        """Tell whether there is anything that may hold the request up."""
+        return bool(self.tenant or self.rate or self.concurrency)
+
+
+class QuotaUsedUp(Exception):
+    """
+    A quota of the tenant's or of its key's, `whose`, lets no further request pass.
+
+    `used` of `allowed` were sent in the last minute; after `wait_s` seconds there is room for one.
+    """
+
+    def __init__(self, whose: str, quota: str, allowed: int, used: int, wait_s: int) -> None:
+        super().__init__(quota)
+        self.whose, self.quota, self.allowed, self.used = whose, quota, allowed, used
+        self.wait_s = wait_s
 
 
 class ThrottleUnavailable(Exception):
@@ -48,6 +71,7 @@ class Throttle(Protocol):
 
         Raises:
             ThrottleUnavailable: it cannot be told.
+            QuotaUsedUp: a quota is used up; nothing was counted.
         """
 
     async def leave(self, gate: Gate) -> None:
@@ -56,7 +80,7 @@ class Throttle(Protocol):
 
 @dataclass(slots=True)
 class MemoryThrottle:
-    """Counts in this process. `now` gives seconds that never go back."""
+    """Counts in this process, without quotas. `now` gives seconds that never go back."""
 
     now: Callable[[], float] = time.monotonic
     _due: dict[str, float] = field(default_factory=dict)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from redis.exceptions import RedisError
 
-from integrations.throttle import PLACE_POLL_S, Gate, ThrottleUnavailable
-from runs.redis_scripts import load
+from integrations.throttle import PLACE_POLL_S, Gate, QuotaUsedUp, ThrottleUnavailable
+from runs.redis_scripts import Arg, load
 
 if TYPE_CHECKING:
     import redis.asyncio
@@ -31,13 +31,17 @@ class RedisThrottle:
 
         Raises:
             ThrottleUnavailable: Redis does not answer; the request must not go.
+            QuotaUsedUp: a quota of the tenant or of the run's key is used up.
         """
         try:
-            wait_us = int(await self._ask(gate, max(1, math.ceil(gate.lease_s * 1000))))
+            answer = await self._ask(gate, max(1, math.ceil(gate.lease_s * 1000)))
         except (RedisError, OSError, TimeoutError) as error:
             structlog.get_logger(__name__).warning("throttle_unavailable", error=str(error))
             raise ThrottleUnavailable from None
-        return PLACE_POLL_S if wait_us == _ALL_TAKEN else wait_us / 1e6
+        if isinstance(answer, list):
+            whose, quota, allowed, used, _, wait_s = answer
+            raise QuotaUsedUp(whose.decode(), quota.decode(), int(allowed), int(used), int(wait_s))
+        return PLACE_POLL_S if answer == _ALL_TAKEN else int(answer) / 1e6
 
     async def leave(self, gate: Gate) -> None:
         """Give the place back; if that fails, its lease ends it."""
@@ -48,12 +52,11 @@ class RedisThrottle:
         except (RedisError, OSError, TimeoutError) as error:
             structlog.get_logger(__name__).warning("throttle_not_left", error=str(error))
 
-    async def _ask(self, gate: Gate, lease_ms: int) -> int:
+    async def _ask(self, gate: Gate, lease_ms: int) -> Any:
         each_us = 0 if gate.rate is None else math.ceil(1e6 / gate.rate.per_s)
         burst = 1 if gate.rate is None else gate.rate.burst
         places = gate.concurrency or 0
         bucket = gate.bucket or ""
-        answer: int = await load("throttle").run_async(
-            self.redis, [gate.account, bucket, each_us, burst, places, gate.lease, lease_ms]
-        )
-        return answer
+        args: list[Arg] = [gate.account, bucket, each_us, burst, places, gate.lease, lease_ms]
+        args += [gate.tenant, gate.run_id, gate.integration]
+        return await load("throttle").run_async(self.redis, args)

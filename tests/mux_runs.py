@@ -18,6 +18,7 @@ from integrations.broker import Broker, RunBroker
 from integrations.catalog import Catalog
 from integrations.demo import demo_integration
 from integrations.stubs import Stubs
+from integrations.throttle import Throttle
 from integrations.vendor_http import VendorHttp
 from ledger.tape import MemoryTape, Tape
 from sandbox.calls import Call, EndRun, Reply
@@ -73,11 +74,12 @@ async def mux_run(
     tape: Tape | None = None,
     limits: Limits | None = None,
     tenant: str | None = None,
+    throttle: Throttle | None = None,
 ) -> AsyncIterator[MuxRun]:
     """Open a run whose accounts are the stub's."""
     http = VendorHttp()
     memory = MemoryTape(now_ms)
-    run = Broker(whole_catalog(), http, now_ms).open(
+    run = Broker(whole_catalog(), http, now_ms, throttle).open(
         tenant=tenant,
         run_id="run_test",
         grants=Grants.everything() if grants is None else grants,

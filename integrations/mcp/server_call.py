@@ -26,6 +26,7 @@ from integrations.mcp.failures import Blame
 from integrations.mcp.pool import McpPool, TooSoon
 from integrations.mcp.tool_list import ListRefused
 from integrations.mcp.trusted_tools import TrustedServer
+from integrations.quota_gate import QuotaGate
 from integrations.redaction import scrub, scrub_text
 from integrations.sender import Bounds
 from integrations.vendor_call import Value
@@ -48,7 +49,7 @@ class ServerCall:
     """
     One call, ready to be carried out; `ask` is what is asked, with `arguments` that were checked.
 
-    `tenant` says whose connection is used.
+    `tenant` says whose connection is used; `quota` is what the call has to pass, if anything.
     """
 
     pool: McpPool
@@ -58,6 +59,7 @@ class ServerCall:
     arguments: dict[str, Any]
     ask: Ask
     progress: Progress = field(default_factory=Progress)
+    quota: QuotaGate | None = None
 
     @property
     def idempotency_key(self) -> None:
@@ -82,6 +84,8 @@ class ServerCall:
             CallFailed: there is no value; its `effect` says what was done.
         """
         self.progress.write = self._write
+        if self.quota is not None:
+            await self.quota.enter(self.function.full_name)
         within_s = min(bounds.within_s, self.trusted.server.timeout_s)
         try:
             async with asyncio.timeout(within_s):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from core import keys
+from core.redis_client import connect
 from tests.api_server import ApiServer
 from tests.deadline import Deadline
 from tests.mcp_serving import mcp_processes, stdio_section, trust_all, write_servers
@@ -37,6 +39,13 @@ def test_a_tenant_has_its_own_servers_and_they_end_with_the_worker(
         assert "is not trusted" in str(refused["error"])
         asyncio.run(trust_all(path, "acme"))
         assert submitted(api, "acme", READ)["result"] == "hello"
+        with connect(redis_url) as client:
+            client.hset(keys.terms("acme"), "calls_per_minute.mcp.notes", "2")
+        assert submitted(api, "acme", READ)["result"] == "hello"
+        used_up = "calls_per_minute.mcp.notes of this tenant is used up: 2 of 2"
+        twice = str(submitted(api, "acme", f"app.mcp.notes.read_note('first') {READ}")["error"])
+        assert used_up in twice
+        assert "no external call was made" in twice
         assert "Unknown server" in str(submitted(api, "other", READ)["error"])
         assert len(mcp_processes(mark)) == 1
         worker.kill()
