@@ -10,20 +10,27 @@ from fastapi import FastAPI
 
 from api import (
     approvals,
+    batches,
     bundles,
+    callbacks,
+    cancelling,
+    connections,
     credentials,
     docs,
     events,
     grants,
     health,
+    hooks,
     keys,
     ledger,
     limits,
+    mux_webhooks,
     pages,
     plans,
     problems,
     runs,
     schema,
+    syncs,
     tenants,
 )
 from api.metrics import Requests
@@ -63,6 +70,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.shelf = docs.Shelf.of(catalog, whole=settings.packs_dir is None)
     app.include_router(runs.router)
+    app.include_router(cancelling.router)
+    app.include_router(batches.router)
     app.include_router(plans.router)
     app.include_router(approvals.router)
     app.include_router(events.router)
@@ -71,6 +80,13 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(tenants.router)
     app.include_router(keys.router)
     app.include_router(limits.router)
+    app.include_router(connections.router)
+    app.include_router(syncs.router)
+    app.include_router(mux_webhooks.router)
+    app.include_router(hooks.router)
+    app.include_router(hooks.events)
+    app.include_router(callbacks.router)
+    app.include_router(callbacks.deliveries)
     app.include_router(docs.router)
     app.include_router(ledger.router)
     app.include_router(bundles.router)

@@ -14,10 +14,28 @@ from api.administration_shapes import (
     RotationBody,
     TenantBody,
 )
+from api.batch_body import BatchItem, BatchSubmission
+from api.cancelling_body import CancelBody
 from api.grant_shapes import GrantsBody
+from api.header_schema import HEADERS, PARAMETERS, describe_headers
 from api.problems import KNOWN, MEDIA_TYPE, Problem
 from api.shapes import AccountFields, ApprovalBody, PlanApprovalBody
 from api.submission import Submission
+from api.trigger_shapes import (
+    CallbackBody,
+    CallbackChangeBody,
+    HookBody,
+    HookChangeBody,
+    SecretBody,
+)
+from runs.batches.model import ItemResult
+from triggers.mux_mixpeek.model import (
+    BucketConfig,
+    ConnectionChange,
+    ConnectionConfig,
+    SyncChange,
+    SyncConfig,
+)
 
 _REF = "#/components/schemas/{model}"
 _ACTING_FOR = "#/components/parameters/ActingFor"
@@ -42,6 +60,12 @@ _MORE = {
     ),
     "get_run": ("not_found",),
     "cancel_run": ("not_found",),
+    "cancel_runs": _BODY,
+    "create_batch": ("conflict", "quota_exceeded", *_BODY),
+    "add_batch_items": ("not_found", "conflict", "quota_exceeded", *_BODY),
+    "get_batch": ("not_found",),
+    "get_batch_results": ("not_found", "quota_exceeded"),
+    "cancel_batch": ("not_found",),
     "list_run_approvals": ("not_found",),
     "answer_approval": ("not_found", "conflict", *_BODY),
     "get_plan": ("not_found", "conflict"),
@@ -79,6 +103,41 @@ _MORE = {
     "change_tenant_limits": ("not_found", "conflict", *_BODY),
     "get_key_limits": ("not_found",),
     "change_key_limits": ("not_found", "conflict", *_BODY),
+    "create_connection": ("conflict", "quota_exceeded", *_BODY),
+    "list_connections": _BODY,
+    "get_connection": ("not_found",),
+    "update_connection": ("not_found", "conflict", "quota_exceeded", *_BODY),
+    "delete_connection": ("not_found", "conflict", "quota_exceeded"),
+    "test_connection": ("not_found", "quota_exceeded"),
+    "create_bucket": ("conflict", "quota_exceeded", *_BODY),
+    "create_sync": ("conflict", *_BODY),
+    "list_syncs": _BODY,
+    "get_sync": ("not_found",),
+    "update_sync": ("not_found", *_BODY),
+    "delete_sync": ("not_found",),
+    "pause_sync": ("not_found",),
+    "resume_sync": ("not_found",),
+    "trigger_sync": ("not_found", "conflict", "quota_exceeded"),
+    "receive_mux_event": ("invalid_json", "not_found", "request_timeout", "too_large"),
+    "receive_event": (
+        *("signature_refused", "not_found", "conflict", "request_timeout", "too_large"),
+        *("unsupported_media_type", "quota_exceeded"),
+    ),
+    "create_hook": ("conflict", *_BODY),
+    "get_hook": ("not_found",),
+    "change_hook": ("not_found", *_BODY),
+    "delete_hook": ("not_found",),
+    "add_hook_secret": ("not_found", "conflict", *_BODY),
+    "remove_hook_secret": ("not_found",),
+    "create_callback": ("conflict", *_BODY),
+    "get_callback": ("not_found",),
+    "change_callback": ("not_found", "conflict", *_BODY),
+    "delete_callback": ("not_found",),
+    "add_callback_secret": ("not_found", "conflict"),
+    "remove_callback_secret": ("not_found", "conflict"),
+    "list_deliveries": ("not_found",),
+    "get_delivery": ("not_found",),
+    "replay_delivery": ("not_found", "conflict"),
     "read_doc": ("not_found",),
     "ledger_checkpoint": ("not_found",),
     "get_receipt": ("not_found",),
@@ -112,6 +171,22 @@ def submission_body() -> dict[str, Any]:
     }
 
 
+def batch_body() -> dict[str, Any]:
+    """Describe the body of `POST /v1/batches`, which is read by hand."""
+    described = json_body("BatchSubmission")
+    described["requestBody"]["content"] |= _items_content()
+    return described
+
+
+def items_body() -> dict[str, Any]:
+    """Describe the body of `POST /v1/batches/{id}/items`, which is read by hand."""
+    return {"requestBody": {"required": True, "content": _items_content()}}
+
+
+def _items_content() -> dict[str, Any]:
+    return {"application/x-ndjson": {"schema": {"$ref": _REF.format(model="BatchItem")}}}
+
+
 def install(app: FastAPI) -> None:
     """Make `app` give our document."""
 
@@ -128,12 +203,15 @@ def _make(app: FastAPI) -> dict[str, Any]:
         title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes
     )
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
-    made["components"]["parameters"] = {"ActingFor": _ACTING_FOR_HEADER}
+    made["components"]["parameters"] = {"ActingFor": _ACTING_FOR_HEADER, **PARAMETERS}
+    made["components"]["headers"] = HEADERS
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     for model in (
-        *(Problem, AccountFields, ApprovalBody, GrantsBody),
-        *(PlanApprovalBody, Submission),
+        *(CallbackBody, CallbackChangeBody, HookBody, HookChangeBody, SecretBody),
+        *(Problem, AccountFields, ApprovalBody, CancelBody, GrantsBody),
+        *(PlanApprovalBody, Submission, BatchSubmission, BatchItem, ItemResult),
+        *(BucketConfig, ConnectionChange, ConnectionConfig, SyncChange, SyncConfig),
         *(KeyBody, KeyChangeBody, LimitsBody, RotationBody, TenantBody),
     ):
         schema = model.model_json_schema(ref_template=_REF)
@@ -152,6 +230,7 @@ def _make(app: FastAPI) -> dict[str, Any]:
 def _add_problems(operation: dict[str, Any]) -> None:
     content = {MEDIA_TYPE: {"schema": {"$ref": _REF.format(model="Problem")}}}
     codes = (*_EVERY_RUN_ROUTE, *_MORE.get(operation["operationId"], ()))
+    codes += describe_headers(operation)
     for code in sorted(codes, key=lambda code: KNOWN[code].status):
         known = KNOWN[code]
         operation["responses"].setdefault(

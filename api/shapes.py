@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.grant_shapes import AskedRules
 from core.plans import Mode, Plan
 from runs.approvals import MAX_COMMENT_CHARS as MAX_APPROVAL_COMMENT_CHARS
+from runs.batches.model import BatchRecord
 from runs.model import Approval, Decision, RunError, State, UsageRecord, WaitsFor
 from runs.origin import Origin
 from runs.plans import MAX_COMMENT_CHARS
@@ -48,6 +49,14 @@ class RunPage(BaseModel):
     """One page of a list, newest first; `next_cursor` gives the next page."""
 
     data: list[RunSummary]
+    next_cursor: str | None
+    has_more: bool
+
+
+class BatchPage(BaseModel):
+    """One page of a list, newest first; `next_cursor` gives the next page."""
+
+    data: list[BatchRecord]
     next_cursor: str | None
     has_more: bool
 
