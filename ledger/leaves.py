@@ -57,6 +57,7 @@ class LeafKind(StrEnum):
     CALLBACK_CHANGED = "callback.changed"
     CONNECTION_CHANGED = "connection.changed"
     SYNC_CHANGED = "sync.changed"
+    SCHEDULE_CHANGED = "schedule.changed"
     PAYLOADS_DELETED = "payloads.deleted"
     UNREADABLE = "inbox.unreadable"
 

@@ -23,11 +23,13 @@ from core.logs import configure_logs
 from core.redis_client import check_server_async, connect_async
 from core.tasks import end_tasks
 from runs.acceptance import Terms
+from runs.store import RunStore
 from scheduler import callbacks, syncing
 from scheduler.beat import Beat
 from scheduler.duties import Duty, keep
 from scheduler.expiring import Expiring
 from scheduler.feeding import Calls, Feeding
+from scheduler.schedules import Schedules
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -54,6 +56,7 @@ def duties_of(settings: Settings, redis: Redis) -> list[Duty]:
     feeding = Feeding(redis, Terms.of_settings(settings))
     duties: list[Duty] = [feeding, Calls(redis, feeding), Expiring(redis)]
     duties.append(syncing.of_settings(settings, redis))
+    duties.append(Schedules(redis, RunStore(redis, Terms.of_settings(settings))))
     sending = callbacks.of_settings(settings, redis)
     if sending is None:
         hint = "no trigger key is given: set MOONSAND_TRIGGER_KEYS_FILE"

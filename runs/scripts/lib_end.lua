@@ -21,7 +21,7 @@ end
 local function end_run(run_id, at_ms, state, reason, tape_body, fields)
   local run, tape, events = 'ms:run:' .. run_id, 'ms:tape:' .. run_id, 'ms:events:' .. run_id
   local known = redis.call('HMGET', run, 'tenant', 'result_ttl_s', 'failure_ttl_s', 'key_id',
-    'reserved', 'stored', 'counted', 'callback', 'batch', 'item')
+    'reserved', 'stored', 'counted', 'callback', 'batch', 'item', 'origin', 'origin_id')
   local ttl_s = state == 'succeeded' and known[2] or known[3]
   redis.call('HSET', run, 'state', state, 'reason', reason, 'ended_ms', at_ms, unpack(fields))
   local seq = append(tape, 'finished', at_ms, tape_body)
@@ -48,6 +48,9 @@ local function end_run(run_id, at_ms, state, reason, tape_body, fields)
     queue_callback(known[1], known[8], 'run.finished', run_id, state, reason, at_ms, '')
   end
   if known[9] then batch_ended(known[9], known[10], reason, at_ms) end
+  if known[11] == 'schedule' then  -- fires that wait for this end are looked at next
+    redis.call('ZADD', 'ms:schedules-held', 'XX', 0, known[1] .. '|' .. known[12])
+  end
 end
 
 -- Does what RQ does when a job ends, in RQ's keys and fields. `how` is one of RQ's words finished,
