@@ -15,15 +15,18 @@ import redis
 
 from core.redis_client import connect
 from tests.deadline import Deadline
+from tests.hosts import Host
 
 #: Seconds; a worker that is silent for so long has lost its runs.
 LEASE_S = 2
 
 
 class WorkerProcess:
-    """One `moonsand worker`, with everything real, in a process of its own."""
+    """One `moonsand worker`, with everything real, in a process of its own, here or on a host."""
 
-    def __init__(self, redis_url: str, *arguments: str, **settings: Any) -> None:
+    def __init__(
+        self, redis_url: str, *arguments: str, host: Host | None = None, **settings: Any
+    ) -> None:
         environ = {
             "PATH": os.environ["PATH"],
             "REDIS_URL": redis_url,
@@ -32,6 +35,7 @@ class WorkerProcess:
         environ |= {f"MOONSAND_{name.upper()}": str(value) for name, value in settings.items()}
         environ.setdefault("MOONSAND_LOG_LEVEL", "warning")
         command = [sys.executable, "-m", "moonsand", "worker", *arguments]
+        command = host.command(command) if host is not None else command
         self.process = subprocess.Popen(command, env=environ, cwd=Path(__file__).parents[1])
 
     @property

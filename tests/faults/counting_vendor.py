@@ -81,11 +81,12 @@ class CountingVendor:
     """
     Listens on loopback. `done` counts what was paid, by tag; `keys` the idempotency keys seen.
 
+    With another `address` of this machine it is there for hosts that have a relay to it.
     `arm(hold, nth)` holds the nth request from now: `struck` is set, and it goes no further until
     `release`. `settings` are those of a worker whose tenant has an account here.
     """
 
-    def __init__(self, directory: Path, tenant: str) -> None:
+    def __init__(self, directory: Path, tenant: str, *, address: str = "127.0.0.1") -> None:
         self.done: Counter[str] = Counter()
         self.asked: Counter[str] = Counter()
         self.keys: dict[str, str] = {}
@@ -94,7 +95,7 @@ class CountingVendor:
         self._answer = False
         self._armed: tuple[Hold, int] | None = None
         self._lock = threading.Lock()
-        self._server = _Quiet(("127.0.0.1", 0), _handler_of(self))
+        self._server = _Quiet((address, 0), _handler_of(self))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         packs = directory / "packs"
@@ -102,7 +103,8 @@ class CountingVendor:
         (packs / "till.yaml").write_text(PACK)
         (packs / "till.md").write_text("# Till\n\nPay.\n")
         accounts = directory / "till.toml"
-        url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.port = int(self._server.server_address[1])
+        url = f"http://127.0.0.1:{self.port}"
         accounts.write_text(f'[tenants.{tenant}.till.default]\nkey = "k-e-y-1"\nurl = "{url}"\n')
         self.settings: dict[str, Any] = {"accounts": accounts, "packs_dir": packs}
 
