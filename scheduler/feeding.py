@@ -105,20 +105,22 @@ class Feeding:
         return 0.0
 
     async def _feed(self, batch_id: str) -> None:
+        due = self._due.pop(batch_id)  # before: it may call while it is fed
         try:
             fed = await self._feeder.feed(batch_id)
         except (RedisError, OSError, Unavailable):
-            raise  # nobody can be fed; it stays due
+            self._due[batch_id] = due  # nobody can be fed; it stays due
+            raise
         except Exception as error:  # noqa: BLE001 (one batch's fault must not stop the others)
             _log.exception("batch_not_fed", batch=batch_id, exc_info=error)
             fed = Fed(again_s=_FAULT_S)
-        self._due.pop(batch_id, None)
-        if fed.again_s is not None:
-            self._due[batch_id] = asyncio.get_running_loop().time() + fed.again_s
         if fed.concurrency:
             self._pause_s[batch_id] = min(_GATHER_S, fed.concurrency / 8_000)
         else:
             self._pause_s.pop(batch_id, None)
+        if fed.again_s is not None:
+            again = asyncio.get_running_loop().time() + fed.again_s
+            self._due[batch_id] = min(again, self._due.get(batch_id, again))
 
     async def _look_around(self) -> None:
         args: list[Arg] = [self._clock(), _ROUND_MS, _DUE]
