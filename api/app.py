@@ -29,6 +29,8 @@ from api import (
     plans,
     problems,
     runs,
+    saved_scripts,
+    schedules,
     schema,
     syncs,
     tenants,
@@ -72,6 +74,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(runs.router)
     app.include_router(cancelling.router)
     app.include_router(batches.router)
+    app.include_router(saved_scripts.router)
+    app.include_router(schedules.router)
     app.include_router(plans.router)
     app.include_router(approvals.router)
     app.include_router(events.router)

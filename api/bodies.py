@@ -18,17 +18,17 @@ M = TypeVar("M", bound=BaseModel)
 MAX_BYTES = 64 * 1024
 
 
-async def read_model(request: Request, model: type[M]) -> M:
+async def read_model(request: Request, model: type[M], *, max_bytes: int = MAX_BYTES) -> M:
     """
     Read the body of a request as `model`.
 
     Raises:
-        Refused: as `read_body` and `parse`; it has more than `MAX_BYTES`.
+        Refused: as `read_body` and `parse`; it has more than `max_bytes`.
         InvalidFields: values that are wrong, each with its pointer and the nearest known name.
     """
     body = await read_body(request)
-    if len(body) > MAX_BYTES:
-        raise TooLarge(f"the body has {len(body)} bytes; {MAX_BYTES} are allowed")
+    if len(body) > max_bytes:
+        raise TooLarge(f"the body has {len(body)} bytes; {max_bytes} are allowed")
     value = parse(body)
     if not isinstance(value, dict):
         raise Invalid("the body must be a JSON object", pointer="")

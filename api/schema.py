@@ -19,6 +19,7 @@ from api.cancelling_body import CancelBody
 from api.grant_shapes import GrantsBody
 from api.header_schema import HEADERS, PARAMETERS, describe_headers
 from api.problems import KNOWN, MEDIA_TYPE, Problem
+from api.script_shapes import AliasBody, ScriptBody
 from api.shapes import AccountFields, ApprovalBody, PlanApprovalBody
 from api.submission import Submission
 from api.trigger_shapes import (
@@ -36,6 +37,7 @@ from triggers.mux_mixpeek.model import (
     SyncChange,
     SyncConfig,
 )
+from triggers.schedules import ScheduleChange, ScheduleDraft
 
 _REF = "#/components/schemas/{model}"
 _ACTING_FOR = "#/components/parameters/ActingFor"
@@ -103,6 +105,19 @@ _MORE = {
     "change_tenant_limits": ("not_found", "conflict", *_BODY),
     "get_key_limits": ("not_found",),
     "change_key_limits": ("not_found", "conflict", *_BODY),
+    "save_script": ("quota_exceeded", *_BODY),
+    "get_script": ("not_found",),
+    "delete_script": ("not_found",),
+    "list_script_versions": ("not_found",),
+    "get_script_version": ("not_found",),
+    "delete_script_version": ("not_found", "conflict"),
+    "set_script_alias": ("not_found", "quota_exceeded", *_BODY),
+    "delete_script_alias": ("not_found",),
+    "create_schedule": ("conflict", "quota_exceeded", *_BODY),
+    "get_schedule": ("not_found",),
+    "list_fires": ("not_found",),
+    "change_schedule": ("not_found", "conflict", "quota_exceeded", *_BODY),
+    "delete_schedule": ("not_found",),
     "create_connection": ("conflict", "quota_exceeded", *_BODY),
     "list_connections": _BODY,
     "get_connection": ("not_found",),
@@ -212,6 +227,7 @@ def _make(app: FastAPI) -> dict[str, Any]:
         *(Problem, AccountFields, ApprovalBody, CancelBody, GrantsBody),
         *(PlanApprovalBody, Submission, BatchSubmission, BatchItem, ItemResult),
         *(BucketConfig, ConnectionChange, ConnectionConfig, SyncChange, SyncConfig),
+        *(AliasBody, ScriptBody, ScheduleChange, ScheduleDraft),
         *(KeyBody, KeyChangeBody, LimitsBody, RotationBody, TenantBody),
     ):
         schema = model.model_json_schema(ref_template=_REF)
