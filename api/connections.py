@@ -17,7 +17,7 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 
-from api.auth import holder_of
+from api.auth import TriggersReader, TriggersWriter
 from api.bodies import read_model
 from api.connector_shapes import ConnectionList, ConnectionShown, ConnectionTrial, Success
 from api.problems import FieldError, InvalidFields
@@ -42,8 +42,6 @@ from triggers.mux_mixpeek.model import (
 _TRIAL_S = 30
 _CREDENTIALS = "/provider_config/credentials"
 
-TriggersReader = Annotated[KeyRecord, Depends(holder_of(Scope.TRIGGERS_READ))]
-TriggersWriter = Annotated[KeyRecord, Depends(holder_of(Scope.TRIGGERS_WRITE))]
 Cursor = Annotated[
     str | None, Query(max_length=200, description="`next_cursor` of the page before.")
 ]

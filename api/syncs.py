@@ -14,12 +14,11 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from pydantic import BaseModel, ConfigDict
 
+from api.auth import TriggersReader, TriggersWriter
 from api.bodies import read_model
 from api.connections import (
     Cursor,
     Limit,
-    TriggersReader,
-    TriggersWriter,
     answer,
     fits,
     page_of,
