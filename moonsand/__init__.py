@@ -10,7 +10,9 @@ if TYPE_CHECKING:
         Broken,
         Conflict,
         Forbidden,
+        InFlight,
         Invalid,
+        KeyReused,
         NotFound,
         QuotaExceeded,
         Refused,
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
         Unauthenticated,
         Unavailable,
     )
-    from moonsand.client import AsyncClient, Client
+    from moonsand.blocking_client import Client
+    from moonsand.client import AsyncClient
     from moonsand.exchange import Event, Page
     from runs.model import RunError, RunRecord, RunResult, State, UsageRecord
     from sandbox.outcome import Reason
@@ -31,7 +34,9 @@ __all__ = [
     "Conflict",
     "Event",
     "Forbidden",
+    "InFlight",
     "Invalid",
+    "KeyReused",
     "NotFound",
     "Page",
     "QuotaExceeded",
@@ -53,7 +58,9 @@ _HOMES = {
     "Broken": "core.errors",
     "Conflict": "core.errors",
     "Forbidden": "core.errors",
+    "InFlight": "core.errors",
     "Invalid": "core.errors",
+    "KeyReused": "core.errors",
     "NotFound": "core.errors",
     "QuotaExceeded": "core.errors",
     "Refused": "core.errors",
@@ -62,7 +69,7 @@ _HOMES = {
     "Unauthenticated": "core.errors",
     "Unavailable": "core.errors",
     "AsyncClient": "moonsand.client",
-    "Client": "moonsand.client",
+    "Client": "moonsand.blocking_client",
     "Event": "moonsand.exchange",
     "Page": "moonsand.exchange",
     "RunError": "runs.model",

@@ -13,7 +13,9 @@ from core.errors import (
     Broken,
     Conflict,
     Forbidden,
+    InFlight,
     Invalid,
+    KeyReused,
     NotFound,
     QuotaExceeded,
     Refused,
@@ -28,7 +30,8 @@ from runs.model import Priority, RunRecord, RunRequest, State
 T = TypeVar("T")
 
 _REFUSALS: dict[str, type[Refused]] = {
-    kind.code: kind for kind in (Conflict, Forbidden, NotFound, TooLarge, Unauthenticated)
+    kind.code: kind
+    for kind in (Conflict, Forbidden, KeyReused, NotFound, TooLarge, Unauthenticated)
 }
 _RETRY_S = 1
 
@@ -42,6 +45,7 @@ class Ask(Generic[T]):
     read: Callable[[Any], T]
     json: Any = None
     params: Mapping[str, str] | None = None
+    headers: Mapping[str, str] | None = None
     timeout_s: float = 30.0
 
 
@@ -100,11 +104,14 @@ class Page:
     next_cursor: str | None
 
 
-def submit(request: RunRequest, wait_s: float, *, check: bool = False) -> Ask[RunRecord]:
+def submit(
+    request: RunRequest, wait_s: float, *, check: bool = False, once: str | None = None
+) -> Ask[RunRecord]:
     """
     Ask for a run; the answer comes when it ended or `wait_s` (0 to 30) passed.
 
-    With `check`, a script in which something is found wrong is refused: `CheckFailed`.
+    With `check`, a script in which something is found wrong is refused: `CheckFailed`. `once` is
+    the request's idempotency key.
     """
     body = request.model_dump(exclude_none=True)
     body["input"] = request.input
@@ -121,7 +128,8 @@ def submit(request: RunRequest, wait_s: float, *, check: bool = False) -> Ask[Ru
     if check:
         body["check"] = True
     read = RunRecord.model_validate
-    return Ask("POST", "/v1/runs", read, json=body, timeout_s=30.0 + wait_s)
+    headers = None if once is None else {"Idempotency-Key": once}
+    return Ask("POST", "/v1/runs", read, json=body, headers=headers, timeout_s=30.0 + wait_s)
 
 
 def get(run_id: str) -> Ask[RunRecord]:
@@ -204,13 +212,22 @@ def problem_of(response: httpx2.Response) -> ServiceError:
         if any("line" in one for one in errors):
             return CheckFailed(detail, errors, hint=hint)
         return Invalid(detail, pointer=errors[0].get("pointer"), hint=hint)
-    if code == QuotaExceeded.code:
-        return QuotaExceeded(detail, retry_after_s=_retry_after_s(response), hint=hint)
+    if code in {QuotaExceeded.code, InFlight.code}:
+        return _later(response, problem, detail)
     if code in _REFUSALS:
         return _REFUSALS[code](detail, hint=hint)
     if response.status_code in {502, 503, 504}:
         return Unavailable(detail, hint=hint)
     return (Refused if response.is_client_error else Broken)(detail, hint=hint)
+
+
+def _later(response: httpx2.Response, problem: dict[str, Any], detail: str) -> ServiceError:
+    """Make the error for what may be asked again after some time."""
+    retry_s, hint = _retry_after_s(response), problem.get("hint")
+    if problem.get("code") == InFlight.code:
+        return InFlight(detail, retry_after_s=retry_s, hint=hint)
+    known = {name: problem.get(name) for name in ("quota", "whose", "used", "allowed")}
+    return QuotaExceeded(detail, retry_after_s=retry_s, hint=hint, **known)
 
 
 def no_connection(base_url: str, error: Exception) -> Unavailable:

@@ -39,6 +39,10 @@ def submit(
     grants: options.GrantsFile = None,
     force: options.Force = False,
     on_unknown: options.OnUnknown = "fail",
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(help="The same submission again with the same key gives the same run."),
+    ] = None,
     plan: options.Plan = False,
     priority: Annotated[
         Priority, typer.Option(help="Before or after other queued runs of the tenant.")
@@ -74,7 +78,7 @@ def submit(
         plan=plan,
     )
     request = request.model_copy(update={"priority": priority, "expires_at": expires_at})
-    how = _How(wait, check, as_json)
+    how = _How(wait, check, as_json, idempotency_key)
     try:
         return asyncio.run(_submit(request, connection.open_client(url, key), how))
     except CheckFailed as failed:
@@ -89,12 +93,15 @@ class _How:
     wait: bool
     check: bool
     as_json: bool
+    idempotency_key: str | None = None
 
 
 async def _submit(request: RunRequest, client: AsyncClient, how: _How) -> int:
     as_json = how.as_json
     async with client:
-        record = await client.submit_request(request, check=how.check)
+        record = await client.submit_request(
+            request, check=how.check, idempotency_key=how.idempotency_key
+        )
         if not how.wait:
             write_output(f"{record.model_dump_json() if as_json else record.id}\n")
             return Exit.SUCCEEDED

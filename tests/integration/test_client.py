@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import moonsand
+from moonsand import blocking_client
 from moonsand import client as client_module
 
 RUN: dict[str, Any] = {
@@ -175,7 +176,7 @@ def test_a_broken_stream_is_taken_up_where_it_broke(
     server: Server, client: moonsand.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a lost connection the stream goes on after the last whole event, without repeats."""
-    monkeypatch.setattr(client_module, "_RECONNECT_S", 0.01)
+    monkeypatch.setattr(blocking_client, "RECONNECT_S", 0.01)
     for prepare in LOST_STREAM:
         prepare(server)
     events = list(client.events("run_1"))
@@ -188,7 +189,7 @@ async def test_the_asyncio_client_does_the_same(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """AsyncClient takes up broken streams, submits, lists, and raises the same errors."""
-    monkeypatch.setattr(client_module, "_RECONNECT_S", 0.01)
+    monkeypatch.setattr(client_module, "RECONNECT_S", 0.01)
     for prepare in LOST_STREAM:
         prepare(server)
     server.gives(200, RUN)
@@ -216,7 +217,7 @@ def test_a_stream_gives_up_in_the_end(
     server: Server, client: moonsand.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An API that stays away is an error after five more tries."""
-    monkeypatch.setattr(client_module, "_RECONNECT_S", 0.001)
+    monkeypatch.setattr(blocking_client, "RECONNECT_S", 0.001)
     for _ in range(6):
         server.gives(503, {"code": "unavailable", "detail": "away"})
     with pytest.raises(moonsand.Unavailable, match="cannot be reached"):

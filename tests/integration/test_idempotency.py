@@ -13,8 +13,10 @@ import httpx2
 import pytest
 import redis
 
+import moonsand
 from core.redis_server import PrivateRedis
 from runs.redis_scripts import load
+from tests import command
 from tests.api_process import api_process
 from tests.api_server import ApiServer
 from tests.deadline import Deadline
@@ -196,6 +198,42 @@ def test_an_api_that_is_killed_between_the_write_and_the_answer(
         assert answer.json()["id"] in {run["id"] for run in runs_of(second)}
         assert len(runs_of(second)) == 2
         assert send(second, "k1").content == answer.content
+
+
+def test_the_client_and_the_command_line_send_a_key(api: ApiServer, redis_url: str) -> None:
+    """Who submits a script again with its key has the run of the first time."""
+    key = api.new_key("acme")
+    with moonsand.Client(api.url, key) as client:
+        first = client.submit("return 1", idempotency_key="k1")
+        assert client.submit("return 1", idempotency_key="k1") == first
+        with pytest.raises(moonsand.KeyReused):
+            client.submit("return 2", idempotency_key="k1")
+    asked = (
+        "submit",
+        "--eval",
+        "return 1",
+        "--idempotency-key",
+        "k2",
+        "--url",
+        api.url,
+        "--key",
+        key,
+    )
+    ids = {command.moonsand(*asked).stdout for _ in range(2)}
+    assert len(ids) == 1
+    assert ids != {f"{first.id}\n"}
+
+
+def test_two_api_processes_agree(api: ApiServer, redis_url: str) -> None:
+    """Half of the same requests go to another process: still one run."""
+    key = api.new_key("acme")
+    with ApiServer(redis_url) as other, ThreadPoolExecutor(20) as pool:
+        clients = [one.client(None, Authorization=f"Bearer {key}") for one in (api, other)]
+        answers = list(pool.map(lambda n: send(clients[n % 2], "k1"), range(40)))
+        assert {one.status_code for one in answers} <= {202, 409}
+        assert len(runs_of(clients[0])) == 1
+        for one in clients:
+            one.close()
 
 
 def _serves(client: httpx2.Client) -> bool:
