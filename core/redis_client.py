@@ -25,6 +25,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from core.errors import Unavailable
+from core.redis_sentinel import async_client_of, client_of, is_sentinel
 from core.redis_server import MINIMUM_VERSION
 
 Environment = Literal["development", "production"]
@@ -46,24 +47,33 @@ def connect(url: str) -> redis.Redis:
     """
     Make a client for `redis://`, `rediss://` or `unix://`; nothing is sent before its first use.
 
+    For `redis+sentinel://` it is one of the primary that the Sentinels name; see
+    `core.redis_sentinel`.
+
     Raises:
         Unavailable: the URL is malformed.
     """
+    retry = Retry(NoBackoff(), 0)
     try:
-        return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **_options(url))
+        if is_sentinel(url):
+            return client_of(url, retry=retry, **_options(url))
+        return redis.Redis.from_url(url, retry=retry, **_options(url))
     except ValueError:
         raise _bad_url() from None
 
 
 def connect_async(url: str) -> redis.asyncio.Redis:
     """
-    Make an asyncio client for `redis://`, `rediss://` or `unix://`, as `connect` does.
+    Make an asyncio client for the URLs that `connect` takes.
 
     Raises:
         Unavailable: the URL is malformed.
     """
+    retry = AsyncRetry(NoBackoff(), 0)
     try:
-        return redis.asyncio.Redis.from_url(url, retry=AsyncRetry(NoBackoff(), 0), **_options(url))
+        if is_sentinel(url):
+            return async_client_of(url, retry=retry, **_options(url))
+        return redis.asyncio.Redis.from_url(url, retry=retry, **_options(url))
     except ValueError:
         raise _bad_url() from None
 
@@ -151,7 +161,8 @@ def _options(url: str) -> dict[str, Any]:
 
 def _bad_url() -> Unavailable:
     return Unavailable(
-        "the Redis URL is malformed", hint="write it as redis://host:6379/0 or unix:///path"
+        "the Redis URL is malformed",
+        hint="write it as redis://host:6379/0, unix:///path or redis+sentinel://host:26379/service",
     )
 
 

@@ -19,6 +19,10 @@ from core.errors import Invalid
 
 PREFIX = "MOONSAND_"
 _DAY_S = 86_400
+_REDIS_SCHEMES = (
+    *("redis://", "rediss://", "unix://"),
+    *("redis+sentinel://", "rediss+sentinel://"),
+)
 
 #: Read by the client commands (`moonsand submit`, `logs`, `cancel`), never by the service.
 CLIENT_VARIABLES: frozenset[str] = frozenset({"MOONSAND_URL", "MOONSAND_API_KEY"})
@@ -36,7 +40,9 @@ class Settings(BaseModel):
     redis_url: str | None = Field(
         default=None,
         repr=False,
-        description="Where Redis is: `redis://`, `rediss://` or `unix://`. May hold a password.",
+        description="Where Redis is: `redis://`, `rediss://`, `unix://`, or "
+        "`redis+sentinel://host,host/service` for the primary that Sentinels name. "
+        "May hold a password.",
     )
     host: str = Field(default="127.0.0.1", description="Address the API listens on.")
     port: int = Field(
@@ -214,8 +220,8 @@ class Settings(BaseModel):
     @field_validator("redis_url")
     @classmethod
     def _redis_scheme(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must start with redis://, rediss:// or unix://")
+        if url is not None and not url.startswith(_REDIS_SCHEMES):
+            raise ValueError("must start with redis://, rediss://, unix:// or redis+sentinel://")
         return url
 
 
