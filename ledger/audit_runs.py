@@ -21,6 +21,7 @@ import orjson
 
 from core.errors import ServiceError
 from ledger.archive import Payload
+from ledger.called import Called
 from ledger.leaves import commit, read_leaf
 from ledger.merkle import leaf_hash, root_of
 from ledger.taking import SALT_BYTES, known_effect, some_facts, terms_of
@@ -69,6 +70,7 @@ class EndedRun:
             yield from self._check_lines(named, read)
             yield from self._check_bodies(str(named.get("id")), read)
             yield from self._check_facts(read)
+            yield from self._check_called(read)
             yield from self._check_digests(read)
         elif self.lines or named is not None:
             yield "it names no tape, or a malformed one"
@@ -136,6 +138,17 @@ class EndedRun:
         for name in ("reason", "attempt"):
             if self.leaf.get(name) != ending.get(name):
                 yield f"its {name} is not that of its tape"
+
+    def _check_called(self, read: list[dict[str, Any]]) -> Iterator[str]:
+        called = Called()
+        for line in read:
+            facts = line.get("facts")
+            if line.get("kind") == "intent" and isinstance(facts, dict):
+                called.note(facts.get("seq"), facts.get("name"))
+        counted = called.to_json()
+        # Entries of an earlier version do not have it.
+        if self.leaf.get("called", counted) != counted:
+            yield "the integrations that it called are not those of its tape"
 
     def _check_digests(self, read: list[dict[str, Any]]) -> Iterator[str]:
         """Hold terms, commitments and usage to the bodies, as far as they are here."""

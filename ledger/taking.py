@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import orjson
 
 from ledger.archive import Payload, TapeLine
+from ledger.called import Called
 from ledger.leaves import VERSION, LeafKind, commit, leaf, quoted_terms
 from ledger.merkle import leaf_hash, root_of
 
@@ -100,6 +101,7 @@ class TapeTaking:
     _workers: dict[str, None] = field(default_factory=dict)
     _effects: Counter[str] = field(default_factory=Counter)
     _open: set[Any] = field(default_factory=set)
+    _called: Called = field(default_factory=Called)
 
     def take(self, seq: int, fields: Mapping[bytes, bytes]) -> tuple[TapeLine, Payload]:
         """Make an entry's line and payload of its fields in Redis."""
@@ -165,6 +167,7 @@ class TapeTaking:
             versions=some_facts(self._last.get("versions")),
             workers=list(self._workers),
             calls=dict(self._effects) | {"open": len(self._open)},
+            called=self._called.to_json(),
             surface_sha256=self.surface_sha256,
             kept=self.kept,
             tape=self._tape(),
@@ -191,6 +194,7 @@ class TapeTaking:
             self._workers[str(facts.get("worker"))] = None
         elif kind == "intent":
             self._open.add(facts.get("seq"))
+            self._called.note(facts.get("seq"), facts.get("name"))
         elif kind == "effect":
             self._open.discard(facts.get("seq"))
             self._effects[known_effect(facts.get("effect"))] += 1
