@@ -20,6 +20,7 @@ from core.errors import Invalid
 _FORM = "application/x-www-form-urlencoded"
 _MAX_FIELDS = 1_000
 _INT64 = range(-(2**63), 2**63)
+_INT64_CHARS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,9 @@ def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _fitting(text: str) -> int:
-    number = int(text) if len(text) <= 20 else None
-    if number not in _INT64:
-        raise ValueError("an integer beyond 64 bits")
-    assert number is not None  # noqa: S101 (None is in no range)
-    return number
+    if len(text) <= _INT64_CHARS and int(text) in _INT64:
+        return int(text)
+    raise ValueError("an integer beyond 64 bits")
 
 
 def _fields(body: bytes) -> dict[str, Any]:
