@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import typer
 
 from core.errors import Invalid, Unauthenticated
+from moonsand.batch_client import BatchClient
 from moonsand.client import DEFAULT_URL, AsyncClient
 from moonsand.local_state import LocalState, default_directory
 
@@ -33,6 +34,15 @@ def open_client(url: str | None, key: str | None) -> AsyncClient:
         Invalid: the address or the key is malformed.
         Unauthenticated: there is no key to use.
     """
+    return AsyncClient(*_service(url, key))
+
+
+def open_batches(url: str | None, key: str | None) -> BatchClient:
+    """Make a client of batches, as `open_client` does."""
+    return BatchClient(*_service(url, key))
+
+
+def _service(url: str | None, key: str | None) -> tuple[str, str]:
     local = LocalState.load(default_directory())
     if url is None:
         url = local.url if local else DEFAULT_URL
@@ -46,7 +56,7 @@ def open_client(url: str | None, key: str | None) -> AsyncClient:
         )
     if not (key.isascii() and key.isprintable()):
         raise Invalid("the API key is malformed: no key has such characters")
-    return AsyncClient(url, key)
+    return url, key
 
 
 def _check_address(url: str) -> None:
