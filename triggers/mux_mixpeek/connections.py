@@ -17,7 +17,7 @@ import orjson
 
 from core import keys
 from core.clock import Clock, now_ms
-from core.errors import Conflict, NotFound, Refused
+from core.errors import Conflict, Invalid, NotFound, Refused
 from core.ids import is_id, new_id
 from ledger.leaves import LeafKind
 from triggers.kept import MAX_PAGE, Fields, KeptThings, Kind
@@ -200,7 +200,12 @@ class Connections:
         secret = config.credentials.webhook_secret
         if not secret:
             return ""
-        return needed(self._keys).seal(check_secret(Scheme.MUX, secret), _place(one))
+        try:
+            check_secret(Scheme.MUX, secret)
+        except Invalid as error:
+            where = "/provider_config/credentials/webhook_secret"
+            raise Invalid(error.detail, pointer=where, hint=error.hint) from None
+        return needed(self._keys).seal(secret, _place(one))
 
 
 def _place(one: str) -> tuple[str, ...]:
