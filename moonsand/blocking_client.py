@@ -215,6 +215,10 @@ class Client(ClientOptions):
             for event in httpx2.EventSource(response):
                 yield exchange.read_event(event)
 
+    def send(self, ask: Ask[T]) -> T:
+        """Ask the API something that has no method here, as `moonsand.trigger_asks` makes it."""
+        return self._ask(ask)
+
     def _ask(self, ask: Ask[T]) -> T:
         try:
             response = self._http.request(

@@ -231,6 +231,10 @@ class AsyncClient(ClientOptions):
             async for event in httpx2.EventSource(response):
                 yield exchange.read_event(event)
 
+    async def send(self, ask: Ask[T]) -> T:
+        """Ask the API something that has no method here, as `moonsand.trigger_asks` makes it."""
+        return await self._ask(ask)
+
     async def _ask(self, ask: Ask[T]) -> T:
         try:
             response = await self._http.request(

@@ -115,6 +115,8 @@ def submit(
     """
     body = request.model_dump(exclude_none=True)
     body["input"] = request.input
+    if request.script_ref is not None:
+        del body["script"]
     if not request.force:
         del body["force"]
     if request.on_unknown == "fail":
@@ -175,7 +177,8 @@ def read_answer(ask: Ask[T], response: httpx2.Response) -> T:
     if response.is_error:
         raise problem_of(response)
     try:
-        return ask.read(response.json())
+        empty = response.status_code == httpx2.codes.NO_CONTENT
+        return ask.read(None if empty else response.json())
     except ValueError:
         raise Broken("the answer is not what this version of the client understands") from None
 

@@ -20,6 +20,7 @@ from moonsand.fleet import Fleet, Role
 from moonsand.local_ledger import ledger_environments
 from moonsand.local_state import LocalState
 from tenancy.keys import KeyStore
+from tenancy.scopes import Role as KeyRole
 from tenancy.tenants import DEVELOPMENT
 
 _READY_S = 60.0
@@ -122,17 +123,19 @@ def _url_of(listener: socket.socket) -> str:
 
 
 async def _development_key(redis_url: str, plan: Plan) -> str:
-    """Give the key of the last time if it still opens, else a new one."""
+    """Give the key of the last time if it still opens all that a new one does, else a new one."""
+    scopes = KeyRole.DEVELOPER.scopes
     async with connect_async(redis_url) as redis:
         await check_server_async(redis, plan.settings.environment)
         store, last = KeyStore(redis), LocalState.load(plan.directory)
         if last is not None:
             try:
-                if (await store.authenticate(last.key)).tenant == DEVELOPMENT:
+                record = await store.authenticate(last.key)
+                if record.tenant == DEVELOPMENT and set(scopes) <= set(record.scopes):
                     return last.key
             except Refused:  # another Redis, or it was revoked
                 pass
-        plain, _ = await store.create(DEVELOPMENT, "moonsand serve")
+        plain, _ = await store.create(DEVELOPMENT, "moonsand serve", scopes=scopes)
         return plain
 
 

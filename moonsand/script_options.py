@@ -17,6 +17,7 @@ from runs.model import RunRequest
 from sandbox.limits import KIB, MIB, SPECS, LimitOutOfRange, check_limit
 
 _RULES_BYTES = MIB
+_UNNAMED = "script"
 
 
 def _between(limit: str, unit: int = 1) -> tuple[int, int]:
@@ -189,17 +190,22 @@ def build_request(  # noqa: PLR0913 (what a command line says, all named)
     seed: int | None,
     on_unknown: Literal["fail", "raise"],
     plan: bool = False,
+    saved: bool = False,
 ) -> RunRequest:
     """
     Read the script and its input, and check all that can be checked before anything runs.
 
+    With `saved`, `name@version` or `name@alias` in place of a file is a saved script.
+
     Raises:
         UsageFault: no code, an unreadable or too large file, malformed JSON, a bad limit.
     """
-    script, name = read_script(source)
+    ref = _saved_ref(source) if saved else None
+    script, name = read_script(source) if ref is None else ("", _UNNAMED)
     return RunRequest(
         script=script,
-        input=_read_input(source.input),
+        script_ref=ref,
+        input=read_input(source.input),
         limits=limits.to_limits(),
         grants=grants.rules(),
         force=grants.force,
@@ -208,6 +214,20 @@ def build_request(  # noqa: PLR0913 (what a command line says, all named)
         name=name,
         mode=Mode.PLAN if plan else Mode.RUN,
     )
+
+
+def _saved_ref(source: Source) -> str | None:
+    """Give the saved script that stands where a file would; a file of that name goes first."""
+    text = str(source.file)
+    if source.code is not None or source.file is None or "@" not in text or source.file.exists():
+        return None
+    from triggers.refs import Ref  # noqa: PLC0415 (seldom needed)
+
+    try:
+        Ref.parse(text)
+    except Invalid:
+        return None
+    return text
 
 
 def read_script(source: Source) -> tuple[str, str]:
@@ -238,7 +258,13 @@ def read_script(source: Source) -> tuple[str, str]:
         raise UsageFault(f"the script is not UTF-8 text: byte {error.start + 1}") from None
 
 
-def _read_input(given: str | None) -> Any:
+def read_input(given: str | None) -> Any:
+    """
+    Read an input: JSON, or `@FILE` with JSON.
+
+    Raises:
+        UsageFault: it is none, or too large.
+    """
     if given is None:
         return None
     limit = SPECS["input_bytes"].maximum
@@ -249,6 +275,19 @@ def _read_input(given: str | None) -> Any:
     if len(raw) > limit:
         raise UsageFault(f"the input has more than {limit} bytes, the limit of input_bytes")
     return read_json(raw, "--input")
+
+
+def read_json_file(path: Path) -> Any:
+    """
+    Read a file with JSON.
+
+    Raises:
+        UsageFault: it cannot be read, is too large, or no JSON.
+    """
+    raw = _read_file(path, _RULES_BYTES)
+    if len(raw) > _RULES_BYTES:
+        raise UsageFault(f"{path} has more than {_RULES_BYTES} bytes")
+    return read_json(raw, str(path))
 
 
 def read_json(raw: bytes, what: str) -> Any:

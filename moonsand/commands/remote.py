@@ -7,6 +7,7 @@ import json
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,9 +26,18 @@ if TYPE_CHECKING:
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, `run_...`.")]
 
+SavedOrFile = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="FILE",
+        help="Lua file, or a saved script: `name@version`, `name@alias`, `name@latest`; `-` or "
+        "nothing reads the script from stdin.",
+    ),
+]
+
 
 def submit(
-    file: options.File = None,
+    file: SavedOrFile = None,
     code: options.Code = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow it to its end.")] = False,
     check: Annotated[
@@ -76,6 +86,7 @@ def submit(
         seed=seed,
         on_unknown=on_unknown,
         plan=plan,
+        saved=True,
     )
     request = request.model_copy(update={"priority": priority, "expires_at": expires_at})
     how = _How(wait, check, as_json, idempotency_key)
