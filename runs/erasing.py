@@ -7,7 +7,8 @@ A script is stored once for all tenants by its digest; it goes when no run in Re
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _AT_ONCE = 200
+#: Seconds of the periods by which stored bytes are kept; as in `lib_stored.lua`.
+PERIOD_S = 21_600
 _TRIES = 5
 
 
@@ -27,6 +30,7 @@ def forget_runs(redis: Redis, runs: Mapping[str, str]) -> int:
     there = 0
     named = list(runs.items())
     for at in range(0, len(named), _AT_ONCE):
+        _forget_around(redis, named[at : at + _AT_ONCE])
         pipeline = redis.pipeline(transaction=True)
         for run, tenant in named[at : at + _AT_ONCE]:
             pipeline.delete(keys.run(run))
@@ -41,6 +45,27 @@ def forget_runs(redis: Redis, runs: Mapping[str, str]) -> int:
         answers: list[Any] = pipeline.execute()
         there += sum(answers[:: len(answers) // len(named[at : at + _AT_ONCE])])
     return there
+
+
+def _forget_around(redis: Redis, named: Sequence[tuple[str, str]]) -> None:
+    """Remove the answers that tell of runs, and count the runs' bytes no more."""
+    pipeline = redis.pipeline(transaction=False)
+    for run, _ in named:
+        pipeline.hmget(keys.run(run), "answered", "stored")
+    rows: list[list[bytes | None]] = pipeline.execute()
+    pipeline = redis.pipeline(transaction=True)
+    for (run, tenant), (answered, stored) in zip(named, rows, strict=True):
+        if answered is not None and answered.startswith(keys.idempotency(tenant, "").encode()):
+            pipeline.delete(answered.decode())
+        if stored is not None:
+            # In one transaction, so that nothing is taken off twice.
+            pipeline.hdel(keys.run(run), "stored")
+            bytes_, until_s, key_id = stored.decode().split("|")
+            if int(until_s) > time.time():
+                for where in (keys.stored(tenant), keys.stored(tenant, key_id))[: 1 + bool(key_id)]:
+                    pipeline.hincrby(where, "total", -int(bytes_))
+                    pipeline.hincrby(where, str(int(until_s) // PERIOD_S), -int(bytes_))
+    pipeline.execute()
 
 
 def forget_scripts(redis: Redis, digests: Collection[str]) -> None:

@@ -29,10 +29,13 @@ local LIMITS = { 'instructions', 'memory_bytes', 'cpu_ms', 'wall_ms', 'output_by
   'result_bytes', 'depth', 'calls', 'reply_bytes', 'script_bytes', 'input_bytes' }
 for _, name in ipairs(LIMITS) do TERMS[#TERMS + 1] = 'ceiling.' .. name end
 local function holders_of(tenant, key_id)
-  local holders = {}
+  local holders, of_tenant = {}, 'ms:terms:' .. tenant
+  -- Most have none: one question instead of forty.
+  if redis.call('EXISTS', of_tenant, of_tenant .. ':' .. (key_id or '')) == 0 then
+    return { { 'tenant', nil, {} } }
+  end
   for _, key in ipairs({ '', key_id }) do
-    local found = redis.call('HMGET', 'ms:terms:' .. tenant .. (key ~= '' and ':' .. key or ''),
-      unpack(TERMS))
+    local found = redis.call('HMGET', of_tenant .. (key ~= '' and ':' .. key or ''), unpack(TERMS))
     local terms, any = {}, key == ''
     for index, name in ipairs(TERMS) do
       terms[name] = tonumber(found[index] or nil)

@@ -6,16 +6,20 @@ import asyncio
 import itertools
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import redis.asyncio
 
 from core import keys
 from core.errors import Forbidden, Invalid, QuotaExceeded
 from core.redis_client import connect_async
+from core.redis_server import PrivateRedis
 from runs.acceptance import Terms
 from runs.endings import Ending, record_fields, tape_body
+from runs.erasing import PERIOD_S, forget_runs
 from runs.model import RunRequest
 from runs.redis_scripts import Arg, load
 from runs.store import RunStore
@@ -300,3 +304,37 @@ def test_redis_knows_every_limit_that_can_have_a_ceiling() -> None:
     text = load("enqueue").text
     named = re.findall(r"'(\w+)'", text[text.index("local LIMITS") :].partition("}")[0])
     assert named == list(SPECS)
+
+
+async def test_an_erased_run_takes_no_bytes_and_its_answer_goes_with_it(
+    tenant: Tenant, worker: Worker, redis_sync: redis.Redis
+) -> None:
+    """Erased once or twice: what it took is taken off once, and no answer tells of it."""
+    assert int(re.findall(r"PERIOD_S = (\d+)", load("enqueue").text)[0]) == PERIOD_S
+    record = await tenant.submit()
+    answer = keys.idempotency("acme", "0" * 32)
+    redis_sync.hset(answer, "body", "{}")
+    redis_sync.hset(keys.run(record.id), "answered", answer)
+    (claim,) = await worker.claim()
+    await worker.finish(claim)
+    for _ in range(2):
+        forget_runs(redis_sync, {record.id: "acme"})
+    kept = redis_sync.hget(keys.stored("acme"), "total")
+    assert kept == str(len("return 1")).encode()
+    assert not redis_sync.exists(answer)
+
+
+async def test_quotas_survive_a_restart_of_redis(tmp_path: Path) -> None:
+    """What was counted and reserved stands in Redis' file: a restart gives nobody a new quota."""
+    with PrivateRedis(tmp_path) as server:
+        async with connect_async(server.url) as client:
+            tenant = Tenant(client)
+            await tenant.terms(runs_per_day=2, instructions_per_day=10_000)
+            await tenant.submit(instructions=1_000)
+            await tenant.submit(instructions=2_000)
+    with PrivateRedis(tmp_path) as server:
+        async with connect_async(server.url) as client:
+            tenant = Tenant(client)
+            assert await used(tenant, "instructions_per_day") == 3_000
+            with pytest.raises(QuotaExceeded):
+                await tenant.submit(instructions=1_000)
