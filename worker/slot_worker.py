@@ -30,7 +30,7 @@ from rq.worker.base import BaseWorker, WorkerStatus
 from core import keys
 from core.errors import Broken
 from core.redis_client import takes_no_writes
-from worker.claim import Claim, Claimer, Turn
+from worker.claim import MAX_BATCH, Claim, Claimer, Turn
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -63,6 +63,8 @@ class SlotWorker(BaseWorker):
         self._room = room
         self._claimer = Claimer(redis, plan)
         self._claimed: list[Claim] = []
+        # The last claim left nothing: to wait is to be told sooner, and costs no script.
+        self._dry = False
         self._known_queues: set[str] = set()
         self._grace_over = threading.Event()
         self._suspension_checked_at = 0.0
@@ -81,7 +83,8 @@ class SlotWorker(BaseWorker):
                 return None
             try:
                 self._register_again()
-                if not self._claim() and not self._wait(burst=timeout is None):
+                claimed = not (self._dry and self._room.free) and self._claim()
+                if not claimed and not self._wait(burst=timeout is None):
                     return None
                 pause_s = 0.5
             except RedisError as error:
@@ -95,16 +98,19 @@ class SlotWorker(BaseWorker):
         if free == 0 and turn is None:
             self._room.wait_for_free(_WAIT_S)
             return True
-        claims = self._claimer.claim(max(free, 1), turn)
+        wanted = min(max(free, 1), MAX_BATCH)
+        claims = self._claimer.claim(wanted, turn)
         if claims is None:  # suspended: ask now, or the ring would be emptied and filled in turn
             self._suspension_checked_at = 0.0
             return False
         self._room.take(len(claims))
+        self._dry = len(claims) < wanted
         self._claimed = claims  # before anything else can fail: they are ours by now
         self._meet_queues(claims)
         return bool(claims)
 
     def _wait(self, *, burst: bool) -> bool:
+        self._dry = False
         self.check_for_suspension(burst)
         if self._stop_requested:
             return False

@@ -69,6 +69,8 @@ def look() -> None:
     _looked.append(snapshot(job.connection, job.id, THEIRS))
 
 
+#: How many runs a worker takes at once: RQ has no such thing, and reads its workers by name.
+_ONLY_OURS = {"slots"}
 _looked: list[dict[str, Any]] = []
 
 
@@ -109,6 +111,7 @@ def _fields(fields: Any) -> dict[str, str]:
     return {
         name.decode(): _shape(value) if name.decode() in _FREE else value.decode()
         for name, value in fields.items()
+        if name.decode() not in _ONLY_OURS
     }
 
 
