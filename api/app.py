@@ -34,6 +34,7 @@ from api import (
     schema,
     syncs,
     tenants,
+    usage,
 )
 from api.metrics import Requests
 from api.metrics_listener import listening
@@ -84,6 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(tenants.router)
     app.include_router(keys.router)
     app.include_router(limits.router)
+    app.include_router(usage.router)
     app.include_router(connections.router)
     app.include_router(syncs.router)
     app.include_router(mux_webhooks.router)

@@ -153,12 +153,24 @@ def _open_store(place: str, *, make: bool) -> ObjectStore:
     return DirectoryStore(writable(path) if make else path)
 
 
-def _view(place: str, directory: Path | None, store: ObjectStore) -> JournalView:
-    """Open the view that this host keeps; one that is not of this journal is made anew."""
-    named = place if place.startswith(BUCKET) else str(Path(place).absolute())
+def beside(place: str, directory: Path | None, stem: str) -> Path:
+    """
+    Give the file of this host that keeps something made of the archive at `place`.
+
+    It is in `directory`, else in one that goes with this process.
+    """
     if directory is None or not (directory.is_dir() and os.access(directory, os.W_OK)):
         directory = _private()
-    path = directory / f"view-{hashlib.sha256(named.encode()).hexdigest()[:16]}.db"
+    return directory / f"{stem}-{hashlib.sha256(_full(place).encode()).hexdigest()[:16]}.db"
+
+
+def _full(place: str) -> str:
+    return place if place.startswith(BUCKET) else str(Path(place).absolute())
+
+
+def _view(place: str, directory: Path | None, store: ObjectStore) -> JournalView:
+    """Open the view that this host keeps; one that is not of this journal is made anew."""
+    path = beside(place, directory, "view")
     with _opening:
         if path in _compared:
             return JournalView(path)

@@ -27,7 +27,7 @@ from core.errors import Unavailable
 from ledger.archive import ArchiveReader
 from ledger.usage_rows import Place, UsageRow, Used, fold
 
-NAME = "usage.db"
+STEM = "usage"
 #: Of the format of the file and of what is counted; sums of another version are made anew.
 _VERSION = 1
 _STRETCH = 2_000
@@ -192,5 +192,5 @@ def _readable() -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        hint = f"{NAME} can be deleted: it is made anew of the ledger"
+        hint = "its file, usage-*.db, can be deleted: it is made anew of the ledger"
         raise Unavailable(f"the sums of usage cannot be kept here: {error}", hint=hint) from error

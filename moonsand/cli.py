@@ -23,6 +23,7 @@ from moonsand.colons import spelled_out
 from moonsand.commands import (
     approvals,
     audit,
+    batch,
     check,
     connections,
     credentials,
@@ -40,9 +41,12 @@ from moonsand.commands import (
     replay,
     run,
     runs,
+    schedules,
+    scripts,
     service,
     syncs,
     tenants,
+    usage,
 )
 from moonsand.exits import Exit, UsageFault
 from moonsand.terminal import write_error
@@ -68,6 +72,7 @@ for command in (
     plan.apply,
     replay.replay,
     receipt.receipt,
+    usage.usage,
     local.doctor,
     local.stubs,
     local.demo,
@@ -75,6 +80,9 @@ for command in (
 ):
     app.command(command.__name__)(command)
 app.add_typer(runs.app, name="runs")
+app.add_typer(scripts.app, name="scripts")
+app.add_typer(schedules.app, name="schedules")
+app.add_typer(batch.app, name="batch")
 app.add_typer(keys.app, name="keys")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(limits.app, name="limits")

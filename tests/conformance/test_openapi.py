@@ -83,6 +83,7 @@ def test_operation_ids_are_stable(document: dict[str, Any]) -> None:
         "change_tenant_limits",
         "get_key_limits",
         "change_key_limits",
+        "get_usage",
         "cancel_runs",
         "create_batch",
         "list_batches",

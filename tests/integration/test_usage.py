@@ -22,12 +22,13 @@ from core.ids import new_id
 from core.redis_client import connect
 from ledger.archive import Found
 from ledger.leaves import LeafKind, leaf
-from ledger.usage import NAME, Usage, Wanted
+from ledger.usage import Usage, Wanted
 from ledger.usage_rows import COLUMNS, Place, UsageRow, Used, csv_head, csv_row, fold
 from tests.archive_kinds import DIRECTORY, SQLITE, place_of
 from tests.sequencing import ended_run, plain, taking
 
 DAY_MS = 86_400_000
+NAME = "usage.db"
 ALWAYS = Wanted("0000-00-00", "9999-12-31")
 BY_KEY = Wanted("0000-00-00", "9999-12-31", by_key=True)
 
