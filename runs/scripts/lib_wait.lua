@@ -18,7 +18,8 @@ local function wake(queue, id, iso)
   if redis.call('HGET', run, 'state') ~= 'waiting' then return end
   if redis.call('HSETNX', run, 'woken', 1) == 0 then return end
   if redis.call('EXISTS', job) == 1 then
-    redis.call('HSET', job, 'status', 'queued', 'enqueued_at', iso)
+    redis.call('HSET', job, 'status', 'queued', 'enqueued_at', iso,
+      'description', "moonsand.run('" .. id .. "')")
   end
   push_front(queue, id)
 end

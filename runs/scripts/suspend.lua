@@ -58,8 +58,10 @@ redis.call('XADD', 'ms:events:' .. id, 'MAXLEN', '~', 1000, '*', 'type', 'state'
 redis.call('ZADD', 'ms:waiting', due_ms, queue .. '|' .. id)
 if redis.call('EXISTS', job) == 1 then
   -- What RQ reads as empty when it is absent: many may wait, and each of these takes its room.
+  -- WAKE writes back what the job says of itself.
   redis.call('HDEL', job, 'started_at', 'ended_at', 'last_heartbeat', 'worker_name', 'group_id',
-    'success_callback_name', 'failure_callback_name', 'stopped_callback_name')
+    'success_callback_name', 'failure_callback_name', 'stopped_callback_name', 'enqueued_at',
+    'description')
   redis.call('HSET', job, 'status', 'scheduled')
   redis.call('ZADD', 'rq:scheduled:' .. queue, math.ceil(due_ms / 1000), id)
 end
