@@ -24,11 +24,13 @@ from moonsand.commands import (
     approvals,
     audit,
     batch,
+    callbacks,
     check,
     connections,
     credentials,
     documentation,
     grants,
+    hooks,
     integrations,
     keys,
     ledger,
@@ -95,6 +97,8 @@ app.add_typer(credentials.app, name="credentials")
 app.add_typer(grants.app, name="grants")
 app.add_typer(connections.app, name="connections")
 app.add_typer(syncs.app, name="syncs")
+app.add_typer(hooks.app, name="hooks")
+app.add_typer(callbacks.app, name="callbacks")
 app.add_typer(integrations.app, name="integrations")
 app.add_typer(documentation.app, name="docs")
 #: What says that a disk or device takes no more: no bug of ours.

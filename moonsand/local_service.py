@@ -19,6 +19,7 @@ from core.settings import Settings
 from moonsand.fleet import Fleet, Role
 from moonsand.local_ledger import ledger_environments
 from moonsand.local_state import LocalState
+from moonsand.local_triggers import trigger_environment
 from tenancy.keys import KeyStore
 from tenancy.scopes import Role as KeyRole
 from tenancy.tenants import DEVELOPMENT
@@ -89,9 +90,10 @@ def _roles(plan: Plan, redis_url: str, listener: socket.socket) -> list[Role]:
     environment = {"REDIS_URL": redis_url}
     fd = listener.fileno()
     read, write = ledger_environments(plan.settings, plan.directory)
-    roles = [Role("api", ["api", "--fd", str(fd)], environment | read, [fd])]
+    triggers = trigger_environment(plan.settings, plan.directory)
+    roles = [Role("api", ["api", "--fd", str(fd)], environment | read | triggers, [fd])]
     roles.append(Role("sequencer", ["sequencer"], environment | write))
-    roles.append(Role("scheduler", ["scheduler"], environment))
+    roles.append(Role("scheduler", ["scheduler"], environment | triggers))
     if plan.accounts is not None:
         environment = {**environment, "MOONSAND_ACCOUNTS": str(plan.accounts.absolute())}
     slots = ["worker", "--slots", str(plan.settings.slots)]
