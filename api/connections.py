@@ -133,6 +133,7 @@ async def update_connection(request: Request, connection: str, key: TriggersWrit
     services = services_of(request)
     connections = services.connector.connections
     before = await connections.get(key.tenant, connection)
+    await connections.check_change(key.tenant, before.id, given)
     if given.provider_config is not None:
         named = given.provider_config.credentials
         _may_set_accounts(key, named)

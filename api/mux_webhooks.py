@@ -16,6 +16,7 @@ api.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import Any
 
@@ -43,7 +44,8 @@ _HANDLED: dict[str, Event] = {
     "video.asset.deleted": "deleted",
     "video.asset.updated": "updated",
 }
-_MAX_ID_CHARS = 256
+#: As Mux makes them; what could be no part of an address is no id.
+_ASSET_ID = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 router = APIRouter(prefix="/v1/webhooks/mux", tags=["connections"])
 
@@ -119,7 +121,7 @@ def _asset_id(event: dict[str, Any]) -> str | None:
     for place in ("data", "object"):
         inner = event.get(place)
         found = inner.get("id") if isinstance(inner, dict) else None
-        if isinstance(found, str) and 1 <= len(found) <= _MAX_ID_CHARS:
+        if isinstance(found, str) and _ASSET_ID.fullmatch(found):
             return found
     return None
 

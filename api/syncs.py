@@ -178,10 +178,11 @@ async def delete_sync(
     """Delete a sync and stop its cycle; objects that it made stay at Mixpeek."""
     services = services_of(request)
     sync = await _find(request, key, bucket_id, sync_id)
-    await services.connector.syncs.remove(sync, by=key.id)
+    over = True
     if sync.run is not None:
         with suppress(NotFound):
-            await services.store.cancel(key.tenant, sync.run)
+            over = (await services.store.cancel(key.tenant, sync.run)).status.terminal
+    await services.connector.syncs.remove(sync, by=key.id, hold=not over)
     return answer({"success": True})
 
 

@@ -12,7 +12,9 @@ if known[2] then
 end
 local bucket = 'ms:filling:' .. known[3]
 local other = redis.call('GET', bucket)
-if other and other ~= ARGV[1] and redis.call('HEXISTS', 'ms:sync:' .. other, 'run') == 1 then
+-- One that ends by itself is held for the last run of a sync that was deleted.
+if other and other ~= ARGV[1] and (redis.call('HEXISTS', 'ms:sync:' .. other, 'run') == 1
+    or redis.call('TTL', bucket) > 0) then
   redis.call('ZADD', 'ms:syncs:due', ARGV[3] + ARGV[5], ARGV[1])
   return ''
 end

@@ -159,17 +159,26 @@ class Connections:
             Conflict: another one has the new name.
             Invalid, Unavailable: as `new`.
         """
-        if given.name is not None:
-            await self.check_name(tenant, given.name, but=one)
-        sealed = None
-        if given.provider_config is not None:
-            sealed = self._sealed(one, given.provider_config)
+        sealed = await self.check_change(tenant, one, given)
 
         def changed(fields: Fields) -> Mapping[str, str | bytes | int | None]:
             del fields  # nothing that is kept decides what is written
             return _changes(one, given, sealed, self._clock())
 
         return _read(one, await self._kept.change(tenant, one, changed, by=by))
+
+    async def check_change(self, tenant: str, one: str, given: ConnectionChange) -> str | None:
+        """
+        Refuse a change before anything is done for it; give its webhook secret, sealed.
+
+        Raises:
+            Conflict, Invalid, Unavailable: as `change`.
+        """
+        if given.name is not None:
+            await self.check_name(tenant, given.name, but=one)
+        if given.provider_config is None:
+            return None
+        return self._sealed(one, given.provider_config)
 
     async def remove(self, tenant: str, one: str, *, by: str) -> None:
         """

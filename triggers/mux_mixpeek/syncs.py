@@ -31,6 +31,7 @@ _LOOK_MS = 1_000
 _BUSY_MS = 2_000
 _TAKEN_MS = 30_000
 _MOST_TAKEN = 64
+_HOLD_S = 30
 _KIND = Kind(
     noun="sync",
     prefix=SYNC,
@@ -147,9 +148,11 @@ class Syncs:
             await self.look_at(one, sync.last_ms + given.polling_interval_seconds * 1000)
         return await self.get(tenant, bucket_id, one)
 
-    async def remove(self, sync: Sync, *, by: str) -> None:
+    async def remove(self, sync: Sync, *, by: str, hold: bool = False) -> None:
         """
-        Forget a sync; the objects it made stay.
+        Forget a sync; the objects it made stay. `hold` keeps others out of its bucket for a while.
+
+        A run that is being stopped may make one more object.
 
         Raises:
             NotFound: it is gone already. Unavailable: Redis did not confirm.
@@ -157,6 +160,9 @@ class Syncs:
         await self._kept.remove(sync.tenant, sync.id, by=by)
         async with redis_or_unavailable("the syncs"):
             await cast("Any", self._redis.zrem(keys.SYNCS_DUE, sync.id))
+            if hold:
+                place = _place(sync.tenant, sync.bucket_id, sync.config)
+                await cast("Any", self._redis.expire(keys.filling(place), _HOLD_S))
 
     # --- cycles --------------------------------------------------------------------------------
 

@@ -114,7 +114,7 @@ def asset_of(
         "event": event,
         "asset_id": asset_id,
         "mux_account": connection.account,
-        "syncs": [_for_script(one) for one in syncs],
+        "syncs": [_for_script(one, filters=event == "updated") for one in syncs],
     }
     grants = [
         *_mux(connection, "get_asset"),
@@ -130,7 +130,7 @@ def bucket_of(mixpeek_account: str, bucket: dict[str, Any]) -> Work:
     return Work(shipped.BUCKET, given, grants, None)
 
 
-def _for_script(sync: Sync) -> dict[str, Any]:
+def _for_script(sync: Sync, *, filters: bool = True) -> dict[str, Any]:
     config = sync.config
     given = {
         "sync_config_id": sync.id,
@@ -142,7 +142,7 @@ def _for_script(sync: Sync) -> dict[str, Any]:
         "blob_property": config.blob_property,
         "auto_process": not config.skip_batch_submission,
         "reconcile_on_sync": config.reconcile_on_sync,
-        **config.file_filters.for_script(),
+        **(config.file_filters.for_script() if filters else {}),
     }
     return {name: value for name, value in given.items() if value is not None}
 
