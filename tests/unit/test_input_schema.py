@@ -1,0 +1,136 @@
+"""Schemas of inputs: what they may say, and that none costs more than its size allows."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+
+from core.errors import Invalid
+from triggers.input_schema import (
+    MAX_ERRORS,
+    MAX_PARTS,
+    MAX_WORK,
+    InputMismatch,
+    check_input,
+    check_schema,
+)
+
+
+def doubling(levels: int) -> dict[str, Any]:
+    """Make a small schema that is checked twice as often with each level."""
+    defs: dict[str, Any] = {
+        f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(levels)
+    }
+    return {"$defs": {**defs, f"a{levels}": {}}, "$ref": "#/$defs/a0"}
+
+
+def nested(word: str, levels: int) -> Any:
+    """Make a schema that stands in itself."""
+    schema: Any = {}
+    for _ in range(levels):
+        schema = {word: schema}
+    return schema
+
+
+LOOP = {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "pointer"),
+    [
+        ([], "/input_schema"),
+        ("object", "/input_schema"),
+        ({"$ref": "#"}, "/input_schema/$ref"),
+        ({"$ref": "#/$defs/none"}, "/input_schema/$ref"),
+        ({"properties": {"left": {"$ref": "#/properties/left"}}}, None),
+        (LOOP, None),
+        ({"$ref": "file:///etc/passwd"}, "/input_schema/$ref"),
+        ({"items": {"$ref": "other.json"}}, "/input_schema/items/$ref"),
+        ({"$dynamicRef": "#node", "$dynamicAnchor": "node"}, "/input_schema/$dynamicRef"),
+        ({"$id": "http://127.0.0.1/x"}, "/input_schema/$id"),
+        ({"$schema": "http://json-schema.org/draft-04/schema#"}, "/input_schema/$schema"),
+        (doubling(12), None),
+        (nested("not", 40), None),
+        (nested("default", 400), "/input_schema"),
+        ({"allOf": [{}] * MAX_PARTS}, None),
+        ({"description": "x" * 70_000}, "/input_schema"),
+        ({"pattern": "(?=a)b"}, "/input_schema/pattern"),
+        ({"pattern": r"(a)\1"}, "/input_schema/pattern"),
+        ({"pattern": "(a{1000}){1000}"}, "/input_schema/pattern"),
+        ({"patternProperties": {"(": True}}, "/input_schema/patternProperties"),
+        ({"patternProperties": {f"a{n}": True for n in range(40)}}, None),
+        ({"propertees": {}}, "/input_schema/propertees"),
+        ({"format": "emial"}, "/input_schema/format"),
+        ({"type": "strin"}, "/input_schema"),
+        ({"required": "n"}, "/input_schema"),
+        ({"properties": []}, "/input_schema"),
+    ],
+)
+def test_a_schema_without_bounds_or_meaning_is_refused(schema: Any, pointer: str | None) -> None:
+    """With where it is wrong; nothing of it is kept."""
+    with pytest.raises(Invalid) as wrong:
+        check_schema(schema)
+    assert pointer is None or wrong.value.pointer == pointer
+    assert (wrong.value.pointer or "").startswith("/input_schema")
+
+
+def test_nothing_is_fetched() -> None:
+    """An address is refused without being asked, wherever it stands."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/schema"
+        for schema in ({"$ref": url}, {"$defs": {"a": {"$ref": url}}}, {"const": {"$ref": url}}):
+            try:
+                check_input("job@1", check_schema(schema), {"a": 1})
+            except Invalid:
+                continue
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+def test_each_wrong_value_is_told_by_its_pointer() -> None:
+    """In JSON pointers, with references followed and names escaped."""
+    text = check_schema(
+        {
+            "type": "object",
+            "properties": {"a/b": {"type": "array", "items": {"$ref": "#/$defs/item"}}},
+            "$defs": {"item": {"type": "string", "format": "email"}},
+            "required": ["n"],
+        }
+    )
+    with pytest.raises(InputMismatch) as wrong:
+        check_input("job@1", text, {"a/b": ["a@example.com", 1, "no"]})
+    assert sorted(pointer for pointer, _ in wrong.value.errors) == [
+        *("/input", "/input/a~1b/1", "/input/a~1b/2")
+    ]
+    check_input("job@1", text, {"a/b": ["a@example.com"], "n": None})
+
+
+def test_errors_are_few_and_short() -> None:
+    """However much is wrong, and however long it is."""
+    text = check_schema({"items": {"type": "integer"}})
+    with pytest.raises(InputMismatch) as wrong:
+        check_input("job@1", text, ["x" * 10_000] * 1_000)
+    assert len(wrong.value.errors) <= MAX_ERRORS
+    assert all(len(detail) < 400 for _, detail in wrong.value.errors)
+    with pytest.raises(InputMismatch) as first:
+        check_input("job@1", text, ["x"] * 100_000)
+    assert len(first.value.errors) == 1
+
+
+def test_an_input_with_too_many_values_for_its_schema_is_refused() -> None:
+    """Before it is checked: parts times values is the work of a check."""
+    text = check_schema({"items": {"anyOf": [{"const": n} for n in range(900)]}})
+    with pytest.raises(Invalid, match="the product may be at most") as wrong:
+        check_input("job@1", text, [1] * (MAX_WORK // 900))
+    assert wrong.value.pointer == "/input"
+
+
+@pytest.mark.parametrize(
+    "schema", [True, {}, {"$schema": "https://json-schema.org/draft/2020-12/schema"}]
+)
+def test_what_allows_everything_is_a_schema(schema: Any) -> None:
+    """As any other."""
+    check_input("job@1", check_schema(schema), {"a": [1, None]})
