@@ -110,15 +110,16 @@ def _end(host: subprocess.Popen[bytes], control: socket.socket) -> None:
 def _start(
     script: str | bytes, given: str, limits: Limits | None, header: Mapping[str, Any]
 ) -> bytes:
-    told = {
+    told: dict[str, Any] = {
         "name": "script",
         "limits": (limits or Limits()).to_json(),
         "seed": 1,
         "clock_ms": CLOCK_MS,
-        "surface": SURFACE,
+        **header,
     }
+    surface = json.dumps(told.pop("surface", SURFACE)).encode()
     source = script if isinstance(script, bytes) else script.encode()
-    return wire.pack_start({**told, **header}, source, given.encode())
+    return wire.pack_start(told, source, given.encode(), surface)
 
 
 def replay(order: list[int]) -> Choose:

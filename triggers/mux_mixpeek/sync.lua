@@ -15,6 +15,8 @@ local done = {
   skipped = {}, failures = json.array(),
 }
 local MOST_FAILURES = 20
+-- What one run can look at whole, or it would begin the same page again and again.
+local OBJECTS_PAGE = math.max(1, math.min(100, (input.most_calls - 4) // 3))
 
 local function room_for(more)
   return calls + more <= input.most_calls
@@ -146,7 +148,7 @@ local function reconcile()
         },
         case_sensitive = true,
       },
-      limit = 100,
+      limit = OBJECTS_PAGE,
       cursor = here.cursor,
     })
     for _, object in ipairs(page.results) do
