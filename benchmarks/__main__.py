@@ -68,6 +68,18 @@ def _replay() -> list[Row]:
     return uvloop.run(replay.replays())
 
 
+def _fairness() -> list[Row]:
+    from benchmarks import fairness  # noqa: PLC0415
+
+    return asyncio.run(fairness.shares())
+
+
+def _idempotency() -> list[Row]:
+    from benchmarks import idempotency  # noqa: PLC0415
+
+    return asyncio.run(idempotency.sent_again())
+
+
 def _slots() -> list[Row]:
     from benchmarks import slots  # noqa: PLC0415
 
@@ -89,7 +101,9 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "audit": _audit,
     "durability": _durability,
     "replay": _replay,
+    "fairness": _fairness,
     "slots": _slots,
+    "idempotency": _idempotency,
     "throughput": _throughput,
 }
 

@@ -110,10 +110,10 @@ async def _active(redis: Redis, tenant: str, states: frozenset[State]) -> tuple[
     pipeline = redis.pipeline(transaction=True)
     last = MAX_AT_ONCE - 1
     for queue in keys.queues(tenant):
-        # A run that goes on after its worker was lost, or after it waited, stands in its queue too.
+        # Both have runs in other states too: one that goes on after its worker was lost stands in
+        # its queue, and one that a key's own cap holds back is scheduled.
         pipeline.lrange(f"rq:queue:{queue}", 0, last)
-        if State.WAITING in states:
-            pipeline.zrange(f"rq:scheduled:{queue}", 0, last)
+        pipeline.zrange(f"rq:scheduled:{queue}", 0, last)
         if State.RUNNING in states:
             pipeline.zrange(f"rq:wip:{queue}", 0, last)
     found: list[list[bytes]] = await pipeline.execute()
