@@ -28,13 +28,14 @@ from runs.batches.model import (
     Item,
     ItemTerms,
 )
+from runs.ceilings import check_ceilings
 from runs.model import RunRequest
 from sandbox.limits import Limits
 from triggers.input_schema import check_input
 
 #: Of a submission, what does not hold for all runs of a batch, or is the batch's own affair.
 _NOT_SHARED = frozenset(
-    {"input", "plan", "plan_digest", "idempotency_key", "wait_s", "check", "mode"}
+    {"input", "plan", "plan_digest", "idempotency_key", "wait_s", "check", "mode", "callback"}
 )
 _SHARED: dict[str, Any] = {
     name: (info.annotation, info)
@@ -165,6 +166,7 @@ class ItemChecks:
         limits = self._limits
         if given.limits:
             limits = check_limits({**self.terms.limits, **given.limits})
+            check_ceilings(given.limits, self.terms.ceilings)
         script = None if given.script is None else encode_script(given.script, limits)
         if script is None and not self.terms.has_script:
             raise Invalid("the batch has no script, so each item needs one", pointer="/script")

@@ -50,16 +50,29 @@ def bounded(checked: Checked, ceilings: Mapping[str, int]) -> Checked:
     Raises:
         Invalid: it asks by name for more than a ceiling; with the pointer of the limit.
     """
-    for name in SPECS:
-        value, most = getattr(checked.limits, name), ceilings.get(name)
-        if most is not None and value > most and name in checked.asked:
+    asked = {
+        name: value for name, value in checked.limits.to_json().items() if name in checked.asked
+    }
+    check_ceilings(asked, ceilings)
+    return replace(checked, limits=lowered(checked.limits, ceilings))
+
+
+def check_ceilings(asked: Mapping[str, int], ceilings: Mapping[str, int]) -> None:
+    """
+    Refuse limits that are asked for above their ceilings.
+
+    Raises:
+        Invalid: with the pointer of the limit.
+    """
+    for name, value in asked.items():
+        most = ceilings.get(name)
+        if most is not None and value > most:
             raise Invalid(
                 f"limit {name} must be at most {most} {SPECS[name].unit} here, not {value}:"
                 " it is the ceiling of this tenant or key",
                 pointer=f"/limits/{name}",
                 hint="ask for less, or leave it out",
             )
-    return replace(checked, limits=lowered(checked.limits, ceilings))
 
 
 def lowered(limits: Limits, ceilings: Mapping[str, int]) -> Limits:

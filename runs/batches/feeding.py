@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
@@ -18,11 +18,12 @@ import orjson
 from core import keys
 from core.clock import Clock, now_ms
 from runs.accept import Checked, check_request
-from runs.acceptance import Place, Terms, acceptance_of
+from runs.acceptance import Acceptance, Place, Terms, acceptance_of
 from runs.batches.ending import OnTheirWay
 from runs.batches.ids import RunIds
 from runs.batches.items import Chunk, Stored, chunk_with
 from runs.batches.model import BatchState
+from runs.ceilings import ceilings_of, lowered
 from runs.model import RunRequest
 from runs.origin import Origin, OriginKind
 from runs.redis_scripts import Arg, load
@@ -72,6 +73,7 @@ class _Known:
     ids: RunIds
     chunk: Chunk | None = None
     scripts: Mapping[str, bytes] | None = None
+    ceilings: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,8 @@ class Feeder:
             await load("batch_cancel").run_async(self._redis, args)
             return Fed(again_s=0.0)
         ceiling = await self._grants.ceiling(known.tenant, known.key_id)
+        if known.ceilings:
+            known.ceilings = await ceilings_of(self._redis, known.tenant, known.key_id)
         for _ in range(_STEPS):
             if seen.free <= 0:
                 break
@@ -187,7 +191,10 @@ class Feeder:
                 break
             word, fed, ended, wait_s = await load("batch_feed").run_async(self._redis, step)
             seen = replace(seen, fed=fed, ended=ended)
-            if word not in {b"fed", b"moved"}:
+            if word == b"ceiling":
+                # Most tenants have no ceilings, and nobody asks for them in vain.
+                known.ceilings = await ceilings_of(self._redis, known.tenant, known.key_id)
+            elif word not in {b"fed", b"moved"}:
                 return Fed(fed - began, max(_FULL_S, float(wait_s)), seen.concurrency)
         again_s = 0.0 if seen.free > 0 else None
         return Fed(seen.fed - began, again_s, seen.concurrency)
@@ -203,11 +210,13 @@ class Feeder:
         items = await self._items(known, seen.fed, min(seen.free, _IN_A_STEP))
         if not items or known.scripts is None:
             return None
-        now = self._clock()
-        terms = self._terms
+        now, terms = self._clock(), self._terms
+        expires_ms = known.base.expires_ms
         args: list[Arg] = [known.id, seen.fed, now, known.tenant, known.key_id]
         args += [keys.queue(known.tenant, known.base.priority), terms.queue_max, terms.inbox_max]
         args += [terms.keep_s, terms.queue_ttl_s, terms.index_max]
+        args += ["" if expires_ms is None else expires_ms]
+        first: Acceptance | None = None
         for index, item in enumerate(items, seen.fed):
             made = acceptance_of(
                 known.ids.of(index),
@@ -219,8 +228,15 @@ class Feeder:
                 now_ms=now,
                 place=Place(known.id, index),
             )
+            if first is None:
+                first = made
+                args += [len(made.kept), *made.kept, len(made.job), *made.job]
+            elif first.kept[::2] != made.kept[::2]:
+                break  # it has other fields: the next step begins with it
             args += [made.record.id, made.record.script_sha256, made.accepted, made.leaf]
-            args += [len(made.kept), *made.kept, len(made.job), *made.job]
+            for base, own in ((first.kept, made.kept), (first.job, made.job)):
+                others = _others(base, own)
+                args += [len(others), *others]
         return args
 
     async def _items(self, known: _Known, index: int, most: int) -> Sequence[Stored]:
@@ -269,12 +285,23 @@ def _known_of(batch_id: str, fields: dict[bytes, bytes]) -> _Known:
     )
 
 
+def _others(base: Sequence[Arg], own: Sequence[Arg]) -> list[Arg]:
+    """Give name and value of each field that differs; both have the same names."""
+    others: list[Arg] = []
+    for at in range(1, len(own), 2):
+        if own[at] != base[at]:
+            others += [own[at - 1], own[at]]
+    return others
+
+
 def _checked(known: _Known, item: Stored, scripts: Mapping[str, bytes]) -> Checked:
     """Give the request that an item stands for; it was checked when it was uploaded."""
     base = known.base
     limits = base.limits
     if item.limits:
         limits = Limits.from_json({**known.given_limits, **item.limits})
+    if known.ceilings:
+        limits = lowered(limits, known.ceilings)
     seed = secrets.randbits(63) if known.own_seed else base.seed
     return replace(
         base,

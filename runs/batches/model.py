@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -76,11 +76,12 @@ class BatchRequest:
 
 @dataclass(frozen=True, slots=True)
 class ItemTerms:
-    """What items are checked against: the limits of their batch, and the script that it has."""
+    """What items are checked against: limits and script of their batch, ceilings of its key."""
 
     limits: dict[str, int]
     has_script: bool
     script_ref: str | None = None
+    ceilings: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

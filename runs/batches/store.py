@@ -19,6 +19,7 @@ from runs.batches import model
 from runs.batches.items import NO_ITEMS
 from runs.batches.model import BatchRecord, BatchRequest, ItemTerms
 from runs.batches.record import to_batch
+from runs.ceilings import bounded, ceilings_of
 from runs.redis_scripts import Arg, load
 from runs.store import redis_errors
 from tenancy.tenants import check_tenant
@@ -102,6 +103,8 @@ class BatchStore:
                 update={"script": request.run.script or _NO_SCRIPT, "input": None}
             )
         )
+        with redis_errors():
+            bounded(checked, await ceilings_of(self._redis, tenant, by.key_id))
         batch_id = new_id(model.ID_PREFIX, now_ms=self._clock())
         with redis_errors("the batch may or may not have been begun"):
             word, found = await load("batch_open").run_async(
@@ -195,7 +198,9 @@ class BatchStore:
         fields = await self._fields(tenant, batch_id)
         run = orjson.loads(fields[b"request"])
         has_script = bool(fields[b"script_sha256"])
-        return ItemTerms(run["limits"], has_script, run.get("script_ref"))
+        with redis_errors():
+            ceilings = await ceilings_of(self._redis, tenant, fields[b"key_id"].decode())
+        return ItemTerms(run["limits"], has_script, run.get("script_ref"), ceilings)
 
     async def page(
         self, tenant: str, *, cursor: str | None = None, limit: int = 50

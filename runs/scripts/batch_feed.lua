@@ -2,9 +2,10 @@
 -- step: whoever feeds is killed before or after it. As many as there is room for.
 --
 -- ARGV  batch_id  index of the first item  now_ms  tenant  key_id  queue  queue_max  inbox_max
---       keep_s  queue_ttl_s  index_max
+--       keep_s  queue_ttl_s  index_max  expires_ms (may be empty)
+--       number of strings that follow of a run's record, those; number of strings of RQ's job, those
 --       then for each item: run_id  script_sha256  accepted_body  ledger_leaf  number of strings of
---       the run's record, those; number of strings of RQ's job, those
+--       the record that are others, each after its name; and the same of RQ's job
 -- Gives a word, how many items were fed so far, how many of those have ended, and seconds after
 -- which to try again. `fed`; `over`, it is not running; `moved`, another has fed meanwhile; `full`,
 -- its tenant has enough in its queues; else why a run was refused, as accept_run says.
@@ -20,16 +21,38 @@ local most = math.min(tonumber(known[4]), ended + tonumber(known[5]))
 local places = redis.call('HGET', 'ms:terms:' .. tenant, 'queued_runs') or ARGV[7]
 local room = math.max(1, math.floor(tonumber(places) * 0.75)) - queued_runs(tenant)
 
-local word, wait_s, place = 'fed', 0, 12
+-- Takes as many strings as the one at `place` says; gives them, and the place after them.
+local function take(place)
+  local after = place + 1 + tonumber(ARGV[place])
+  return { unpack(ARGV, place + 1, after - 1) }, after
+end
+
+-- Gives the fields of `base` with those values in their places that are others.
+local function with(base, at, others)
+  local fields = { unpack(base) }
+  for index = 1, #others, 2 do fields[at[others[index]]] = others[index + 1] end
+  return fields
+end
+
+local function places_of(base)
+  local at = {}
+  for index = 1, #base, 2 do at[base[index]] = index + 1 end
+  return at
+end
+
+local record, after_record = take(13)
+local job, place = take(after_record)
+local record_at, job_at = places_of(record), places_of(job)
+local word, wait_s = 'fed', 0
 while place <= #ARGV and fed < most do
   if room <= 0 then
     word, wait_s = 'full', 1
     break
   end
-  local run_id, sha256, script = ARGV[place], ARGV[place + 1], ''
-  local record = place + 5
-  local job = record + tonumber(ARGV[place + 4]) + 1
-  local after = job + tonumber(ARGV[job - 1])
+  local run_id, sha256, accepted, leaf = ARGV[place], ARGV[place + 1], ARGV[place + 2], ARGV[place + 3]
+  local own_record, own_job, script
+  own_record, place = take(place + 4)
+  own_job, place = take(place)
   if redis.call('EXISTS', 'ms:run:' .. run_id) == 0 then
     if redis.call('EXISTS', 'ms:script:' .. sha256) == 0 then
       script = redis.call('HGET', batch .. ':scripts', sha256)
@@ -38,15 +61,16 @@ while place <= #ARGV and fed < most do
       id = run_id, tenant = tenant, key_id = key_id, queue = ARGV[6], now_ms = ARGV[3],
       queue_max = tonumber(ARGV[7]), inbox_max = tonumber(ARGV[8]), keep_s = tonumber(ARGV[9]),
       queue_ttl_s = tonumber(ARGV[10]), index_max = tonumber(ARGV[11]),
-      script_sha256 = sha256, script = script, accepted = ARGV[place + 2], leaf = ARGV[place + 3],
-      record = { unpack(ARGV, record, job - 2) }, job = { unpack(ARGV, job, after - 1) },
+      expires_ms = ARGV[12] ~= '' and ARGV[12] or nil,
+      script_sha256 = sha256, script = script or '', accepted = accepted, leaf = leaf,
+      record = with(record, record_at, own_record), job = with(job, job_at, own_job),
     })
     if refused then
-      word, wait_s = refused[1], refused[7] or 1
+      word, wait_s = refused[1], refused[1] == 'quota' and refused[7] or 1
       break
     end
   end
-  fed, place, room = fed + 1, after, room - 1
+  fed, room = fed + 1, room - 1
 end
 if fed > tonumber(ARGV[2]) then redis.call('HSET', batch, 'fed', fed) end
 return { word, fed, ended, math.ceil(wait_s) }
