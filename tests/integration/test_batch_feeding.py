@@ -6,12 +6,24 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from redis.exceptions import OutOfMemoryError
 
 from core import keys
-from runs.batches.model import BatchState, Item
+from core.clock import now_ms
+from core.errors import Invalid, Unavailable
+from runs.acceptance import Terms
+from runs.batches.feeding import Fed
+from runs.batches.model import UPLOAD_TTL_S, BatchRequest, BatchState, Item
+from runs.batches.upload import Upload
+from runs.endings import state_of
 from runs.model import RunRequest
+from runs.redis_scripts import load
 from runs.store import RunStore
-from tests.batches import Batches
+from sandbox.outcome import Reason
+from scheduler.feeding import Feeding
+from tenancy.keys import KeyStore
+from tenancy.terms import TermsStore
+from tests.batches import NO_OP, Batches
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -125,3 +137,229 @@ async def test_results_tell_of_every_item_while_it_runs(acme: Batches) -> None:
         {"index": 1, "id": "b", "run": None, "status": "pending"},
     ]
     assert len(await acme.results(batch.id, 1)) == 1
+
+
+async def fail(redis: Redis, ids: list[str], reason: str = "script_error") -> None:
+    """End queued runs as failed, as a worker would."""
+    for one in ids:
+        await end_as(redis, one, reason)
+
+
+async def end_as(redis: Redis, run_id: str, reason: str) -> None:
+    """End one run with a reason, in the step that every end of a run passes."""
+    text = f"{load('lib_end').text}\nend_run(ARGV[1], ARGV[2], ARGV[3], ARGV[4], '{{}}', {{}})"
+    state = str(state_of(Reason(reason)))
+    queue = f"rq:queue:{keys.queue('acme')}"
+    await redis.lrem(queue, 0, run_id)
+    answer: Any = redis.eval(text, 0, run_id, now_ms(), state, reason)
+    await answer
+
+
+async def test_a_batch_stops_after_so_many_failures(acme: Batches, redis_async: Redis) -> None:
+    """Nothing more is fed, what is queued is cancelled, and what runs ends as it does."""
+    batch = await acme.make(20, concurrency=6, stop_after=2)
+    await acme.feeder.feed(batch.id)
+    ids = await acme.runs(batch.id)
+    await redis_async.hset(keys.run(ids[5]), "state", "running")
+
+    await fail(redis_async, ids[:1])
+    assert (await acme.get(batch.id)).status is BatchState.RUNNING
+    await fail(redis_async, ids[1:2], "wall_limit")
+    await acme.feeder.feed(batch.id)
+
+    record = await acme.get(batch.id)
+    assert (record.status, record.stopped_by) == (BatchState.STOPPING, "failures")
+    assert (record.counts.failed, record.counts.cancelled, record.counts.in_flight) == (2, 3, 1)
+    await end_as(redis_async, ids[5], "ok")
+    record = await acme.get(batch.id)
+    assert (record.status, record.counts.skipped) == (BatchState.STOPPED, 14)
+    assert record.reasons == {"cancelled": 3, "ok": 1, "script_error": 1, "wall_limit": 1}
+
+
+async def test_every_reason_has_its_byte(acme: Batches, redis_async: Redis) -> None:
+    """What Redis keeps of an end is read as the reason that it was, also without the record."""
+    batch = await acme.make(len(Reason), concurrency=100)
+    await acme.feeder.feed(batch.id)
+    ids = await acme.runs(batch.id)
+
+    for run_id, reason in zip(ids, Reason, strict=True):
+        await end_as(redis_async, run_id, reason)
+        await redis_async.delete(keys.run(run_id))
+
+    rows = await acme.results(batch.id)
+    assert [row["reason"] for row in rows] == list(Reason)
+    assert [row["status"] for row in rows] == [state_of(reason) for reason in Reason]
+    assert {row["kept"] for row in rows} == {False}
+    record = await acme.get(batch.id)
+    assert record.status is BatchState.COMPLETED
+    assert record.reasons == dict.fromkeys(Reason, 1)
+
+
+async def test_a_run_that_ends_again_is_counted_once(acme: Batches, redis_async: Redis) -> None:
+    """One that was put back into its queue after our own fault takes its first end back."""
+    batch = await acme.make(2)
+    await acme.feeder.feed(batch.id)
+    ids = await acme.runs(batch.id)
+
+    await end_as(redis_async, ids[0], "internal")
+    await end_as(redis_async, ids[0], "ok")
+
+    record = await acme.get(batch.id)
+    assert (record.counts.in_flight, record.reasons) == (1, {"ok": 1})
+    assert record.status is BatchState.RUNNING
+
+
+async def test_a_batch_leaves_places_for_other_runs_of_its_tenant(redis_async: Redis) -> None:
+    """It fills three quarters of the queue; the rest is for what is submitted otherwise."""
+    acme = await Batches.of(redis_async, queue_max=8)
+    batch = await acme.make(20)
+
+    fed = await acme.feeder.feed(batch.id)
+
+    assert (fed.count, fed.again_s) == (6, 1.0)
+    runs = RunStore(redis_async, Terms(queue_max=8))
+    await runs.submit("acme", RunRequest(script="return 1"), key_id=acme.giver.key_id)
+
+
+async def test_a_quota_holds_back_a_batch_and_loses_nothing_of_it(
+    acme: Batches, redis_async: Redis
+) -> None:
+    """So many runs are accepted as may be; the rest waits and is fed when there is room."""
+    await TermsStore(redis_async).set("acme", None, {"runs_per_minute": 7}, by="test")
+    batch = await acme.make(20)
+
+    fed = await acme.feeder.feed(batch.id)
+
+    assert fed.count == 7
+    assert fed.again_s is not None
+    assert 1 <= fed.again_s <= 61
+    assert (await acme.get(batch.id)).counts.pending == 13
+    await TermsStore(redis_async).set("acme", None, {"runs_per_minute": None}, by="test")
+    assert (await acme.feeder.feed(batch.id)).count == 13
+
+
+async def test_limits_are_held_to_the_ceilings_of_the_moment(
+    acme: Batches, redis_async: Redis
+) -> None:
+    """A ceiling that is lowered lowers the runs that are fed from then on."""
+    run = RunRequest(script="return 1", limits={"calls": 50})
+    batch = await acme.make([Item(b"1"), Item(b"2", limits={"calls": 90})], run)
+    await TermsStore(redis_async).set("acme", None, {"ceiling.calls": 10}, by="test")
+
+    await acme.feeder.feed(batch.id)
+
+    runs = RunStore(redis_async)
+    found = [await runs.get("acme", one) for one in await acme.runs(batch.id)]
+    assert [one.limits["calls"] for one in found] == [10, 10]
+    with pytest.raises(Invalid, match="limit calls must be at most 10"):
+        await acme.make(1, run)
+
+
+async def test_a_batch_ends_with_its_key(acme: Batches, redis_async: Redis) -> None:
+    """A key that was revoked starts nothing more: its grants went with it."""
+    batch = await acme.make(10, concurrency=4)
+    await acme.feeder.feed(batch.id)
+    await KeyStore(redis_async).revoke("acme", acme.giver.key_id)
+    await end(redis_async, "acme", (await acme.runs(batch.id))[:1])
+
+    await acme.feeder.feed(batch.id)
+    await acme.feeder.feed(batch.id)
+
+    record = await acme.get(batch.id)
+    assert (record.status, record.stopped_by) == (BatchState.CANCELLED, "key_revoked")
+    assert (record.counts.cancelled, record.counts.skipped) == (4, 6)
+
+
+async def test_runs_that_are_gone_do_not_keep_their_batch_from_ending(
+    acme: Batches, redis_async: Redis
+) -> None:
+    """Somebody deleted them: their items count as expired once the batch has stood still."""
+    batch = await acme.make(3)
+    await acme.feeder.feed(batch.id)
+    ids = await acme.runs(batch.id)
+    await end_as(redis_async, ids[0], "ok")
+    for one in ids[1:]:
+        await redis_async.delete(keys.run(one))
+
+    await acme.feeder.find_lost([batch.id], 0.0)
+    assert (await acme.get(batch.id)).status is BatchState.RUNNING
+    await acme.feeder.find_lost([batch.id], 0.0)
+
+    record = await acme.get(batch.id)
+    assert record.status is BatchState.COMPLETED
+    assert record.reasons == {"ok": 1, "expired": 2}
+
+
+async def test_a_batch_is_called_again_while_it_is_fed(redis_async: Redis, acme: Batches) -> None:
+    """A call that comes in the middle of feeding is not lost with the one that is answered."""
+    feeding = Feeding(redis_async, Terms())
+    asked: list[str] = []
+
+    async def feed(batch_id: str) -> Fed:
+        asked.append(batch_id)
+        if len(asked) == 1:
+            feeding.call([batch_id.encode()])
+        return Fed()
+
+    feeding._feeder.feed = feed  # type: ignore[method-assign]
+    feeding.call([b"bat_x"])
+    for _ in range(3):
+        await feeding.turn()
+
+    assert asked == ["bat_x", "bat_x"]
+
+
+async def test_one_batch_that_cannot_be_read_does_not_stop_the_others(
+    redis_async: Redis, acme: Batches
+) -> None:
+    """What is wrong with one is logged, and all others are fed."""
+    bad, good = await acme.make(2), await acme.make(2)
+    await redis_async.hset(keys.batch(bad.id), "request", "{")
+    feeding = Feeding(redis_async, Terms())
+    feeding.call([bad.id.encode(), good.id.encode()])
+
+    await feeding.turn()
+
+    assert (await acme.get(good.id)).counts.in_flight == 2
+
+
+async def test_a_full_redis_takes_no_items_and_feeds_none(
+    redis_async: Redis, acme: Batches
+) -> None:
+    """Nothing is half there; with room again the same request and the same feeding go on."""
+    batch = await acme.make(10)
+    begun = await acme.store.begin("acme", BatchRequest(NO_OP), by=acme.giver)
+    upload = Upload(acme.store, begun)
+    await upload.add(Item(b"1"))
+    await redis_async.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(Unavailable, match="takes no writes"):
+            await upload.flush()
+        with pytest.raises(OutOfMemoryError):
+            await acme.feeder.feed(batch.id)
+    finally:
+        await redis_async.config_set("maxmemory", 0)
+
+    assert (await acme.get(begun.record.id)).counts.received == 0
+    assert (await acme.get(batch.id)).counts.in_flight == 0
+    await upload.flush()
+    assert (await acme.get(begun.record.id)).counts.received == 1
+    assert (await acme.feeder.feed(batch.id)).count == 10
+
+
+async def test_an_upload_that_nobody_goes_on_with_expires(
+    redis_async: Redis, acme: Batches
+) -> None:
+    """All that is kept of it has a time to live, and it counts no more once it is gone."""
+    begun = await acme.store.begin("acme", BatchRequest(NO_OP), by=acme.giver)
+    upload = Upload(acme.store, begun)
+    await upload.add(Item(b"1", id="a"))
+    await upload.flush()
+
+    names: Any = await redis_async.keys(f"ms:batch:{begun.record.id}*")
+    assert len(names) == 4
+    for name in names:
+        assert 0 < await redis_async.ttl(name) <= UPLOAD_TTL_S
+        await redis_async.delete(name)
+    await acme.make(1)
+    assert await redis_async.zcard(keys.open_batches("acme")) == 1
