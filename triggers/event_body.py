@@ -38,12 +38,14 @@ def read_event(body: bytes, content_type: str) -> EventBody:
     Raises:
         Invalid: it is neither JSON, a form nor UTF-8 text.
     """
-    if content_type.partition(";")[0].strip().lower() == _FORM:
+    form = content_type.partition(";")[0].strip().lower() == _FORM
+    with suppress(ValueError):
+        data = _json(body)
+        # Senders that say nothing of a type send this one, and a form is no JSON object.
+        if not form or isinstance(data, (dict, list)):
+            return EventBody(data)
+    if form:
         return EventBody(_fields(body))
-    try:
-        return EventBody(_json(body))
-    except ValueError:
-        pass
     try:
         return EventBody(text=body.decode())
     except UnicodeDecodeError:

@@ -352,6 +352,8 @@ def test_slack_gets_its_challenge_only_when_it_signed(service: Service) -> None:
         (b'{"a":[1,2.5,null]}', "application/json", {"a": [1, 2.5, None]}, None),
         (b'{"a":1}', "text/plain", {"a": 1}, None),
         (b'{"a":1}', "", {"a": 1}, None),
+        (b'{"a":1}', "application/x-www-form-urlencoded", {"a": 1}, None),
+        (b"123", "application/x-www-form-urlencoded", {"123": ""}, None),
         (b"[1]", "application/vnd.x+json; charset=utf-8", [1], None),
         (b"plain \xc3\xa9", "text/plain", None, "plain \u00e9"),
         (b"", "application/json", None, ""),
