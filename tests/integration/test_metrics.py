@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import orjson
 import pytest
 import redis
 import redis.asyncio
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from core import keys
@@ -226,3 +228,25 @@ async def test_processes_that_start_tell_of_their_packs(
     with ApiServer(redis_url), running_worker(redis_url), running_worker(redis_url):
         rows: Any = redis_sync.xrange(keys.LEDGER_INBOX)
     assert [b"packs.changed" in fields[b"leaf"] for _, fields in rows] == [True]
+
+
+# --- what people and machines are told about it --------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["deploy/alerts.yaml", "deploy/keda.yaml", "docs/operations.md"])
+def test_every_metric_that_is_written_about_is_there(path: str, redis_url: str) -> None:
+    """Alerts, the autoscaler and the guide name metrics that the service has."""
+    with metrics(redis_url) as client:
+        text = client.get("/metrics").text
+    known = {family.name for family in text_string_to_metric_families(text)}
+    named = set(re.findall(r"moonsand_[a-z_]+", Path(path).read_text()))
+    assert named
+    assert {name.removesuffix("_total") for name in named} <= known
+
+
+def test_every_alert_says_what_to_do() -> None:
+    """Each alert has its row in the guide, under its name."""
+    rules = yaml.safe_load(Path("deploy/alerts.yaml").read_text())["groups"][0]["rules"]
+    guide = Path("docs/operations.md").read_text()
+    assert rules
+    assert [one["alert"] for one in rules if f"**{one['alert']}**" not in guide] == []
