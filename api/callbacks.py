@@ -8,6 +8,7 @@ triggers, api.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -15,6 +16,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from api.auth import TriggersReader, TriggersWriter
 from api.bodies import read_model
+from api.idempotency import idempotent
 from api.runs import only_known_parameters
 from api.schema import json_body
 from api.services import services_of
@@ -26,7 +28,7 @@ from api.trigger_shapes import (
     CallbackMade,
     DeliveryList,
 )
-from triggers.callback_store import Change, Endpoint
+from triggers.callback_store import ID_PREFIX, Change, Endpoint
 from triggers.delivery_log import DeliveryRecord
 from triggers.kept import MAX_PAGE
 
@@ -69,10 +71,17 @@ async def list_callbacks(
 async def create_callback(request: Request, key: TriggersWriter) -> Response:
     """Keep an address that runs can name to be told of their ends."""
     body = await read_model(request, CallbackBody)
-    endpoint, secret = await services_of(request).triggers.callbacks.create(
-        key.tenant, body.name, body.url, by=key.id
-    )
-    return _made(endpoint, secret, {"Location": f"/v1/callbacks/{endpoint.id}"})
+    store = services_of(request).triggers.callbacks
+    async with idempotent(request, key) as once:
+        known = await once.found(ID_PREFIX, partial(store.get, key.tenant))
+        if known is not None:  # its secret was shown, or nobody has it: another can be added
+            told = _shown(known, 201, {"Location": f"/v1/callbacks/{known.id}"})
+            return once.tell_again(told, reference=known.id)
+        endpoint, secret = await store.create(
+            key.tenant, body.name, body.url, by=key.id, endpoint_id=once.new_id(ID_PREFIX)
+        )
+        made = _made(endpoint, secret, {"Location": f"/v1/callbacks/{endpoint.id}"})
+        return once.keep(made, reference=endpoint.id)
 
 
 @router.get(

@@ -7,7 +7,12 @@ from typing import Any
 from api.idempotency import HEADER, MAX_CHARS, REPLAYED
 
 #: Routes that answer a request that is sent again as they answered the first.
-IDEMPOTENT = frozenset({"submit_run"})
+IDEMPOTENT = frozenset(
+    {
+        *("submit_run", "create_batch", "save_script", "create_schedule"),
+        *("create_hook", "create_callback", "create_key"),
+    }
+)
 #: Routes that tell of quotas of rates with what they accept.
 COUNTED = frozenset({"submit_run"})
 

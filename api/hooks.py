@@ -11,6 +11,7 @@ events start runs with that key.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -19,6 +20,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from api.auth import TriggersReader, TriggersWriter
 from api.bodies import read_model
+from api.idempotency import idempotent
 from api.problems import UnsupportedMediaType
 from api.runs import only_known_parameters
 from api.schema import json_body
@@ -35,7 +37,7 @@ from api.trigger_shapes import (
 )
 from tenancy.keys import KeyRecord
 from tenancy.scopes import Scope
-from triggers.hook_store import Hook, HookTerms
+from triggers.hook_store import ID_PREFIX, Hook, HookTerms
 from triggers.kept import MAX_PAGE
 from triggers.receiving import MAX_EVENT_BYTES
 from triggers.refs import Ref
@@ -112,14 +114,22 @@ async def create_hook(request: Request, key: TriggersWriter) -> Response:
     key.require(Scope.WRITE)
     body = await read_model(request, HookBody)
     checked = await _checked(request, key, body.model_dump(exclude={"secret"}))
-    hook, secret = await services_of(request).triggers.hooks.create(
-        key.tenant,
-        HookTerms(**checked).checked(),
-        body.secret,
-        owner=Owner(key.id, key.owner),
-    )
-    made = HookMade(**hook.model_dump(), secret=secret)
-    return _answer(made.model_dump(exclude_none=True), 201, {"Location": hook.path})
+    store = services_of(request).triggers.hooks
+    async with idempotent(request, key) as once:
+        known = await once.found(ID_PREFIX, partial(store.get, key.tenant))
+        if known is not None:  # its secret was shown, or nobody has it: another can be added
+            shown = _answer(known.model_dump(exclude_none=True), 201, {"Location": known.path})
+            return once.tell_again(shown, reference=known.id)
+        hook, secret = await store.create(
+            key.tenant,
+            HookTerms(**checked).checked(),
+            body.secret,
+            owner=Owner(key.id, key.owner),
+            hook_id=once.new_id(ID_PREFIX),
+        )
+        made = HookMade(**hook.model_dump(), secret=secret)
+        shown = _answer(made.model_dump(exclude_none=True), 201, {"Location": hook.path})
+        return once.keep(shown, reference=hook.id)
 
 
 @router.get(

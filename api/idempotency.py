@@ -2,14 +2,18 @@
 `Idempotency-Key`: a request that makes something, sent again, gets the answer of the first.
 
 ```python
-async with idempotent(request, key, body) as once:
+body = await read_model(request, Body)
+async with idempotent(request, key) as once:
     if once.replayed is not None:
         return once.replayed
+    known = await once.found("sch", partial(store.get, key.tenant))
+    if known is not None:
+        return once.tell_again(answer(known, 201))
     thing = await store.create(..., id=once.new_id("sch"))
     return once.keep(answer(thing, 201))
 ```
-The store must give what is there when an id is made a second time: after a crash the id is the
-same. Without the header all of this does nothing.
+After a crash `found` gives what the first try had made: its id is the same. Without the header all
+of this does nothing.
 
 Runs in: api. Trusts: Redis. Refuses: a key with another request than before; the same request
 while it is being answered; keys that are not 1 to 255 visible ASCII characters.
@@ -19,10 +23,10 @@ May import: stdlib, fastapi, core, runs, tenancy, api.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 from fastapi import Request, Response
@@ -30,13 +34,15 @@ from redis.exceptions import RedisError
 
 from api.problems import FieldError, InvalidFields
 from api.services import services_of
-from core.errors import Refused
+from core.errors import NotFound, Refused
 from core.ids import new_id
 from runs.idempotency import LEASE_MS, Answer, Asked, Claim
 from runs.store import redis_errors
 
 if TYPE_CHECKING:
     from tenancy.keys import KeyRecord
+
+T = TypeVar("T")
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
@@ -86,6 +92,7 @@ class Once:
         self._claim = claim
         self._kept: tuple[Answer, str] | None = None
         self._made = self._before = False
+        self._left = claim is not None and not claim.first
         self.reference = answer.reference if answer else ""
         self.status = answer.status if answer else 0
         self.replayed: Response | None = None
@@ -97,6 +104,28 @@ class Once:
     def new_id(self, prefix: str) -> str:
         """Give the id of what is made: the same when the request is tried again after a crash."""
         return new_id(prefix) if self._claim is None else self._claim.new_id(prefix)
+
+    async def found(self, prefix: str, get: Callable[[str], Awaitable[T]]) -> T | None:
+        """
+        Give what was made already, by a try that nobody heard of or one whose answer is not kept.
+
+        Raises:
+            NotFound: the answer told of it, and it is gone.
+        """
+        named = self.reference or (self.new_id(prefix) if self._left else "")
+        if not named:
+            return None
+        try:
+            return await get(named)
+        except NotFound:
+            if self.reference:
+                raise
+            return None
+
+    def tell_again(self, response: Response, *, reference: str = "") -> Response:
+        """Give, and keep, an answer that tells of what was made before."""
+        self.made(before=True)
+        return self.replay(self.keep(response, reference=reference))
 
     def made(self, *, before: bool = False) -> None:
         """Say that the thing is there now; `before`, that an earlier try had made it."""
@@ -141,9 +170,9 @@ class Once:
 
 
 @asynccontextmanager
-async def idempotent(request: Request, key: KeyRecord, body: bytes) -> AsyncIterator[Once]:
+async def idempotent(request: Request, key: KeyRecord) -> AsyncIterator[Once]:
     """
-    Answer a request once, if it has an `Idempotency-Key`.
+    Answer a request whose body was read once, if it has an `Idempotency-Key`.
 
     Raises:
         InvalidFields: the key cannot be one.
@@ -157,7 +186,7 @@ async def idempotent(request: Request, key: KeyRecord, body: bytes) -> AsyncIter
         return
     query = request.url.query
     endpoint = f"{request.method} {request.url.path}" + (f"?{query}" if query else "")
-    asked = Asked(key.tenant, endpoint, text, body)
+    asked = Asked(key.tenant, endpoint, text, request.state.body)
     with redis_errors("nothing was made"):
         taken = await Claim.take(services_of(request).redis, asked)
     if isinstance(taken, Answer):

@@ -8,6 +8,7 @@ that it names. Nobody gives more than they have: `tenancy.key_changes` holds the
 from __future__ import annotations
 
 from bisect import bisect_right
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -24,6 +25,7 @@ from api.administration_shapes import (
 )
 from api.auth import KeysAdmin, caller
 from api.bodies import read_model
+from api.idempotency import idempotent
 from api.problems import FieldError, InvalidFields
 from api.runs import only_known_parameters
 from api.schema import json_body
@@ -85,11 +87,24 @@ async def create_key(request: Request, key: KeysAdmin) -> Response:
     """Make a key with no more scopes, and no longer life, than the key that asks."""
     body = await read_model(request, KeyBody)
     scopes = _scopes(body.role, body.scopes) or DEFAULT_SCOPES
-    plain, record = await _store(request).create(
-        key.tenant, body.name, scopes=scopes, expires_ms=body.expires_ms, giver=key
-    )
-    (row,) = await _rows(request, key.tenant, [record])
-    return _answer({**row, "key": plain}, 201, {"Location": f"/v1/keys/{record.id}"})
+    store = _store(request)
+    async with idempotent(request, key) as once:
+        known = await once.found("key", partial(store.get, key.tenant))
+        if known is not None:  # its text was shown, or nobody has it: it can be rotated
+            (row,) = await _rows(request, key.tenant, [known])
+            told = _answer(row, 201, {"Location": f"/v1/keys/{known.id}"})
+            return once.tell_again(told, reference=known.id)
+        plain, record = await store.create(
+            key.tenant,
+            body.name,
+            scopes=scopes,
+            expires_ms=body.expires_ms,
+            giver=key,
+            key_id=once.new_id("key"),
+        )
+        (row,) = await _rows(request, key.tenant, [record])
+        made = _answer({**row, "key": plain}, 201, {"Location": f"/v1/keys/{record.id}"})
+        return once.keep(made, reference=record.id)
 
 
 @router.get(

@@ -70,7 +70,7 @@ async def submit_run(request: Request, key: Writer) -> Response:
     services = services_of(request)
     body = await read_body(request)
     taken = await read_submission(body)
-    async with idempotent(request, key, body) as once:
+    async with idempotent(request, key) as once:
         if once.replayed is not None:
             return once.replayed
         if once.reference:

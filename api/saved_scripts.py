@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from api.auth import Reader, ScriptsWriter
 from api.bodies import read_model
+from api.idempotency import idempotent
 from api.problems import FieldError, InvalidFields
 from api.runs import only_known_parameters
 from api.schema import json_body
@@ -60,9 +61,13 @@ async def save_script(request: Request, key: ScriptsWriter) -> Response:
     checked = await asyncio.to_thread(_check, draft, services)
     if given.check:
         await services.checks.check(key.tenant, checked.text)
-    version, is_new = await _scripts(request).save(key.tenant, checked, key_id=key.id)
-    where = f"/v1/scripts/{version.name}/versions/{version.version}"
-    return _answer(version, 201 if is_new else 200, {"Location": where})
+    async with idempotent(request, key) as once:
+        if once.replayed is not None:
+            return once.replayed
+        # Saving what is the newest version already makes none: a try after a crash needs no id.
+        version, is_new = await _scripts(request).save(key.tenant, checked, key_id=key.id)
+        where = f"/v1/scripts/{version.name}/versions/{version.version}"
+        return once.keep(_answer(version, 201 if is_new else 200, {"Location": where}))
 
 
 @router.get(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 
 from api.auth import TriggersReader, TriggersWriter
 from api.bodies import read_model
+from api.idempotency import idempotent
 from api.problems import FieldError, InvalidFields
 from api.runs import only_known_parameters
 from api.schema import json_body
@@ -22,7 +24,7 @@ from sandbox.limits import KIB
 from tenancy.grants import GrantSet
 from tenancy.scopes import Scope
 from triggers.schedule_store import MAX_PAGE, ScheduleStore
-from triggers.schedules import Fire, Schedule, ScheduleChange, ScheduleDraft
+from triggers.schedules import ID_PREFIX, Fire, Schedule, ScheduleChange, ScheduleDraft
 
 _MAX_BODY_BYTES = 512 * KIB
 _MAX_FIRES = 200
@@ -60,8 +62,16 @@ async def create_schedule(request: Request, key: TriggersWriter) -> Response:
     key.require(Scope.WRITE)
     draft = await read_model(request, ScheduleDraft, max_bytes=_MAX_BODY_BYTES)
     await _check_grants(request, draft.grants)
-    made = await _store(request).create(key, draft)
-    return _answer(made, 201, {"Location": f"/v1/schedules/{made.id}"})
+    store = _store(request)
+    async with idempotent(request, key) as once:
+        if once.replayed is not None:
+            return once.replayed
+        known = await once.found(ID_PREFIX, partial(store.get, key.tenant))
+        if known is not None:
+            told = _answer(known, 201, {"Location": f"/v1/schedules/{known.id}"})
+            return once.tell_again(told)
+        made = await store.create(key, draft, schedule_id=once.new_id(ID_PREFIX))
+        return once.keep(_answer(made, 201, {"Location": f"/v1/schedules/{made.id}"}))
 
 
 @router.get(

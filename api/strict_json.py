@@ -58,7 +58,9 @@ async def read_body(request: Request) -> bytes:
         raise UnsupportedMediaType(
             "the body must not be compressed", hint="send it without Content-Encoding"
         )
-    return await read_raw(request, MAX_BODY_BYTES)
+    body = await read_raw(request, MAX_BODY_BYTES)
+    request.state.body = body  # what a request that is sent again is compared by
+    return body
 
 
 async def read_raw(request: Request, most: int) -> bytes:

@@ -60,7 +60,7 @@ class KeyChanges:
         self._redis = redis
         self._clock = clock
 
-    async def create(
+    async def create(  # noqa: PLR0913 (what differs between two keys, all named)
         self,
         tenant: str,
         name: str,
@@ -68,11 +68,13 @@ class KeyChanges:
         scopes: Iterable[Scope] = DEFAULT_SCOPES,
         expires_ms: int | None = None,
         giver: KeyRecord | None = None,
+        key_id: str | None = None,
     ) -> tuple[str, KeyRecord]:
         """
         Make a key; the text is given here and never again.
 
-        Without a giver the tenant is made too if there is none. The key of a giver that expires
+        With a `key_id` of the caller's there is one key, however often it is tried. Without a giver
+        the tenant is made too if there is none. The key of a giver that expires
         ends with it unless an earlier end is named, and has its grants.
 
         Raises:
@@ -90,7 +92,7 @@ class KeyChanges:
             giver.check_giving(wanted, expires_ms)
         plain, now = new_plain_key(), self._clock()
         record = KeyRecord(
-            id=new_id("key", now_ms=now),
+            id=key_id or new_id("key", now_ms=now),
             tenant=tenant,
             name=name,
             scopes=wanted,
@@ -109,6 +111,8 @@ class KeyChanges:
                     f"tenant {tenant} has {MAX_KEYS} keys, which is all that is allowed",
                     hint="revoke some; those that have expired count too",
                 )
+            if key_id is not None and await pipe.hexists(keys.tenant_keys(tenant), key_id):
+                raise Conflict("this key was made a moment ago")
             inherited = await _grants_of(pipe, giver)
             pipe.multi()
             for one in told:

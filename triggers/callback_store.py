@@ -117,7 +117,13 @@ class CallbackStore:
         self._clock = clock
 
     async def create(
-        self, tenant: str, name: str, url: str | None, *, by: str
+        self,
+        tenant: str,
+        name: str,
+        url: str | None,
+        *,
+        by: str,
+        endpoint_id: str | None = None,
     ) -> tuple[Endpoint, str]:
         """
         Make an endpoint, and give it with its secret, which is shown here and never again.
@@ -129,7 +135,8 @@ class CallbackStore:
         """
         check_tenant(tenant)
         trigger_keys, now = needed(self._keys), self._clock()
-        endpoint_id, secret = new_id(ID_PREFIX, now_ms=now), standard_webhooks.new_secret()
+        endpoint_id = endpoint_id or new_id(ID_PREFIX, now_ms=now)
+        secret = standard_webhooks.new_secret()
         secrets, _ = SecretSet(_owner(tenant, endpoint_id)).with_new(trigger_keys, secret, now)
         fields: Changes = {
             "name": check_name(name),

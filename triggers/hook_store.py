@@ -167,7 +167,13 @@ class HookStore:
         self._clock = clock
 
     async def create(
-        self, tenant: str, terms: HookTerms, secret: str | None, *, owner: Owner
+        self,
+        tenant: str,
+        terms: HookTerms,
+        secret: str | None,
+        *,
+        owner: Owner,
+        hook_id: str | None = None,
     ) -> tuple[Hook, str | None]:
         """
         Make a hook. Its runs start with the key of `owner`.
@@ -182,7 +188,7 @@ class HookStore:
         """
         check_tenant(tenant)
         trigger_keys, now = needed(self._keys), self._clock()
-        hook_id, made = new_id(ID_PREFIX, now_ms=now), None
+        hook_id, made = hook_id or new_id(ID_PREFIX, now_ms=now), None
         if secret is None and terms.scheme not in OF_THE_SENDER:
             secret = made = standard_webhooks.new_secret()
         secrets = SecretSet(_owner(tenant, hook_id))

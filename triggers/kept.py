@@ -75,7 +75,7 @@ class KeptThings:
         Keep a new thing under the id `one`. `by` is the id of the key that asked for it.
 
         Raises:
-            Conflict: the tenant has as many as it may have.
+            Conflict: the tenant has as many as it may have, or there is one with this id.
             Unavailable: Redis did not confirm.
         """
         kind, now = self._kind, self._clock()
@@ -86,6 +86,8 @@ class KeptThings:
                         f"the tenant has {kind.most} {kind.noun}s; no more are taken",
                         hint=f"delete one; {kind.listed_by} lists them",
                     )
+                if await pipe.zscore(kind.index(tenant), one) is not None:
+                    raise Conflict(f"this {kind.noun} was made a moment ago")
                 pipe.multi()
                 pipe.hset(kind.key(one), mapping=_written({**fields, "tenant": tenant}))
                 pipe.zadd(kind.index(tenant), {one: now})

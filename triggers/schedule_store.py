@@ -60,7 +60,9 @@ class ScheduleStore:
         self._redis = redis
         self._clock = clock or (lambda: redis_clock(redis))
 
-    async def create(self, key: KeyRecord, draft: ScheduleDraft) -> Schedule:
+    async def create(
+        self, key: KeyRecord, draft: ScheduleDraft, *, schedule_id: str | None = None
+    ) -> Schedule:
         """
         Make a schedule of the key's tenant; its runs will have what this key may call then.
 
@@ -73,7 +75,7 @@ class ScheduleStore:
         await self._check(key.tenant, draft)
         now_ms = await self._clock()
         kept = Kept(
-            id=new_id(ID_PREFIX, now_ms=now_ms),
+            id=schedule_id or new_id(ID_PREFIX, now_ms=now_ms),
             tenant=key.tenant,
             draft=draft,
             anchor_ms=now_ms,
