@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
@@ -16,7 +16,7 @@ from core.errors import Broken, Invalid, NotFound, Unavailable
 from ledger import inbox
 from ledger.leaves import LeafKind, leaf, without_schemas
 from tenancy.grants import GrantSet, Whose
-from tenancy.tenants import check_tenant
+from tenancy.tenants import OPERATOR, check_tenant
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -45,8 +45,7 @@ class GrantStore:
                 "Awaitable[list[bytes | None]]",
                 self._redis.hmget(keys.grants(tenant), [_TENANT, key_id]),
             )
-        both = zip((Whose.TENANT, Whose.KEY), found, strict=True)
-        return {whose: _read(text) for whose, text in both if text is not None}
+        return ceiling_of(found)
 
     async def all(self, tenant: str) -> tuple[GrantSet | None, dict[str, GrantSet]]:
         """
@@ -70,10 +69,13 @@ class GrantStore:
         `by` is the id of the key that asked for it, or `cli`.
 
         Raises:
-            Invalid: no tenant name.
+            Invalid: no tenant name, or the operator's.
             Unavailable: Redis did not confirm.
         """
         check_tenant(tenant)
+        if tenant == OPERATOR:
+            # Its keys act for tenants, where grants of its own would not be looked for.
+            raise Invalid("keys of the operator have no grants of their own", hint="give scopes")
         text = orjson.dumps(rules.to_json())
         async with _redis_or_unavailable():
             pipe = self._redis.pipeline(transaction=True)
@@ -99,6 +101,17 @@ class GrantStore:
             pipe.hdel(keys.grants(tenant), field)
             inbox.record(pipe, _leaf(tenant, key_id, None, by, self._clock()))
             await pipe.execute()
+
+
+def ceiling_of(texts: Sequence[bytes | None]) -> Mapping[Whose, GrantSet]:
+    """
+    Read the texts that are kept of a tenant's rules and of a key's, None where there are none.
+
+    Raises:
+        Broken: one is no set of rules; nothing may be called then.
+    """
+    both = zip((Whose.TENANT, Whose.KEY), texts, strict=True)
+    return {whose: _read(text) for whose, text in both if text}
 
 
 def _leaf(tenant: str, key_id: str | None, rules: GrantSet | None, by: str, at_ms: int) -> bytes:

@@ -30,7 +30,7 @@ class KeyRecord(BaseModel):
     `expires_ms` is None for a key that does not expire. `previous` is the digest of the secret that
     the last rotation replaced, and opens until `previous_ends_ms`. `by` is the id of the key that
     made it, or `cli`. Of an operator's key that acts for a tenant, `tenant` is that tenant and
-    `home` the operator's.
+    `home` the operator's. `replaced` tells that the text shown was replaced by a rotation.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,6 +47,7 @@ class KeyRecord(BaseModel):
     previous: str | None = None
     previous_ends_ms: int | None = None
     home: str | None = Field(default=None, exclude=True)
+    replaced: bool = Field(default=False, exclude=True)
 
     @field_validator("scopes", mode="before")
     @classmethod
@@ -73,7 +74,7 @@ class KeyRecord(BaseModel):
     def as_replaced(self) -> Self:
         """Give what its old secret still opens after a rotation: nothing that administers."""
         left = tuple(scope for scope in self.scopes if scope not in _ADMINISTERING)
-        return self.model_copy(update={"scopes": left})
+        return self.model_copy(update={"scopes": left, "replaced": True})
 
     def require(self, scope: Scope) -> None:
         """
@@ -82,11 +83,17 @@ class KeyRecord(BaseModel):
         Raises:
             Forbidden: the key lacks `scope`.
         """
-        if scope not in self.scopes:
+        if scope in self.scopes:
+            return
+        if self.replaced and scope in _ADMINISTERING:
             raise Forbidden(
-                f"this API key lacks the scope {scope}; it has {', '.join(self.scopes) or 'none'}",
-                hint=f"make a key with that scope: moonsand keys create --scope {scope}",
+                "this text of the API key was replaced by a rotation, and administers nothing",
+                hint="use the text that the rotation gave",
             )
+        raise Forbidden(
+            f"this API key lacks the scope {scope}; it has {', '.join(self.scopes) or 'none'}",
+            hint=f"make a key with that scope: moonsand keys create --scope {scope}",
+        )
 
     def check_giving(self, scopes: Iterable[Scope], expires_ms: int | None) -> None:
         """

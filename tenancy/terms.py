@@ -107,9 +107,9 @@ def check_term(name: str, value: object, *, of_key: bool = False) -> int:
     pointer = f"/{name[:60]}".replace("~", "~0") if name.isascii() else ""
     spec = spec_of(name)
     if spec is None:
-        raise Invalid(f"there is no term {name[:60]!a}; {_nearest(name)}", pointer=pointer)
+        raise Invalid(f"there is no limit {name[:60]!a}; {_nearest(name)}", pointer=pointer)
     if of_key and not spec.of_keys:
-        raise Invalid(f"{name} is a term of tenants only", pointer=pointer)
+        raise Invalid(f"{name} is a limit of tenants only", pointer=pointer)
     if not isinstance(value, int) or isinstance(value, bool):
         raise Invalid(f"{name} must be a whole number of {spec.unit}", pointer=pointer)
     if not spec.minimum <= value <= spec.maximum:
@@ -189,7 +189,7 @@ class TermsStore:
                     with suppress(WatchError):
                         await pipe.execute()
                         return after
-        raise Unavailable("the terms are being changed by others; try again")
+        raise Unavailable("the limits are being changed by others; try again")
 
 
 async def _begin(
@@ -207,7 +207,7 @@ async def _begin(
     after: dict[str, int | None] = {**read_terms(await pipe.hgetall(where)), **changes}
     kept = {name: value for name, value in sorted(after.items()) if value is not None}
     if len(kept) > MAX_TERMS:
-        raise Conflict(f"a tenant or key has at most {MAX_TERMS} terms")
+        raise Conflict(f"a tenant or key has at most {MAX_TERMS} limits")
     pipe.multi()
     for name, value in changes.items():
         if value is None:
@@ -219,7 +219,7 @@ async def _begin(
 
 def _check(changes: Mapping[str, int | None], *, of_key: bool) -> None:
     if not 1 <= len(changes) <= MAX_TERMS:
-        raise Invalid(f"name 1 to {MAX_TERMS} terms to change", pointer="")
+        raise Invalid(f"name 1 to {MAX_TERMS} limits to change", pointer="")
     for name, value in changes.items():
         if value is not None or spec_of(name) is None:
             check_term(name, value, of_key=of_key)
@@ -250,4 +250,4 @@ async def _redis_or_unavailable() -> AsyncIterator[None]:
     try:
         yield
     except (RedisError, OSError, TimeoutError) as error:
-        raise Unavailable("the terms cannot be read or kept; try again") from error
+        raise Unavailable("the limits cannot be read or kept; try again") from error

@@ -75,7 +75,8 @@ def list_keys(
     records, used = _with_keys(ask)
     for record in records:
         at_ms = used.get(record.id)
-        row = json.dumps(_facts(record, at_ms)) if as_json else _row(record, at_ms)
+        used_at = "never used" if at_ms is None else f"used {_time(at_ms)}"
+        row = json.dumps(_facts(record, at_ms)) if as_json else f"{_row(record)}  {used_at}"
         write_output(f"{row}\n")
     return Exit.SUCCEEDED
 
@@ -100,7 +101,7 @@ def change(
     ends = 0 if never_expires else _ends_ms(expires_in)
     wanted = KeyChange(name, _scopes(role, scope), ends)
     record = _with_keys(lambda store: store.change(tenant, key_id, wanted))
-    write_output(f"{_row(record, None)}\n")
+    write_output(f"{_row(record)}\n")
     return Exit.SUCCEEDED
 
 
@@ -138,12 +139,11 @@ def roles() -> int:
     return Exit.SUCCEEDED
 
 
-def _row(record: KeyRecord, used_ms: int | None) -> str:
-    used = "never used" if used_ms is None else f"used {_time(used_ms)}"
+def _row(record: KeyRecord) -> str:
     ends = "" if record.expires_ms is None else f"  until {_time(record.expires_ms)}"
     return (
         f"{record.id}  {_time(record.created_ms)}  ...{record.last4}  {safe(record.name)}  "
-        f"{','.join(record.scopes)}  {used}{ends}"
+        f"{','.join(record.scopes)}{ends}"
     )
 
 

@@ -210,7 +210,8 @@ def test_rotation_over_http(api: ApiServer) -> None:
         assert after["id"] == key["id"]
         assert after["previous_ends_ms"] > key["created_ms"]
         assert given(first.get("/v1/runs"))["data"] == []
-        assert first.post(f"/v1/keys/{key['id']}/rotate", json={"grace_s": 0}).status_code == 403
+        refused = first.post(f"/v1/keys/{key['id']}/rotate", json={"grace_s": 0})
+        assert (refused.status_code, "replaced" in refused.json()["detail"]) == (403, True)
         assert first.post("/v1/keys", json={"name": "x"}).status_code == 403
         with with_key(api, after["key"]) as second:
             given(second.post(f"/v1/keys/{key['id']}/rotate", json={"grace_s": 0}))

@@ -54,7 +54,7 @@ def test_a_key_has_its_scopes_and_its_grants(redis_url: str) -> None:
     made = moonsand("keys", "create", "--scope", "runs:read", "--scope", "runs:force", env=env)
     assert made.stdout.startswith("ms_live_")
     listed = moonsand("keys", "list", env=env).stdout
-    assert listed.endswith("  runs:read,runs:force\n")
+    assert listed.endswith("  runs:read,runs:force  never used\n")
     key_id = listed.split()[0]
     assert moonsand("grants", "set", "mux", "--key", key_id, env=env).returncode == 0
     assert json.loads(moonsand("grants", "list", "--json", env=env).stdout) == {key_id: ["mux"]}

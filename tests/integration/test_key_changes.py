@@ -199,6 +199,13 @@ async def test_a_key_with_grants_hands_them_on(redis_async: Redis) -> None:
     await store.rotate("acme", giver.id, giver=giver)
 
 
+async def test_an_operators_key_has_no_grants_that_would_be_passed_over(redis_async: Redis) -> None:
+    """It acts under other tenants, where its own grants are not looked for: none are taken."""
+    with pytest.raises(Invalid, match="operator"):
+        await GrantStore(redis_async).set(OPERATOR, None, GrantSet.parse(["mux:read"]), by="cli")
+    assert await redis_async.dbsize() == 0
+
+
 async def test_a_key_with_limits_makes_no_keys_without(redis_async: Redis) -> None:
     """Ten keys of a hundred runs a day each would be a thousand: such a key gives none."""
     store, terms = KeyStore(redis_async), TermsStore(redis_async)
