@@ -11,7 +11,7 @@ with the trigger keys, since the API has to check signatures with it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
@@ -20,7 +20,7 @@ from core.clock import Clock, now_ms
 from core.errors import Conflict, Invalid, NotFound, Refused
 from core.ids import is_id, new_id
 from ledger.leaves import LeafKind
-from triggers.kept import MAX_PAGE, Fields, KeptThings, Kind
+from triggers.kept import MAX_PAGE, Fields, KeptThings, Kind, redis_or_unavailable
 from triggers.mux_mixpeek.model import (
     CONNECTION,
     Connection,
@@ -56,6 +56,7 @@ class Connections:
     def __init__(
         self, redis: Redis, trigger_keys: TriggerKeys | None, clock: Clock = now_ms
     ) -> None:
+        self._redis = redis
         self._kept = KeptThings(redis, _KIND, clock)
         self._keys = trigger_keys
         self._clock = clock
@@ -189,6 +190,20 @@ class Connections:
         """
         await self._kept.remove(tenant, one, by=by)
 
+    async def note(self, one: str, error: str) -> None:
+        """
+        Write down that a connection was used; `error` is what went wrong, or empty.
+
+        Raises:
+            Unavailable: Redis did not confirm.
+        """
+        noted: dict[str, Any] = {"last_error": error}
+        if not error:
+            noted["last_used_ms"] = self._clock()
+        async with redis_or_unavailable("the connection"):
+            # A connection that a sync uses is not deleted: this makes none again.
+            await cast("Any", self._redis.hset(keys.connection(one), mapping=cast("Any", noted)))
+
     def secret_of(self, connection: Connection) -> str:
         """
         Open the webhook secret.
@@ -271,6 +286,6 @@ def _read(one: str, fields: Fields) -> Connection:
         created_ms=int(text["created_ms"]),
         updated_ms=int(text["updated_ms"]),
         secret=text["secret"],
-        last_error=text.get("last_error"),
+        last_error=text.get("last_error") or None,
         last_used_ms=None if used is None else int(used),
     )

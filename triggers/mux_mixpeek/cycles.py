@@ -129,7 +129,8 @@ class Cycles:
             due_ms = None if over else now + self._pause_ms(sync)
             if over:
                 fields["status"] = (Status.FAILED if failed else Status.COMPLETED).value
-        await self._syncs.end(sync.id, record.id, due_ms, counts, fields)
+        if await self._syncs.end(sync.id, record.id, due_ms, counts, fields):
+            await self._connections.note(sync.config.connection_id, "")
 
     async def _failed(
         self, sync: Sync, run_id: str, problem: str, pause_ms: int | None = None
@@ -143,7 +144,8 @@ class Cycles:
         due_ms: int | None = self._clock() + (pause_ms or self._pause_ms(sync))
         if sync.config.sync_mode == "initial_only" and sync.failures + 1 >= MOST_TRIES:
             due_ms, fields["status"] = None, Status.FAILED.value
-        await self._syncs.end(sync.id, run_id, due_ms, {}, fields)
+        if await self._syncs.end(sync.id, run_id, due_ms, {}, fields):
+            await self._connections.note(sync.config.connection_id, problem[:_MAX_ERROR_CHARS])
 
     @staticmethod
     def _pause_ms(sync: Sync) -> int:
