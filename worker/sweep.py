@@ -41,6 +41,8 @@ _BATCH = 100
 _TRIES = 3
 _CANCELED_KEPT_S = 30 * 86_400
 _CANCEL_S = 7_200
+#: After so many seconds nobody writes the number of a second that is past.
+_SETTLED_S = 10
 #: RECOVER's answer when the run waits in its queue again.
 _BACK = 2
 
@@ -80,7 +82,7 @@ class Sweep:
         await end_expired(self._redis)
         queues = await self._tenant_queues()
         await self._repair_ring(queues)
-        await self._end_canceled(queues)
+        await self._end_canceled(queues, seconds)
         if time.monotonic() >= self._tidy_at:
             self._tidy_at = time.monotonic() + _TIDY_S
             await self._tidy(queues, seconds)
@@ -168,24 +170,38 @@ class Sweep:
             some = names[at : at + _BATCH]
             await load("join").run_async(self._redis, [self._plan.share, *some])
 
-    async def _end_canceled(self, queues: list[str]) -> None:
+    async def _end_canceled(self, queues: list[str], now_s: int) -> None:
         # RQ's own cancel takes a job off its queue and knows nothing of the run.
-        for queue in queues:
-            since = self._seen_canceled.get(queue, 0.0)
-            found: Any = await self._redis.zrangebyscore(
-                f"rq:canceled:{queue}", since, "+inf", 0, _BATCH, withscores=True
-            )
-            for job_id, score in found:
-                self._seen_canceled[queue] = max(score, since)
-                await self._end_if_not_executed(queue, job_id.decode())
+        bounds = {queue: self._unseen_canceled(queue, now_s) for queue in queues}
+        left, offset = queues, 0
+        while left:
+            pipeline = self._redis.pipeline(transaction=False)
+            for queue in left:
+                key = f"rq:canceled:{queue}"
+                pipeline.zrangebyscore(key, bounds[queue], "+inf", offset, _BATCH, withscores=True)
+            pages = list(zip(left, await pipeline.execute(), strict=True))
+            for queue, found in pages:
+                if found:
+                    self._seen_canceled[queue] = found[-1][1]
+                    await self._end_not_executed(queue, [job_id.decode() for job_id, _ in found])
+            left = [queue for queue, found in pages if len(found) == _BATCH]
+            offset += _BATCH
 
-    async def _end_if_not_executed(self, queue: str, run_id: str) -> None:
-        found: Any = await self._redis.hmget(keys.run(run_id), ["state", "execution"])
-        state, execution = (one.decode() if one is not None else "" for one in found)
-        if state == State.RUNNING:
-            await self._end_between_attempts(queue, run_id, execution)
-        if state in {State.QUEUED, State.WAITING}:
-            await cancel(self._redis, keys.tenant_of(queue), run_id)
+    def _unseen_canceled(self, queue: str, now_s: int) -> str:
+        """Give the bound of what may not have been seen: more may come in the second just past."""
+        seen = self._seen_canceled.get(queue, 0.0)
+        return f"({seen}" if seen < now_s - _SETTLED_S else str(seen)
+
+    async def _end_not_executed(self, queue: str, runs: list[str]) -> None:
+        pipeline = self._redis.pipeline(transaction=False)
+        for run_id in runs:
+            pipeline.hmget(keys.run(run_id), ["state", "execution"])
+        for run_id, found in zip(runs, await pipeline.execute(), strict=True):
+            state, execution = (one.decode() if one is not None else "" for one in found)
+            if state == State.RUNNING:
+                await self._end_between_attempts(queue, run_id, execution)
+            if state in {State.QUEUED, State.WAITING}:
+                await cancel(self._redis, keys.tenant_of(queue), run_id)
 
     async def _end_between_attempts(self, queue: str, run_id: str, execution: str) -> None:
         # It was lost and waited for its next attempt: that one ends it, with what its tape says.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import redis
 import redis.asyncio
+from rq.job import Job
 
 from core import keys
 from runs.cancelling_many import Chosen, cancel_chosen, cancel_runs
@@ -11,7 +12,9 @@ from runs.model import CancelledRuns, Priority, RunRequest, State
 from runs.store import RunStore
 from sandbox.outcome import Reason
 from tests.integration.run_watching import ENDLESS, SHORT, TENANT, ended, in_state, submit, tape
-from tests.worker_processes import WorkerProcess
+from tests.worker_processes import LEASE_S, WorkerProcess
+from worker.plan import WorkerPlan
+from worker.sweep import Sweep
 
 SLEEPING = RunRequest(script="print('before'); sleep(3600)", name="sleeping")
 
@@ -87,3 +90,20 @@ async def test_ids_of_others_are_not_cancelled(
 
     assert done == CancelledRuns(ended=1)
     assert (await store.get("other", foreign)).status is State.QUEUED
+
+
+async def test_a_run_cancelled_by_rq_is_seen_after_many_of_ours(
+    store: RunStore, redis_async: redis.asyncio.Redis, redis_sync: redis.Redis
+) -> None:
+    """However many were cancelled in one second, what one of RQ's tools cancels then still ends."""
+    for _ in range(250):
+        await submit(store, SHORT)
+    await cancel_chosen(redis_async, TENANT, Chosen())
+    sweep = Sweep(redis_async, WorkerPlan("w", 1, lease_s=LEASE_S))
+    await sweep.once()
+    theirs = await submit(store, SHORT)
+    Job.fetch(theirs, connection=redis_sync, serializer="json").cancel()
+
+    await sweep.once()
+
+    assert (await store.get(TENANT, theirs)).reason is Reason.CANCELLED
