@@ -21,14 +21,19 @@ if TYPE_CHECKING:
         Unauthenticated,
         Unavailable,
     )
+    from moonsand.batch_client import BatchClient
     from moonsand.blocking_client import Client
     from moonsand.client import AsyncClient
     from moonsand.exchange import Event, Page
+    from runs.batches.model import BatchRecord, BatchState, ItemResult
     from runs.model import RunError, RunRecord, RunResult, State, UsageRecord
     from sandbox.outcome import Reason
 
 __all__ = [
     "AsyncClient",
+    "BatchClient",
+    "BatchRecord",
+    "BatchState",
     "Broken",
     "Client",
     "Conflict",
@@ -36,6 +41,7 @@ __all__ = [
     "Forbidden",
     "InFlight",
     "Invalid",
+    "ItemResult",
     "KeyReused",
     "NotFound",
     "Page",
@@ -69,9 +75,13 @@ _HOMES = {
     "Unauthenticated": "core.errors",
     "Unavailable": "core.errors",
     "AsyncClient": "moonsand.client",
+    "BatchClient": "moonsand.batch_client",
     "Client": "moonsand.blocking_client",
     "Event": "moonsand.exchange",
     "Page": "moonsand.exchange",
+    "BatchRecord": "runs.batches.model",
+    "BatchState": "runs.batches.model",
+    "ItemResult": "runs.batches.model",
     "RunError": "runs.model",
     "RunRecord": "runs.model",
     "RunResult": "runs.model",
