@@ -81,8 +81,8 @@ def read_answer(answer: Sequence[Any]) -> tuple[RateState, ...] | None:
         raise Forbidden(
             "the tenant is suspended; nothing was accepted", hint="its operator can resume it"
         )
-    if word == "ceiling":
-        raise Unavailable("the ceilings of this tenant are being changed; try again")
+    if word in {"ceiling", "grants"}:
+        raise Unavailable("the ceilings or grants of this tenant are being changed; try again")
     if word == "behind":
         raise Unavailable(
             f"{int(answer[1])} entries wait for the ledger's sequencer already;"

@@ -20,7 +20,7 @@ from runs.acceptance import Acceptance, Accepted, Terms, acceptance_of
 from runs.model import RunRecord, RunRequest, State
 from runs.record import SUMMARY, WHOLE, to_record
 from runs.redis_scripts import Arg, load
-from tenancy.grant_store import GrantStore
+from tenancy.grant_store import ceiling_of
 from tenancy.tenants import check_tenant
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 ID_PREFIX = "run"
 MAX_PAGE = 200
 _SCAN = 200  # records looked at in one round trip of `page`
-_TRIES = 4  # ceilings may be lowered while a run is made ready
+_TRIES = 4  # ceilings and grants may be changed while a run is made ready
+_MAX_REMEMBERED = 4_096
 _MAX_SCANNED = 2_000  # ... and in one call; a rare state then takes several pages
 
 
@@ -41,6 +42,8 @@ class RunStore:
     def __init__(self, redis: Redis, terms: Terms | None = None) -> None:
         self._redis = redis
         self._terms = terms or Terms()
+        # What was kept of grants when a key submitted last: ENQUEUE says when it is no more.
+        self._grants: dict[tuple[str, str], tuple[bytes, bytes]] = {}
 
     async def submit(
         self, tenant: str, request: RunRequest, *, key_id: str, run_id: str | None = None
@@ -82,20 +85,24 @@ class RunStore:
         run_id = run_id or new_id(ID_PREFIX)
         if not is_id(run_id, ID_PREFIX):
             raise Invalid("a run id is `run_` and 26 characters of base 32")
-        ceiling = await GrantStore(self._redis).ceiling(tenant, key_id)
+        grants = self._grants.get((tenant, key_id), (b"", b""))
         with redis_errors(f"the run {run_id} may or may not have been accepted"):
             for _ in range(_TRIES):
                 made = acceptance_of(
                     run_id,
                     tenant,
                     checked,
-                    ceiling=ceiling,
+                    ceiling=ceiling_of(grants),
                     key_id=key_id,
                     terms=self._terms,
                     now_ms=_now_ms(),
                 )
-                args = self._enqueue_args(made, checked)
+                args = self._enqueue_args(made, checked, grants)
                 answer = await load("enqueue").run_async(self._redis, args)
+                if answer[0] == b"grants":
+                    grants = answer[1], answer[2]
+                    self._remember(tenant, key_id, grants)
+                    continue
                 if answer[0] != b"ceiling":
                     break
                 # Most tenants have no ceilings, and nobody asks for them in vain.
@@ -105,6 +112,11 @@ class RunStore:
         if rates is None:
             return Accepted(await self.get(tenant, run_id), known=True)
         return Accepted(made.record, rates=rates)
+
+    def _remember(self, tenant: str, key_id: str, grants: tuple[bytes, bytes]) -> None:
+        if len(self._grants) >= _MAX_REMEMBERED:
+            self._grants.clear()
+        self._grants[tenant, key_id] = grants
 
     async def get(self, tenant: str, run_id: str, *, raw_result: bool = False) -> RunRecord:
         """
@@ -197,13 +209,15 @@ class RunStore:
 
     # --- parts ---------------------------------------------------------------------------------
 
-    def _enqueue_args(self, made: Acceptance, checked: Checked) -> list[Arg]:
+    def _enqueue_args(
+        self, made: Acceptance, checked: Checked, grants: tuple[bytes, bytes]
+    ) -> list[Arg]:
         terms, record = self._terms, made.record
         return [
             *(record.id, record.tenant, record.created_ms, made.queue),
             *(terms.queue_max, terms.keep_s, terms.queue_ttl_s),
             *(record.script_sha256, checked.script, made.accepted),
-            *(terms.index_max, terms.inbox_max, made.leaf),
+            *(terms.index_max, terms.inbox_max, made.leaf, *grants),
             *(len(made.kept), *made.kept),
             *made.job,
         ]

@@ -17,6 +17,8 @@ from runs.acceptance import Terms
 from runs.model import RunRequest, State
 from runs.store import RunStore
 from sandbox.outcome import Reason
+from tenancy.grant_store import GrantStore
+from tenancy.grants import GrantSet
 from tests.redis_backends import BACKENDS, opened
 
 REQUEST = RunRequest(script="return 1", input={"a": [1, None]}, seed=7, grants=["mux:read"])
@@ -98,6 +100,24 @@ async def test_no_run_is_accepted_that_the_ledger_cannot_take(
     assert len((await store.page("acme"))[0]) == 1
     await client.delete(keys.LEDGER_INBOX)
     await store.submit("acme", REQUEST, key_id="k")
+
+
+async def test_a_run_has_the_grants_that_are_kept_when_it_is_accepted(
+    store: RunStore, client: redis.asyncio.Redis
+) -> None:
+    """What a store remembers of grants is never what a run gets: another process changed them."""
+    grants, plain = GrantStore(client), RunRequest(script="return 1")
+    assert (await store.submit("acme", plain, key_id="key_1")).ceiling is None
+
+    await grants.set("acme", None, GrantSet.parse(["mux:read"]), by="cli")
+    await grants.set("acme", "key_1", GrantSet.parse(["mux"]), by="cli")
+    record = await store.submit("acme", plain, key_id="key_1")
+    assert record.ceiling == {"tenant": ["mux:read"], "key": ["mux"]}
+    assert (await store.get("acme", record.id)).ceiling == record.ceiling
+
+    await grants.remove("acme", None, by="cli")
+    record = await store.submit("acme", plain, key_id="key_1")
+    assert record.ceiling == {"key": ["mux"]}
 
 
 async def test_the_same_id_again_gives_the_same_run(
