@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.idempotency import HEADER, MAX_CHARS, REPLAYED
+from api.idempotency import REPLAYED
+from core.idempotency_key import HEADER, MAX_CHARS
 
 #: Routes that answer a request that is sent again as they answered the first.
 IDEMPOTENT = frozenset(

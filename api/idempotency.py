@@ -35,6 +35,7 @@ from redis.exceptions import RedisError
 from api.problems import FieldError, InvalidFields
 from api.services import services_of
 from core.errors import NotFound, Refused
+from core.idempotency_key import HEADER, fault_of_key
 from core.ids import new_id
 from runs.idempotency import LEASE_MS, Answer, Asked, Claim
 from runs.store import redis_errors
@@ -44,11 +45,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
-MAX_CHARS = 255
 _KEPT_HEADERS = ("location", "retry-after", "preference-applied")
-_VISIBLE = range(0x21, 0x7F)
 
 
 def idempotency_key(request: Request) -> str | None:
@@ -64,13 +62,7 @@ def idempotency_key(request: Request) -> str | None:
     text = given[0].strip(" \t")
     if len(text) > 1 and text[0] == text[-1] == '"':
         text = text[1:-1]
-    wrong = None
-    if len(given) > 1:
-        wrong = "it was sent more than once"
-    elif not 1 <= len(text) <= MAX_CHARS:
-        wrong = f"it must have 1 to {MAX_CHARS} characters, not {len(text)}"
-    elif any(ord(one) not in _VISIBLE for one in text):
-        wrong = "it must be visible ASCII characters, without spaces"
+    wrong = fault_of_key(text) if len(given) == 1 else "it was sent more than once"
     if wrong is not None:
         raise InvalidFields([FieldError(header=HEADER, detail=wrong)])
     return text

@@ -24,6 +24,7 @@ from core.errors import (
     Unauthenticated,
     Unavailable,
 )
+from core.idempotency_key import HEADER, fault_of_key
 from core.plans import Mode
 from runs.model import Priority, RunRecord, RunRequest, State
 
@@ -130,8 +131,15 @@ def submit(
     if check:
         body["check"] = True
     read = RunRecord.model_validate
-    headers = None if once is None else {"Idempotency-Key": once}
+    headers = None if once is None else {HEADER: _checked_key(once)}
     return Ask("POST", "/v1/runs", read, json=body, headers=headers, timeout_s=30.0 + wait_s)
+
+
+def _checked_key(key: str) -> str:
+    wrong = fault_of_key(key)
+    if wrong is not None:
+        raise Invalid(f"the idempotency key: {wrong}")
+    return key
 
 
 def get(run_id: str) -> Ask[RunRecord]:

@@ -208,6 +208,9 @@ def test_the_client_and_the_command_line_send_a_key(api: ApiServer, redis_url: s
         assert client.submit("return 1", idempotency_key="k1") == first
         with pytest.raises(moonsand.KeyReused):
             client.submit("return 2", idempotency_key="k1")
+        for wrong in ("", "a b", "\u00e9", "a" * 256):
+            with pytest.raises(moonsand.Invalid, match="idempotency key"):
+                client.submit("return 1", idempotency_key=wrong)
     asked = (
         "submit",
         "--eval",
