@@ -78,6 +78,12 @@ class _OwnTerms(BaseModel):
         le=MAX_CONCURRENCY,
         description="How many of its runs are queued, running or waiting at once.",
     )
+    callback: str | None = Field(
+        default=None,
+        max_length=2_200,
+        description="Who is told when the batch ends: the id of a callback endpoint, or an address "
+        "if the tenant has an endpoint without one.",
+    )
     stop_after: int | None = Field(
         default=None,
         ge=1,
@@ -131,7 +137,7 @@ def take_terms(value: Any, pointer: str = "") -> BatchRequest:
     check_values(Submission.model_construct(named | {"script"}, **as_submission))
     shared = RunRequest.model_fields.keys() & _SHARED.keys()
     run = RunRequest(**{name: getattr(given, name) for name in shared}, mode=given.mode)
-    return BatchRequest(run, given.concurrency, given.stop_after or 0, given.count)
+    return BatchRequest(run, given.concurrency, given.stop_after or 0, given.count, given.callback)
 
 
 @dataclass(slots=True)

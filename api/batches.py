@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Coroutine
+from dataclasses import replace
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -249,6 +250,9 @@ async def _begin(request: Request, key: KeyRecord, asked: BatchRequest) -> Begun
         key.require(Scope.FORCE)
     if asked.run.grants:
         check_taking(GrantSet.parse(asked.run.grants), services.catalog)
+    if asked.callback is not None:
+        told = await services.triggers.callbacks.target(key.tenant, asked.callback)
+        asked = replace(asked, callback=told)
     own_key = idempotency_key(request) or ""
     by = Giver(key.id, key.owner)
     begun = await _store(request).begin(key.tenant, asked, by=by, key=own_key)

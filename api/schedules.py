@@ -22,6 +22,7 @@ from core.errors import Invalid
 from integrations.grant_names import check_taking
 from sandbox.limits import KIB
 from tenancy.grants import GrantSet
+from tenancy.keys import KeyRecord
 from tenancy.scopes import Scope
 from triggers.schedule_store import MAX_PAGE, ScheduleStore
 from triggers.schedules import ID_PREFIX, Fire, Schedule, ScheduleChange, ScheduleDraft
@@ -62,6 +63,7 @@ async def create_schedule(request: Request, key: TriggersWriter) -> Response:
     key.require(Scope.WRITE)
     draft = await read_model(request, ScheduleDraft, max_bytes=_MAX_BODY_BYTES)
     await _check_grants(request, draft.grants)
+    draft = draft.model_copy(update=await _told(request, key, draft.callback))
     store = _store(request)
     async with idempotent(request, key) as once:
         if once.replayed is not None:
@@ -146,6 +148,7 @@ async def change_schedule(request: Request, schedule_id: Id, key: TriggersWriter
     key.require(Scope.WRITE)
     change = await read_model(request, ScheduleChange, max_bytes=_MAX_BODY_BYTES)
     await _check_grants(request, change.grants)
+    change = change.model_copy(update=await _told(request, key, change.callback))
     return _answer(await _store(request).change(key, schedule_id, change))
 
 
@@ -166,6 +169,14 @@ async def _check_grants(request: Request, grants: list[Any] | None) -> None:
     if grants:
         catalog = services_of(request).catalog
         await asyncio.to_thread(lambda: check_taking(GrantSet.parse(grants), catalog))
+
+
+async def _told(request: Request, key: KeyRecord, callback: str | None) -> dict[str, str]:
+    """Give what is kept in place of the callback that was named, if one was."""
+    if callback is None:
+        return {}
+    target = services_of(request).triggers.callbacks.target
+    return {"callback": await target(key.tenant, callback)}
 
 
 def _store(request: Request) -> ScheduleStore:

@@ -250,7 +250,12 @@ def request_of(draft: ScheduleDraft) -> RunRequest:
 
 def asked_by(draft: ScheduleDraft) -> dict[str, Any]:
     """Give what each fire asks for beside script and input."""
-    return {"limits": draft.limits, "grants": draft.grants, "priority": draft.priority}
+    return {
+        "limits": draft.limits,
+        "grants": draft.grants,
+        "priority": draft.priority,
+        "callback": draft.callback,
+    }
 
 
 def _known(row: Mapping[str, bytes | None]) -> dict[str, bytes]:

@@ -47,6 +47,9 @@ class ScheduleDraft(BaseModel):
         default=None, description="In place of those of the script; they only take away."
     )
     priority: Literal["high", "normal", "low"] = "normal"
+    callback: str | None = Field(
+        default=None, max_length=2_200, description="Who is told when its runs end."
+    )
     cron: str | None = Field(
         default=None,
         description="`minute hour day month weekday`, with seconds in front if there are six "
@@ -101,6 +104,7 @@ class ScheduleChange(BaseModel):
     limits: dict[str, int] | None = None
     grants: list[str | dict[str, Any]] | None = None
     priority: Literal["high", "normal", "low"] | None = None
+    callback: str | None = Field(default=None, max_length=2_200)
     cron: str | None = None
     time_zone: str | None = Field(default=None, max_length=64)
     every_s: int | None = None
@@ -118,7 +122,7 @@ class ScheduleChange(BaseModel):
             said = {**dict.fromkeys(kinds), **said}
         defaults = ScheduleDraft(script_ref="-")
         for name, value in said.items():
-            if value is None and name not in {*kinds, "input", "grants"}:
+            if value is None and name not in {*kinds, "input", "grants", "callback"}:
                 said[name] = getattr(defaults if name != "script_ref" else draft, name)
         return ScheduleDraft(**{**draft.model_dump(), **said})
 

@@ -60,12 +60,14 @@ class BatchRequest:
     be empty when each item has its own. `concurrency` is how many of them are on their way at
     once: queued, running or waiting. After `stop_after` failures nothing more is started; 0 goes
     on. With `awaited` it starts only with so many items.
+    `callback` is who is told of its end.
     """
 
     run: RunRequest
     concurrency: int = DEFAULT_CONCURRENCY
     stop_after: int = 0
     awaited: int | None = None
+    callback: str | None = None
 
     def text(self) -> bytes:
         """Give it as it is stored, without its script and its deadline."""

@@ -292,6 +292,8 @@ class BatchStore:
         }
         if request.awaited is not None:
             fields["awaited"] = request.awaited
+        if request.callback is not None:
+            fields["callback"] = request.callback
         asked = hashlib.sha256(repr((digest, sorted(fields.items()))).encode()).hexdigest()
         keep_s = max(self._terms.result_ttl_s, self._terms.failure_ttl_s)
         return [

@@ -3,6 +3,8 @@
 -- `ms:batch:<id>:ends` has one byte for each item, at its index: 0 while it has not ended, else the
 -- place of its reason in the list below. It outlives the records of the runs.
 
+--#include lib_callback
+
 -- Asks a scheduler to look at a batch. It is asked once until it has looked.
 local function wake_batch(id)
   if redis.call('HSETNX', 'ms:batch:' .. id, 'woken', 1) == 1 then
@@ -15,7 +17,7 @@ end
 local function settle_batch(id, now_ms)
   local batch = 'ms:batch:' .. id
   local known = redis.call('HMGET', batch, 'state', 'total', 'fed', 'ended', 'failed',
-    'concurrency', 'stop_after', 'tenant', 'keep_s')
+    'concurrency', 'stop_after', 'tenant', 'keep_s', 'callback')
   local state = known[1]
   if state ~= 'running' and state ~= 'stopping' and state ~= 'cancelling' then return end
   local total, fed, ended = tonumber(known[2]), tonumber(known[3]), tonumber(known[4])
@@ -34,6 +36,10 @@ local function settle_batch(id, now_ms)
     redis.call('DEL', batch .. ':scripts')
     redis.call('ZREM', 'ms:batch:due', id)
     redis.call('ZREM', 'ms:batches:' .. known[8] .. ':open', id)
+    if known[10] then
+      queue_callback(known[8], known[10], 'batch.finished', id, last[state], '', now_ms,
+        cjson.encode({ items = total, ended = ended, failed = tonumber(known[5]) }))
+    end
   elseif state == 'running' and fed < total and fed - ended < tonumber(known[6]) then
     wake_batch(id)
   end
