@@ -38,7 +38,7 @@ for index = 12, #ARGV, 2 do
       cancel = current or cancel
     end
     redis.call('RPUSH', waiting, fire_ms .. '|' .. run)
-    redis.call('ZADD', 'ms:schedules-held', now_ms + HELD_MS, member)
+    redis.call('ZADD', 'ms:schedules-held', 'NX', now_ms + HELD_MS, member)
   end
 end
 if ARGV[7] == '' then

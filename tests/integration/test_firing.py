@@ -253,6 +253,18 @@ async def test_fires_wait_for_the_run_before_them(bench: Bench) -> None:
     assert (shown.waiting, shown.counts.skipped) == (100, 30)
 
 
+async def test_an_end_that_nobody_told_of_is_seen(bench: Bench) -> None:
+    """However many fires come meanwhile: a run that is gone from Redis holds up none for long."""
+    one = await bench.make(overlap="queue")
+    await bench.pass_s(1)
+    (run,) = await bench.started()
+    await bench.pass_s(1)
+    await bench.redis.hset(keys.run(run.id), "state", "failed")
+    for _ in range(6):
+        await bench.pass_s(1)
+    assert ("started", 1) in await bench.history(one)
+
+
 async def test_the_run_before_is_cancelled_for_the_next(bench: Bench) -> None:
     """`cancel_previous`: it is asked to stop, and the newest fire starts once it has ended."""
     one = await bench.make(overlap="cancel_previous")
