@@ -20,11 +20,10 @@ from api.runs import only_known_parameters
 from api.schema import json_body
 from api.services import services_of
 from core.errors import Invalid
-from runs.cancelling_many import Chosen, cancel_chosen
-from runs.store import redis_errors
 from tenancy.tenant_record import TenantRecord, no_such_tenant
 from tenancy.tenant_store import MAX_PAGE, TenantStore
 from tenancy.tenants import check_tenant
+from triggers.tenant_end import end_tenant
 
 router = APIRouter(
     prefix="/v1/tenants", tags=["tenants"], dependencies=[Depends(only_known_parameters)]
@@ -124,16 +123,14 @@ async def resume_tenant(request: Request, tenant: Name, key: TenantsAdmin) -> Re
 )
 async def delete_tenant(request: Request, tenant: Name, key: TenantsAdmin) -> Response:
     """
-    Delete a suspended tenant for ever: its runs end, its keys, grants, limits and accounts go.
+    Delete a suspended tenant for ever: its runs end, and all go that opens, allows or starts.
 
     What its runs left in the ledger's archive is erased by `moonsand tenants delete --erase`, where
     the archive can be written.
     """
     name, redis = _name(tenant), services_of(request).redis
     await _store(request).check_deletable(name)
-    with redis_errors("some runs may have been cancelled; asking again is harmless"):
-        while (await cancel_chosen(redis, name, Chosen())).has_more:
-            pass
+    await end_tenant(redis, name, by=key.id)
     return _answer(_shown(await _store(request).delete(name, by=key.id)))
 
 

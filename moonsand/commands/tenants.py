@@ -88,12 +88,12 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> int:
     """
-    Delete a suspended tenant for ever: its runs end, its keys, grants, limits and accounts go.
+    Delete a suspended tenant for ever: its runs end, and all go that opens, allows or starts.
 
     Asked again with --erase it erases what a first time left; entries of the ledger stay.
     """
     if not yes:
-        what = "all it has, its payloads too" if erase else "its keys, grants, limits and accounts"
+        what = "all it has, its payloads too" if erase else "its keys, accounts and triggers"
         typer.confirm(f"Delete tenant {tenant}, with {what}, for ever?", abort=True)
     record = _with_redis(lambda redis: _delete(redis, tenant, again=erase))
     _write(record, as_json=False)
@@ -104,17 +104,14 @@ def delete(
 
 
 async def _delete(redis: Redis, tenant: str, *, again: bool) -> TenantRecord:
-    from runs.cancelling_many import Chosen, cancel_chosen
-    from runs.store import redis_errors
     from tenancy.tenant_store import TenantStore
+    from triggers.tenant_end import end_tenant
 
     store = TenantStore(redis)
     record = await store.get(tenant)
     if not (again and record.state == "deleted"):
         await store.check_deletable(tenant)
-    with redis_errors("some runs may have been cancelled; asking again is harmless"):
-        while (await cancel_chosen(redis, tenant, Chosen())).has_more:
-            pass
+    await end_tenant(redis, tenant, by=_BY)
     return record if record.state == "deleted" else await store.delete(tenant, by=_BY)
 
 
