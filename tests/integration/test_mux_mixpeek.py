@@ -159,7 +159,11 @@ def test_one_asset_once(desk: Desk, library: Library) -> None:
 def test_a_killed_worker_uploads_nothing_twice(
     api: ApiServer, redis_url: str, library: Library, tmp_path: Path
 ) -> None:
-    """A cycle that lost its worker in the middle goes on in another; each asset has one object."""
+    """
+    A cycle that lost its worker in the middle goes on in another; each asset has one object.
+
+    The one write that was in hand may not have been done: it is left to the next cycle.
+    """
     assets = sorted(library.add() for _ in range(60))
     accounts = tmp_path / "accounts.toml"
     accounts.write_text(tenant_accounts(library.stubs, "acme"))
@@ -172,9 +176,11 @@ def test_a_killed_worker_uploads_nothing_twice(
             assert library.made < len(assets)
         with running_worker(redis_url, accounts=accounts):
             shown = desk.cycles(sync, 1)
+            assert shown["total_files_failed"] <= 1
+            assert len(library.indexed) == len(assets) - shown["total_files_failed"]
+            desk.cycle(sync)
     assert library.indexed == assets
     assert library.made == len(assets)
-    assert shown["total_files_failed"] == 0
 
 
 def test_a_write_that_nobody_answered_is_looked_for(desk: Desk, library: Library) -> None:
