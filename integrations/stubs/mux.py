@@ -52,7 +52,8 @@ class MuxStub:
     """
     The application.
 
-    `posts_per_s`, when not None, answers 429 beyond that many POSTs in one second.
+    `posts_per_s`, when not None, answers 429 beyond that many POSTs in one second. `encodes_s` is
+    how many seconds an asset stays `preparing`; None: until somebody finishes it.
     """
 
     def __init__(self) -> None:
@@ -88,6 +89,7 @@ class MuxStub:
         """Forget what was created, and lift the rate limit."""
         self.environments = {name: environment(name) for _, name in self._tokens.values()}
         self.posts_per_s: int | None = None
+        self.encodes_s: float | None = None
         self._posts: list[float] = []
 
     def _route(
@@ -97,6 +99,8 @@ class MuxStub:
             try:
                 home = self._authenticate(request)
                 self._limit(request)
+                if self.encodes_s is not None:
+                    home.finish_older(self.encodes_s)
                 return answer(home, request, await request.body())
             except MuxRefused as refused:
                 return refused.response

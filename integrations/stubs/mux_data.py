@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ class Environment:
     assets: list[dict[str, Any]] = field(default_factory=list)
     live_streams: list[dict[str, Any]] = field(default_factory=list)
     created: int = 0
+    encoding: dict[str, float] = field(default_factory=dict)
 
     def create_asset(self, body: dict[str, Any]) -> dict[str, Any]:
         """Make an asset that is `preparing`, as Mux answers."""
@@ -34,11 +36,21 @@ class Environment:
             **_renditions(body, "preparing"),
         }
         self.assets.insert(0, asset)
+        self.encoding[asset["id"]] = time.monotonic()
         return asset
+
+    def finish_older(self, seconds: float) -> None:
+        """Let every asset become `ready` that was made so many seconds ago."""
+        for asset_id, since in list(self.encoding.items()):
+            if time.monotonic() - since >= seconds:
+                del self.encoding[asset_id]
+                if any(one["id"] == asset_id for one in self.assets):
+                    self.finish(asset_id)
 
     def finish(self, asset_id: str, **more: Any) -> dict[str, Any]:
         """Let an asset become `ready` with its static renditions, as encoding does in time."""
         asset = next(one for one in self.assets if one["id"] == asset_id)
+        self.encoding.pop(asset_id, None)
         asset.pop("progress", None)
         renditions = asset.get("static_renditions", {})
         for one in renditions.get("files", []):

@@ -34,6 +34,9 @@ STUBS: dict[str, Callable[[], Stub]] = {
     "mixpeek": MixpeekStub,
 }
 
+#: Seconds an asset of Mux stays `preparing` when the stubs are served by themselves.
+_ENCODES_S = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class Served:
@@ -147,6 +150,7 @@ def run_stubs(accounts_out: Path, ready: Callable[[list[str]], None]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with running_stubs(accounts_out) as stubs:
+        stubs.mux.encodes_s = _ENCODES_S
         ready([f"{name} at {url}" for name, url in stubs.base_urls.items()])
         stop.wait()
     return 0
