@@ -74,21 +74,21 @@ class Starter:
         `asked` are further fields of a `RunRequest`: limits, grants, seed, priority...
 
         Raises:
-            KeyUnfit: the key is gone, has expired, or lacks `runs:write`.
+            KeyUnfit: the key is gone, has expired, lacks `runs:write`, or acts for others no more.
             ScriptMissing: there is no such script, version or alias.
             InputMismatch, Invalid, TooLarge: the input or what else is asked cannot be taken.
             QuotaExceeded, Unavailable, Forbidden: as `RunStore.submit_checked`.
         """
-        await self.check_key(Owner(key_id, key_tenant or tenant))
+        await self.check_key(Owner(key_id, key_tenant or tenant), tenant)
         request = RunRequest(script_ref=script_ref, input=input, **asked)
         checked = await look_up(self._scripts, tenant, request)
         return await self._store.submit_checked(
             tenant, replace(checked, origin=origin), key_id=key_id, run_id=run_id
         )
 
-    async def check_key(self, owner: Owner) -> None:
+    async def check_key(self, owner: Owner, tenant: str) -> None:
         """
-        Refuse a key that may not start runs, or no longer.
+        Refuse a key that may not start runs of `tenant`, or no longer.
 
         Raises:
             KeyUnfit: it says why. Unavailable: Redis could not be asked.
@@ -101,6 +101,8 @@ class Starter:
             raise KeyUnfit(f"the key {owner.key_id} has expired")
         if Scope.WRITE not in key.scopes:
             raise KeyUnfit(f"the key {owner.key_id} lacks the scope {Scope.WRITE}")
+        if owner.key_tenant != tenant and not key.is_operators:
+            raise KeyUnfit(f"the key {owner.key_id} is no operator's any more")
 
 
 async def look_up(scripts: SavedScripts, tenant: str, request: RunRequest) -> Checked:
