@@ -74,6 +74,12 @@ def _fairness() -> list[Row]:
     return asyncio.run(fairness.shares())
 
 
+def _batch() -> list[Row]:
+    from benchmarks import batch  # noqa: PLC0415
+
+    return asyncio.run(batch.batches())
+
+
 def _idempotency() -> list[Row]:
     from benchmarks import idempotency  # noqa: PLC0415
 
@@ -92,6 +98,12 @@ def _throughput() -> list[Row]:
     return throughput.rows()
 
 
+def _stored() -> list[Row]:
+    from benchmarks import stored  # noqa: PLC0415
+
+    return stored.rows()
+
+
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "sandbox": _sandbox,
     "service": _service,
@@ -104,7 +116,9 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "fairness": _fairness,
     "slots": _slots,
     "idempotency": _idempotency,
+    "batch": _batch,
     "throughput": _throughput,
+    "stored": _stored,
 }
 
 

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 _IN_A_STEP = 50
 _STEP_BYTES = 512 * KIB
 _STEPS = 4
-_KNOWN_BATCHES = 64
+_KNOWN_BATCHES = 1_024
+_CHUNKS = 64
 _NO_SCRIPT = "return"
 #: Seconds after which a batch with no room, or with runs that do not end, is looked at again.
 _FULL_S = 1.0
@@ -60,7 +61,7 @@ class Fed:
 
 @dataclass(slots=True)
 class _Known:
-    """What never changes of a batch, and the chunk that it is fed from at the moment."""
+    """What never changes of a batch, and what was found out on the way."""
 
     id: str
     tenant: str
@@ -71,9 +72,16 @@ class _Known:
     own_seed: bool
     script_sha256: str
     ids: RunIds
-    chunk: Chunk | None = None
-    scripts: Mapping[str, bytes] | None = None
     ceilings: Mapping[str, int] = field(default_factory=dict)
+    drained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """The chunk that a batch is fed from at the moment, and the scripts of its items."""
+
+    chunk: Chunk
+    scripts: Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +108,7 @@ class Feeder:
         self._clock = clock
         self._grants = GrantStore(redis)
         self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._sources: OrderedDict[str, _Source] = OrderedDict()
         self._still: dict[str, tuple[_Seen, int]] = {}
 
     async def feed(self, batch_id: str) -> Fed:
@@ -113,14 +122,15 @@ class Feeder:
         seen = await self._look(batch_id)
         if seen is None or seen.state.terminal or seen.state is BatchState.UPLOADING:
             self._known.pop(batch_id, None)
+            self._sources.pop(batch_id, None)
             return Fed()
         known = await self._learn(batch_id)
         if known is None:
             return Fed()
         if seen.state is not BatchState.RUNNING:
-            left = OnTheirWay(batch_id, known.tenant, known.ids, seen.fed)
-            await left.cancel(self._redis, only_queued=seen.state is BatchState.STOPPING)
-            return Fed(again_s=_ENDING_S)
+            return await self._end(known, seen)
+        if seen.free <= 0:
+            return Fed(concurrency=seen.concurrency)
         return await self._feed_some(known, seen)
 
     async def find_lost(self, batch_ids: Sequence[str], still_s: float) -> None:
@@ -173,6 +183,15 @@ class Feeder:
         self._known.move_to_end(batch_id)
         return known
 
+    async def _end(self, known: _Known, seen: _Seen) -> Fed:
+        only_queued = seen.state is BatchState.STOPPING
+        # Nothing is queued any more after it was looked through once: nothing is fed.
+        if not (only_queued and known.drained):
+            left = OnTheirWay(known.id, known.tenant, known.ids, seen.fed)
+            await left.cancel(self._redis, only_queued=only_queued)
+            known.drained = only_queued
+        return Fed(again_s=_ENDING_S)
+
     async def _feed_some(self, known: _Known, seen: _Seen) -> Fed:
         began = seen.fed
         if not await self._key_is_there(known):
@@ -207,9 +226,11 @@ class Feeder:
         self, known: _Known, seen: _Seen, ceiling: Mapping[Whose, GrantSet]
     ) -> list[Arg] | None:
         """Give the arguments of one step, None when the items are gone."""
-        items = await self._items(known, seen.fed, min(seen.free, _IN_A_STEP))
-        if not items or known.scripts is None:
+        source = await self._source(known, seen.fed)
+        if source is None:
             return None
+        left = source.chunk.items[seen.fed - source.chunk.first :]
+        items = _few(left[: min(seen.free, _IN_A_STEP)])
         now, terms = self._clock(), self._terms
         expires_ms = known.base.expires_ms
         args: list[Arg] = [known.id, seen.fed, now, known.tenant, known.key_id]
@@ -221,7 +242,7 @@ class Feeder:
             made = acceptance_of(
                 known.ids.of(index),
                 known.tenant,
-                _checked(known, item, known.scripts),
+                _checked(known, item, source.scripts),
                 ceiling=ceiling,
                 key_id=known.key_id,
                 terms=terms,
@@ -239,32 +260,43 @@ class Feeder:
                 args += [len(others), *others]
         return args
 
-    async def _items(self, known: _Known, index: int, most: int) -> Sequence[Stored]:
-        chunk = known.chunk
-        if chunk is None or not chunk.first <= index < chunk.end:
-            chunk = known.chunk = await chunk_with(self._redis, known.id, index)
-            known.scripts = None if chunk is None else await self._scripts(known, chunk)
-        if chunk is None:
-            return ()
-        some = chunk.items[index - chunk.first :][:most]
-        size_bytes = 0
-        for count, item in enumerate(some):
-            size_bytes += len(item.input)
-            if size_bytes > _STEP_BYTES:
-                return some[: max(1, count)]
-        return some
+    async def _source(self, known: _Known, index: int) -> _Source | None:
+        """Give what the item `index` is in, None when it is gone."""
+        source = self._sources.get(known.id)
+        if source is None or not source.chunk.first <= index < source.chunk.end:
+            chunk = await chunk_with(self._redis, known.id, index)
+            scripts = None if chunk is None else await self._scripts(known, chunk, source)
+            if chunk is None or scripts is None:
+                return None
+            source = self._sources[known.id] = _Source(chunk, scripts)
+            if len(self._sources) > _CHUNKS:
+                self._sources.popitem(last=False)
+        self._sources.move_to_end(known.id)
+        return source
 
-    async def _scripts(self, known: _Known, chunk: Chunk) -> Mapping[str, bytes] | None:
+    async def _scripts(
+        self, known: _Known, chunk: Chunk, before: _Source | None
+    ) -> Mapping[str, bytes] | None:
         """Give the scripts of a chunk by their digests, None when one is gone."""
         digests = list({one.script_sha256 or known.script_sha256 for one in chunk.items})
-        if known.scripts is not None and all(one in known.scripts for one in digests):
-            return known.scripts
+        if before is not None and all(one in before.scripts for one in digests):
+            return before.scripts
         texts = await cast(
             "Awaitable[list[bytes | None]]",
             self._redis.hmget(keys.batch_scripts(known.id), digests),
         )
         found = {one: text for one, text in zip(digests, texts, strict=True) if text is not None}
         return found if len(found) == len(digests) else None
+
+
+def _few(items: Sequence[Stored]) -> Sequence[Stored]:
+    """Give as many items as are sent in one step."""
+    size_bytes = 0
+    for count, item in enumerate(items):
+        size_bytes += len(item.input)
+        if size_bytes > _STEP_BYTES:
+            return items[: max(1, count)]
+    return items
 
 
 def _known_of(batch_id: str, fields: dict[bytes, bytes]) -> _Known:

@@ -319,8 +319,19 @@ def _digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest() if key else ""
 
 
-def _refusal(word: str, count: int = 0) -> Exception:
+def _refusal(word: str, count: int = 0, used: int = 0) -> Exception:
     mib = 1 << 20
+    if word == "stored":
+        return QuotaExceeded(
+            f"the quota stored_bytes of this tenant is used up: {used:,} of {count:,} bytes;"
+            " these items were not taken",
+            retry_after_s=_RETRY_AFTER_S,
+            hint="wait until batches have ended and runs have expired, or erase some",
+            quota="stored_bytes",
+            whose="tenant",
+            used=used,
+            allowed=count,
+        )
     known: dict[str, Exception] = {
         "gone": NotFound("the batch is no longer there", hint=_HINT),
         "sealed": Conflict(

@@ -5,9 +5,11 @@
 --       number of scripts, then digest and text of each; then the ids of items that have one, each
 --       with its index
 -- Gives a word: `taken`; `gone`, there is no such batch; `sealed`; `moved` and how many items there
--- are; `many`, `large`, `crowded`: more than `items_max`, `bytes_max`, `tenant_bytes_max`; `twice`,
--- the index of an item whose id an earlier one has, and the index of that.
+-- are; `many`, `large`, `crowded`: more than `items_max`, `bytes_max`, `tenant_bytes_max`;
+-- `stored`, what the tenant may store, and has; `twice`, the index of an item whose id an earlier
+-- one has, and the index of that.
 --#include lib_begin
+--#include lib_stored
 local id, tenant, batch = ARGV[1], ARGV[2], 'ms:batch:' .. ARGV[1]
 local open, first, count = 'ms:batches:' .. tenant .. ':open', tonumber(ARGV[3]), tonumber(ARGV[4])
 local known = redis.call('HMGET', batch, 'state', 'tenant', 'received', 'bytes')
@@ -21,6 +23,11 @@ local all = tonumber(ARGV[5])
 local sizes = redis.call('ZRANGE', open, 0, -1, 'WITHSCORES')
 for place = 2, #sizes, 2 do all = all + tonumber(sizes[place]) end
 if all > tonumber(ARGV[10]) then return { 'crowded' } end
+local quota = tonumber(redis.call('HGET', 'ms:terms:' .. tenant, 'stored_bytes') or nil)
+if quota then
+  local used = stored_now(stored_key(tenant), tonumber(redis.call('TIME')[1]))
+  if used + all > quota then return { 'stored', quota, used + all - tonumber(ARGV[5]) } end
+end
 
 local ids, scripts, seen = batch .. ':ids', tonumber(ARGV[12]), {}
 local first_id = 13 + 2 * scripts

@@ -40,8 +40,11 @@ local function settle_batch(id, now_ms)
       queue_callback(known[8], known[10], 'batch.finished', id, last[state], '', now_ms,
         cjson.encode({ items = total, ended = ended, failed = tonumber(known[5]) }))
     end
-  elseif state == 'running' and fed < total and fed - ended < tonumber(known[6]) then
-    wake_batch(id)
+  elseif state == 'running' and fed < total then
+    -- Not for each place that is free, where there are many: whoever feeds looks at it twice.
+    local places = tonumber(known[6])
+    local enough = math.max(1, math.min(32, math.floor(places / 8)))
+    if places - (fed - ended) >= enough then wake_batch(id) end
   end
 end
 

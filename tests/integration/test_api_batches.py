@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -205,13 +206,13 @@ def test_the_same_key_gives_the_same_batch(client: httpx2.Client) -> None:
 
 
 @contextmanager
-def sending(server: ApiServer, key: str, headers: str, body: bytes) -> Iterator[None]:
+def sending(server: ApiServer, key: str, headers: str, body: bytes) -> Iterator[socket.socket]:
     """Send the beginning of a chunked body; close the connection at the end of the `with` block."""
     with socket.create_connection(("127.0.0.1", server.port)) as raw:
         head = f"POST /v1/batches HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n{headers}"
         head += "Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
         raw.sendall(head.encode() + b"%x\r\n%s\r\n" % (len(body), body))
-        yield
+        yield raw
 
 
 def the_open_one(client: httpx2.Client, received: int, deadline: Deadline) -> dict[str, Any]:
@@ -327,3 +328,38 @@ def test_another_tenants_batch_is_no_batch(server: ApiServer, client: httpx2.Cli
             assert {one.status_code for one in answers} == {404}, batch_id
         assert other.get("/v1/batches").json()["data"] == []
     assert client.get(f"/v1/batches/{made['id']}").json()["status"] == "running"
+
+
+def test_identical_batches_at_once_make_one(server: ApiServer) -> None:
+    """Each is told of the one batch, or that another request is making it."""
+    headers = NDJSON | {"Idempotency-Key": "k", "Authorization": f"Bearer {server.new_key('acme')}"}
+    body = HEADER + lines(450)
+    with (
+        httpx2.Client(base_url=server.url, headers=headers, trust_env=False, timeout=30) as client,
+        ThreadPoolExecutor(14) as threads,
+    ):
+        posts = [threads.submit(client.post, "/v1/batches", content=body) for _ in range(50)]
+        answers = [post.result() for post in posts]
+        last = client.post("/v1/batches", content=body)
+        listed = client.get("/v1/batches").json()["data"]
+
+    assert {one.status_code for one in answers} <= {200, 202, 409}
+    assert last.status_code == 200
+    assert {one.json()["id"] for one in answers if one.is_success} == {last.json()["id"]}
+    assert [(one["id"], one["counts"]["received"]) for one in listed] == [(last.json()["id"], 450)]
+
+
+def test_an_upload_that_falls_silent_is_kept_and_answered(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing for so long: 408, and what came can be gone on with."""
+    monkeypatch.setattr("api.batch_upload.SILENCE_S", 0.2)
+    key = server.new_key("acme")
+
+    with sending(server, key, "", HEADER + lines(3)) as raw:
+        answer = raw.recv(65_536)
+
+    assert answer.startswith(b"HTTP/1.1 408 "), answer
+    headers = {"Authorization": f"Bearer {key}"}
+    (begun,) = httpx2.get(f"{server.url}/v1/batches", headers=headers).json()["data"]
+    assert (begun["status"], begun["counts"]["received"]) == ("uploading", 3)

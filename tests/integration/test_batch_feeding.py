@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 from redis.exceptions import OutOfMemoryError
 
 from core import keys
 from core.clock import now_ms
-from core.errors import Invalid, Unavailable
+from core.errors import Invalid, QuotaExceeded, Unavailable
 from runs.acceptance import Terms
 from runs.batches.feeding import Fed
 from runs.batches.model import UPLOAD_TTL_S, BatchRequest, BatchState, Item
@@ -363,3 +364,29 @@ async def test_an_upload_that_nobody_goes_on_with_expires(
         await redis_async.delete(name)
     await acme.make(1)
     assert await redis_async.zcard(keys.open_batches("acme")) == 1
+
+
+async def test_items_count_in_what_a_tenant_may_store(acme: Batches, redis_async: Redis) -> None:
+    """Batches are no way around the quota of stored bytes: it is told what is used."""
+    await TermsStore(redis_async).set("acme", None, {"stored_bytes": 5_000}, by="test")
+
+    with pytest.raises(QuotaExceeded) as refused:
+        await acme.make([Item(orjson.dumps("x" * 6_000))])
+
+    assert (refused.value.quota, refused.value.allowed) == ("stored_bytes", 5_000)
+
+
+async def test_a_batch_calls_when_an_eighth_of_its_places_is_free(
+    acme: Batches, redis_async: Redis
+) -> None:
+    """Not at each end, and at each one where there are few places."""
+    batch = await acme.make(200, concurrency=64)
+    await acme.feeder.feed(batch.id)
+    await redis_async.delete(keys.BATCH_WAKE)
+    ids = await acme.runs(batch.id)
+
+    await end(redis_async, "acme", ids[:7])
+    assert await redis_async.llen(keys.BATCH_WAKE) == 0
+    await end(redis_async, "acme", ids[7:20])
+
+    assert await redis_async.lrange(keys.BATCH_WAKE, 0, -1) == [batch.id.encode()]
