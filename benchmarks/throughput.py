@@ -36,18 +36,18 @@ ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 CLIENTS = 24
 SLOTS = 8
 CONCURRENCY = 256
-_NO_OP = RunRequest(script="return 1")
+NO_OP = RunRequest(script="return 1")
 _SETTLE_S = 3.0
 
 
 @asynccontextmanager
-async def _service() -> AsyncIterator[Running]:
+async def service() -> AsyncIterator[Running]:
     with tempfile.TemporaryDirectory() as directory:
         settings = Settings(port=0, slots=SLOTS, log_level="warning", queue_max=200_000)
         root = Path(directory)
         plan = Plan(settings, root, log=root / "log", notice=lambda _: None)
-        async with local_service(plan) as service:
-            yield service
+        async with local_service(plan) as running:
+            yield running
 
 
 async def _ended(client: Any) -> int:
@@ -56,9 +56,9 @@ async def _ended(client: Any) -> int:
     return sum([await client.zcard(queue) for queue in queues])
 
 
-async def _rate(service: Running, seconds: float) -> float:
+async def _rate(running: Running, seconds: float) -> float:
     """Give the runs that end in a second, sustained, after the load has settled."""
-    async with connect_async(service.redis_url) as client:
+    async with connect_async(running.redis_url) as client:
         await asyncio.sleep(min(_SETTLE_S, seconds / 4))
         before, began = await _ended(client), time.monotonic()
         await asyncio.sleep(seconds)
@@ -67,20 +67,20 @@ async def _rate(service: Running, seconds: float) -> float:
 
 async def singly() -> float:
     """Submit one run a request, some clients in turn with each other, each waiting for its end."""
-    async with _service() as service:
+    async with service() as running:
         over = asyncio.Event()
 
         async def one() -> None:
-            async with AsyncClient(service.url, service.key) as client:
+            async with AsyncClient(running.url, running.key) as client:
                 while not over.is_set():
-                    record = await client.submit_request(_NO_OP, wait_s=10)
+                    record = await client.submit_request(NO_OP, wait_s=10)
                     assert record.result == 1, record
 
         clients = [asyncio.create_task(one()) for _ in range(CLIENTS)]
-        rate = await _rate(service, LOAD_S)
+        rate = await _rate(running, LOAD_S)
         over.set()
         await asyncio.gather(*clients)
-        async with connect_async(service.redis_url) as client:
+        async with connect_async(running.redis_url) as client:
             left: Any = await client.xlen(keys.LEDGER_INBOX)
         assert left < 5_000, f"{left} entries wait: the ledger does not keep up"
         return rate
@@ -100,28 +100,27 @@ def _field(rounds: int) -> dict[str, list[float]]:
     return rates
 
 
-async def _items(count: int) -> AsyncIterator[bytes]:
+async def items(count: int) -> AsyncIterator[bytes]:
     yield orjson.dumps({"batch": {"script": "return 1", "concurrency": CONCURRENCY}}) + b"\n"
-    lines = b'{"input":null}\n' * 1_000
-    for _ in range(count // 1_000):
-        yield lines
+    for at in range(0, count, 1_000):
+        yield b'{"input":null}\n' * min(1_000, count - at)
 
 
 async def in_a_batch() -> float:
     """Submit one large batch as NDJSON, and count what ends while it lasts."""
-    async with _service() as service:
-        async with httpx2.AsyncClient(base_url=service.url, timeout=60, trust_env=False) as client:
+    async with service() as running:
+        async with httpx2.AsyncClient(base_url=running.url, timeout=60, trust_env=False) as client:
             answer = await client.post(
                 "/v1/batches",
                 headers={
-                    "Authorization": f"Bearer {service.key}",
+                    "Authorization": f"Bearer {running.key}",
                     "Content-Type": "application/x-ndjson",
                 },
-                content=_items(min(100_000, int(LOAD_S + 2 * _SETTLE_S) * 1_500)),
+                content=items(min(100_000, int(LOAD_S + 2 * _SETTLE_S) * 1_500)),
             )
         assert answer.status_code == 202, answer.text
-        rate = await _rate(service, LOAD_S)
-        async with connect_async(service.redis_url) as client:
+        rate = await _rate(running, LOAD_S)
+        async with connect_async(running.redis_url) as client:
             left: Any = await client.xlen(keys.LEDGER_INBOX)
         assert left < 5_000, f"{left} entries wait: the ledger does not keep up"
         return rate
