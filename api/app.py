@@ -28,6 +28,7 @@ from api import (
     pages,
     plans,
     problems,
+    quotas,
     runs,
     saved_scripts,
     schedules,
@@ -37,7 +38,7 @@ from api import (
     usage,
 )
 from api.metrics import Requests
-from api.metrics_listener import listening
+from api.metrics_listener import bind, listening
 from api.middleware import RequestContext
 from api.services import open_services
 from core.settings import Settings
@@ -50,15 +51,16 @@ def create_app(settings: Settings) -> FastAPI:
 
     Raises:
         PackInvalid: a pack of the operator's own cannot be used.
+        Unavailable: the port for metrics cannot be listened on.
     """
     catalog = Catalog.load(operator=settings.packs_dir)
-    requests = Requests()
+    requests, bound = Requests(), bind(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
             open_services(settings, catalog) as services,
-            listening(services, requests) as app.state.metrics_port,
+            listening(bound, services, requests) as app.state.metrics_port,
         ):
             app.state.services = services
             yield
@@ -78,6 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(saved_scripts.router)
     app.include_router(schedules.router)
     app.include_router(plans.router)
+    app.include_router(quotas.router)
     app.include_router(approvals.router)
     app.include_router(events.router)
     app.include_router(credentials.router)

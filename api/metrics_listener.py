@@ -26,6 +26,7 @@ from core.tasks import end_tasks
 
 if TYPE_CHECKING:
     from api.services import Services
+    from core.settings import Settings
 
 _BACKLOG = 16
 
@@ -38,44 +39,16 @@ class _Beside(uvicorn.Server):
         yield
 
 
-@asynccontextmanager
-async def listening(services: Services, requests: Requests) -> AsyncIterator[int | None]:
+def bind(settings: Settings) -> socket.socket | None:
     """
-    Answer `/metrics` at the port that the settings name; give the port, None when they name none.
+    Take the port that the settings name; None when they name none.
 
     Raises:
         Unavailable: the address cannot be listened on.
     """
-    settings = services.settings
-    if settings.metrics_port is None:
-        yield None
-        return
-
-    async def metrics(_: Request) -> Response:
-        text = await exposition(services, requests)
-        headers = {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"}
-        return Response(text, headers=headers)
-
-    app = Starlette(routes=[Route("/metrics", metrics)])
-    bound = _listen(settings.metrics_host, settings.metrics_port)
-    port = int(bound.getsockname()[1])
-    server = _Beside(
-        uvicorn.Config(
-            app, ws="none", lifespan="off", server_header=False, access_log=False, log_config=None
-        )
-    )
-    task = asyncio.create_task(server.serve(sockets=[bound]), name="metrics")
-    structlog.get_logger("api").info("metrics", host=settings.metrics_host, port=port)
-    try:
-        yield port
-    finally:
-        server.should_exit = server.force_exit = True
-        await asyncio.wait([task], timeout=1)
-        await end_tasks(task)
-        bound.close()
-
-
-def _listen(host: str, port: int) -> socket.socket:
+    host, port = settings.metrics_host, settings.metrics_port
+    if port is None:
+        return None
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -88,3 +61,35 @@ def _listen(host: str, port: int) -> socket.socket:
             hint="set MOONSAND_METRICS_HOST and MOONSAND_METRICS_PORT",
         ) from None
     return bound
+
+
+@asynccontextmanager
+async def listening(
+    bound: socket.socket | None, services: Services, requests: Requests
+) -> AsyncIterator[int | None]:
+    """Answer `/metrics` at a port that was taken, which is closed in the end; give its number."""
+    if bound is None:
+        yield None
+        return
+
+    async def metrics(_: Request) -> Response:
+        text = await exposition(services, requests)
+        headers = {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"}
+        return Response(text, headers=headers)
+
+    app = Starlette(routes=[Route("/metrics", metrics)])
+    host, port, *_ = bound.getsockname()
+    server = _Beside(
+        uvicorn.Config(
+            app, ws="none", lifespan="off", server_header=False, access_log=False, log_config=None
+        )
+    )
+    task = asyncio.create_task(server.serve(sockets=[bound]), name="metrics")
+    structlog.get_logger("api").info("metrics", host=host, port=port)
+    try:
+        yield int(port)
+    finally:
+        server.should_exit = server.force_exit = True
+        await asyncio.wait([task], timeout=1)
+        await end_tasks(task)
+        bound.close()

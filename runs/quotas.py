@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.errors import Broken, Conflict, Forbidden, QuotaExceeded, Unavailable
+from runs.redis_scripts import load
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 #: Seconds in which a rate counts.
 SPANS_S = {
@@ -56,6 +60,24 @@ class RateState:
         return max(0, self.allowed - self.used)
 
 
+async def quotas_of(redis: Redis, tenant: str, key_id: str, *, queue_max: int) -> list[RateState]:
+    """
+    Give all quotas of a tenant and one of its keys as they are now; nothing is counted.
+
+    Of what counts at one moment `span_s` is 0, and `allowed` below 0 is no bound. `queue_max` is
+    the deployment's default.
+
+    Raises:
+        RedisError: Redis did not answer.
+    """
+    rows = await load("quotas").run_async(redis, [tenant, key_id, queue_max])
+    return [_state(row) for row in rows]
+
+
+def _state(row: Sequence[Any]) -> RateState:
+    return RateState(row[0].decode(), row[1].decode(), *map(int, row[2:6]))
+
+
 def read_answer(answer: Sequence[Any]) -> tuple[RateState, ...] | None:
     """
     Read what `enqueue` says: the rates that the run was counted in, None when it was known.
@@ -68,9 +90,7 @@ def read_answer(answer: Sequence[Any]) -> tuple[RateState, ...] | None:
     """
     word = answer[0].decode()
     if word == "accepted":
-        return tuple(
-            RateState(row[0].decode(), row[1].decode(), *map(int, row[2:6])) for row in answer[1:]
-        )
+        return tuple(_state(row) for row in answer[1:])
     if word == "known":
         return None
     if word == "quota":

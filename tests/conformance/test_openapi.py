@@ -41,6 +41,7 @@ def test_operation_ids_are_stable(document: dict[str, Any]) -> None:
         "submit_run",
         "get_run",
         "list_runs",
+        "list_quotas",
         "cancel_run",
         *("save_script", "list_scripts", "get_script", "delete_script"),
         *("list_script_versions", "get_script_version", "delete_script_version"),

@@ -21,6 +21,7 @@ from runs.acceptance import Terms
 from runs.endings import Ending, record_fields, tape_body
 from runs.erasing import PERIOD_S, forget_runs
 from runs.model import RunRequest
+from runs.quotas import quotas_of
 from runs.redis_scripts import Arg, load
 from runs.store import RunStore
 from sandbox.limits import SPECS
@@ -338,3 +339,29 @@ async def test_quotas_survive_a_restart_of_redis(tmp_path: Path) -> None:
             assert await used(tenant, "instructions_per_day") == 3_000
             with pytest.raises(QuotaExceeded):
                 await tenant.submit(instructions=1_000)
+
+
+async def test_what_is_used_of_every_quota_is_shown_and_showing_counts_nothing(
+    tenant: Tenant,
+) -> None:
+    """The tenant's own and those of the key that asks; another key's are not shown."""
+    await tenant.terms(runs_per_minute=9, concurrent_runs=3)
+    await tenant.terms("key_b", runs_per_day=1)
+    await tenant.submit("key_b")
+    await tenant.redis.hset(keys.terms("acme"), "calls_per_minute.mux", "7")
+    for _ in range(2):
+        shown = await quotas_of(tenant.redis, "acme", "key_a", queue_max=40)
+    assert {(one.whose, one.quota): (one.allowed, one.used, one.span_s) for one in shown} == {
+        ("tenant", "queued_runs"): (40, 1, 0),
+        ("tenant", "concurrent_runs"): (3, 0, 0),
+        ("tenant", "stored_bytes"): (-1, await stored(tenant), 0),
+        ("tenant", "runs_per_minute"): (9, 1, 60),
+        ("tenant", "calls_per_minute.mux"): (7, 0, 60),
+    }
+    of_key = await quotas_of(tenant.redis, "acme", "key_b", queue_max=40)
+    assert [(one.quota, one.used) for one in of_key if one.whose == "key"] == [("runs_per_day", 1)]
+
+
+async def stored(tenant: Tenant) -> int:
+    """Give the bytes that are counted."""
+    return int(await tenant.redis.hget(keys.stored("acme"), "total") or 0)
