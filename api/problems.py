@@ -51,12 +51,6 @@ KNOWN: dict[str, Known] = {
         "A webhook must be signed with the secret that is kept here, over the exact bytes of its "
         "body, and not long ago. `detail` says which part is wrong.",
     ),
-    "signature_refused": Known(
-        401,
-        "The signature is not good",
-        "A webhook must be signed with a secret of its hook, over exactly the bytes that are sent. "
-        "`detail` says which part is missing or wrong.",
-    ),
     "unauthenticated": Known(
         401,
         "A valid API key is needed",
