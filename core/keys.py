@@ -290,6 +290,11 @@ def delivery(delivery_id: str) -> str:
     return f"ms:delivery:{delivery_id}"
 
 
+def delivery_of(subject: str) -> str:
+    """Id (not key) of the delivery that tells of the end of `subject`, a run or a batch."""
+    return f"dlv_{subject[-26:]}"
+
+
 def deliveries(endpoint_id: str) -> str:
     """Zset: delivery -> Unix millisecond of its making, the newest of one endpoint."""
     return f"ms:deliveries:{endpoint_id}"

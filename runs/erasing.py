@@ -36,6 +36,7 @@ def forget_runs(redis: Redis, runs: Mapping[str, str]) -> int:
             pipeline.delete(keys.run(run))
             pipeline.delete(
                 *(keys.tape(run), keys.events(run), keys.cancel(run), keys.approvals(run)),
+                keys.delivery(keys.delivery_of(run)),
                 *(f"rq:{kind}:{run}" for kind in ("job", "results", "executions")),
             )
             pipeline.zrem(keys.tenant_runs(tenant), run)

@@ -58,6 +58,10 @@ def run(
         Priority | None, typer.Option(help="Which of your runs begin first (default normal).")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Shown in lists.")] = None,
+    callback: Annotated[
+        str | None,
+        typer.Option(help="Who is told when it ends: a callback endpoint's id, or an address."),
+    ] = None,
     grant: options.Grant = None,
     out: Out = None,
     new: Annotated[
@@ -86,6 +90,7 @@ def run(
         "script_ref": script_ref,
         "priority": None if priority is None else priority.value,
         "name": name,
+        "callback": callback,
         "grants": options.GrantOptions(grant).rules(),
     }
     if script is not None or code is not None:

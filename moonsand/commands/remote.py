@@ -61,6 +61,10 @@ def submit(
         str | None,
         typer.Option(help="RFC 3339 time: if nobody has begun it by then, it ends as `expired`."),
     ] = None,
+    callback: Annotated[
+        str | None,
+        typer.Option(help="Who is told of its end: a callback endpoint's id, or an address."),
+    ] = None,
     instructions: options.Instructions = None,
     memory_mb: options.MemoryMb = None,
     cpu_ms: options.CpuMs = None,
@@ -89,6 +93,7 @@ def submit(
         saved=True,
     )
     request = request.model_copy(update={"priority": priority, "expires_at": expires_at})
+    request = request.model_copy(update={"callback": callback})
     how = _How(wait, check, as_json, idempotency_key)
     try:
         return asyncio.run(_submit(request, connection.open_client(url, key), how))

@@ -53,6 +53,10 @@ JitterS = Annotated[
 ItsPriority = Annotated[
     Priority | None, typer.Option(help="Before or after other queued runs of the tenant.")
 ]
+Told = Annotated[
+    str | None,
+    typer.Option(help="Who is told when its runs end: a callback endpoint's id, or an address."),
+]
 Title = Annotated[str | None, typer.Option(help="Name for people.")]
 
 
@@ -77,6 +81,7 @@ def create(
     missed_max: MissedMax = None,
     jitter_s: JitterS = None,
     priority: ItsPriority = None,
+    callback: Told = None,
     grant: options.Grant = None,
     grants: options.GrantsFile = None,
     instructions: options.Instructions = None,
@@ -96,7 +101,9 @@ def create(
     if len([one for one in (cron, every, at) if one is not None]) != 1:
         raise UsageFault("give one of --cron, --every and --at")
     limits = options.LimitOptions(instructions, memory_mb, cpu_ms, wall_s, output_kb, calls)
-    said = _said(name, cron, tz, every, at, overlap, missed, missed_max, jitter_s, priority)
+    said = _said(
+        name, cron, tz, every, at, overlap, missed, missed_max, jitter_s, priority, callback
+    )
     draft = ScheduleDraft(
         script_ref=ref,
         input=options.read_input(input),
@@ -123,12 +130,15 @@ def change(
     missed_max: MissedMax = None,
     jitter_s: JitterS = None,
     priority: ItsPriority = None,
+    callback: Told = None,
     as_json: AsJson = False,
     url: connection.Url = None,
     key: connection.Key = None,
 ) -> int:
     """Change what is named; its runs have what this API key may call from now on."""
-    said = _said(name, cron, tz, every, at, overlap, missed, missed_max, jitter_s, priority)
+    said = _said(
+        name, cron, tz, every, at, overlap, missed, missed_max, jitter_s, priority, callback
+    )
     if ref is not None:
         said["script_ref"] = ref
     if input is not None:
@@ -235,6 +245,7 @@ def _said(
     missed_max: int | None,
     jitter_s: int | None,
     priority: Priority | None,
+    callback: str | None,
 ) -> dict[str, Any]:
     given = {
         "name": name,
@@ -247,6 +258,7 @@ def _said(
         "missed_max": missed_max,
         "jitter_s": jitter_s,
         "priority": None if priority is None else priority.value,
+        "callback": callback,
     }
     return {name: value for name, value in given.items() if value is not None}
 

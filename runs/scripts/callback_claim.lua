@@ -19,11 +19,15 @@ local function take_lane(tenant, lane, in_lane, room)
   local count = math.max(0, math.min(free, room))
   for _, id in ipairs(count > 0
     and redis.call('ZRANGEBYSCORE', waiting, '-inf', now, 'LIMIT', 0, count) or {}) do
-    redis.call('ZADD', waiting, now + lease_ms, id)
-    redis.call('ZADD', 'ms:callback-flight:' .. tenant, now + lease_ms, lane .. ' ' .. id)
-    taken[#taken + 1] = id
-    taken[#taken + 1] = redis.call('HINCRBY', 'ms:delivery:' .. id, 'claim', 1)
-    free, room = free - 1, room - 1
+    if redis.call('HEXISTS', 'ms:delivery:' .. id, 'tenant') == 0 then
+      redis.call('ZREM', waiting, id)  -- it was erased with its run
+    else
+      redis.call('ZADD', waiting, now + lease_ms, id)
+      redis.call('ZADD', 'ms:callback-flight:' .. tenant, now + lease_ms, lane .. ' ' .. id)
+      taken[#taken + 1] = id
+      taken[#taken + 1] = redis.call('HINCRBY', 'ms:delivery:' .. id, 'claim', 1)
+      free, room = free - 1, room - 1
+    end
   end
   local first = redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')
   local lanes = 'ms:callback-lanes:' .. tenant

@@ -15,9 +15,11 @@ import redis.asyncio
 from core import keys
 from core.errors import Conflict, Invalid, NotFound, Unavailable
 from core.ids import new_id
+from core.redis_client import connect
 from core.tasks import end_tasks
 from integrations.vendor_http import VendorHttp
 from runs.accept import check_request
+from runs.erasing import forget_runs
 from runs.model import RunRequest
 from runs.redis_scripts import load
 from runs.store import RunStore
@@ -308,6 +310,27 @@ async def test_a_deleted_endpoint_gets_nothing(room: Room) -> None:
             await room.log.replay("acme", delivery)
 
     assert (record.why, got.got) == ("endpoint_deleted", [])
+
+
+async def test_a_callback_that_was_erased_with_its_run_is_not_sent(room: Room) -> None:
+    """What was erased is told to nobody; the others of its lane are, and nothing is left of it."""
+    async with receiver() as got:
+        endpoint, _ = await room.endpoint(got.url)
+        run = new_id("run")
+        erased = await room.ended(endpoint.id, subject=run)
+        kept = await room.ended(endpoint.id)
+        await asyncio.to_thread(_forget, room, run)
+        async with sending(room.redis):
+            await room.settled(kept)
+        assert [one.id for one in got.got] == [kept]
+        assert await room.redis.exists(keys.delivery(erased)) == 0
+        assert await cast("Any", room.redis.zcard)(keys.callback_lane(endpoint.id)) == 0
+
+
+def _forget(room: Room, run: str) -> None:
+    arguments = room.redis.connection_pool.connection_kwargs
+    with connect(f"unix://{arguments['path']}") as client:
+        forget_runs(client, {run: "acme"})
 
 
 async def test_a_delivery_to_anothers_endpoint_is_not_sent(room: Room) -> None:
