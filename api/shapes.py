@@ -10,7 +10,7 @@ from api.grant_shapes import AskedRules
 from core.plans import Mode, Plan
 from runs.approvals import MAX_COMMENT_CHARS as MAX_APPROVAL_COMMENT_CHARS
 from runs.batches.model import BatchRecord
-from runs.model import Approval, Decision, RunError, State, UsageRecord, WaitsFor
+from runs.model import Approval, Decision, Priority, RunError, State, UsageRecord, WaitsFor
 from runs.origin import Origin
 from runs.plans import MAX_COMMENT_CHARS
 from sandbox.outcome import Reason
@@ -43,6 +43,9 @@ class RunSummary(BaseModel):
     waits: list[WaitsFor] | None = None
     origin: Origin | None = None
     script_ref: str | None = None
+    priority: Priority = Priority.NORMAL
+    expires_ms: int | None = None
+    callback: str | None = None
 
 
 class RunPage(BaseModel):
