@@ -24,7 +24,12 @@ from tenancy.grant_rules import Rule, patterns_of
 from tenancy.grant_schema import MAX_MATCHED_BYTES
 from tenancy.grants import Grants, Whose
 
-_TO_WHOM = {Whose.TENANT: "this tenant", Whose.KEY: "this run's key", Whose.RUN: "this run"}
+_TO_WHOM = {
+    Whose.TENANT: "this tenant",
+    Whose.KEY: "this run's key",
+    Whose.MAKER: "the key that made this run's schedule",
+    Whose.RUN: "this run",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,8 @@ class Checked:
     `origin` says what started it when it was no plain submission; `script_ref` is the saved script
     that `script` is the text of, `name@version`. `expires_ms`, Unix milliseconds, is the
     time before which it must begin. `callback` is who is told of its end. `asked` names the limits
-    that the client asked for, which no default stands in for.
+    that the client asked for, which no default stands in for. `maker_grants` are what the key had
+    that made what started it, when it did; None: that key had no rules, or none made it.
     """
 
     script: bytes
@@ -58,6 +59,7 @@ class Checked:
     expires_ms: int | None = None
     callback: str | None = None
     asked: frozenset[str] = frozenset()
+    maker_grants: list[str | dict[str, Any]] | None = None
 
 
 def check_request(request: RunRequest) -> Checked:

@@ -139,6 +139,9 @@ def acceptance_of(  # noqa: PLR0913 (who, what, when, and by which terms)
 def _new_record(
     run_id: str, tenant: str, checked: Checked, ceiling: Mapping[Whose, GrantSet], now_ms: int
 ) -> RunRecord:
+    sets = {whose.value: rules.to_json() for whose, rules in ceiling.items()}
+    if checked.maker_grants is not None:
+        sets[Whose.MAKER.value] = checked.maker_grants
     return RunRecord(
         id=run_id,
         status=State.QUEUED,
@@ -147,7 +150,7 @@ def _new_record(
         script_sha256=hashlib.sha256(checked.script).hexdigest(),
         limits=checked.limits.to_json(),
         grants=checked.grants,
-        ceiling={whose.value: rules.to_json() for whose, rules in ceiling.items()} or None,
+        ceiling=sets or None,
         force=checked.force,
         seed=checked.seed,
         mode=checked.mode,

@@ -167,7 +167,8 @@ class RunRecord(RunResult):
     One run of one tenant. Times are Unix milliseconds; `attempt` counts from 0 while queued.
 
     `grants` is what the run asked for; `ceiling` has the rules that its tenant and its key had when
-    it was accepted, by `tenant` and `key`, where there were any. `waits` is there while it waits.
+    it was accepted, by `tenant` and `key`, where there were any, and by `maker` those that the key
+    had which made its schedule, when it did. `waits` is there while it waits.
     `origin` is there when it was no plain submission; `script_ref`, `name@version`, when its script
     is a saved one; `expires_ms` when it must begin before.
     """

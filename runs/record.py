@@ -119,7 +119,7 @@ def _grant_fields(kept: Any) -> dict[str, Any]:
     """Tell apart what the run asked for, what it could get, and whether it was forced."""
     if not isinstance(kept, dict):
         return {"grants": kept}
-    ceiling = {whose: kept[whose] for whose in (Whose.TENANT, Whose.KEY) if whose in kept}
+    ceiling = {whose: kept[whose] for whose in Whose if whose in kept and whose is not Whose.RUN}
     force = kept.get("force") is True
     return {"grants": kept.get(Whose.RUN), "ceiling": ceiling or None, "force": force}
 

@@ -38,10 +38,16 @@ MAX_PATTERNS = 8
 
 
 class Whose(StrEnum):
-    """Whose set of rules one is."""
+    """
+    Whose set of rules one is.
+
+    `maker` is what the key had that made the schedule which starts a run, when it made it: what it
+    was given since is not the schedule's.
+    """
 
     TENANT = "tenant"
     KEY = "key"
+    MAKER = "maker"
     RUN = "run"
 
 

@@ -183,6 +183,7 @@ class Firing:
             key_id=kept.key_id,
             key_tenant=kept.key_tenant,
             run_id=one.run_id,
+            maker_grants=kept.maker_grants,
             **asked_by(kept.draft),
         )
 

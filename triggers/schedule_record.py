@@ -24,10 +24,18 @@ _COUNTS = tuple(FireCounts.model_fields)
 #: Fields of the hash that are read to show a schedule or to fire it.
 FIELDS = (
     *("tenant", "rev", "spec", "anchor_ms", "state", "reason", "key_id", "key_tenant"),
-    *("created_ms", "updated_ms", "next_ms", "last_fire_ms", "last_run"),
+    *("created_ms", "updated_ms", "maker_grants", "next_ms", "last_fire_ms", "last_run"),
     *("starting", "starting_ms", "current"),
     *_COUNTS,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """The key that makes or changes a schedule, and the rules that it has then, if any."""
+
+    key: KeyRecord
+    grants: list[str | dict[str, Any]] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +44,8 @@ class Kept:
     What is kept of a schedule. `rev` grows with each change, and is 0 before it is first kept.
 
     `anchor_ms` is when its timing was given: what `every_s` counts from. `key_tenant` is the
-    tenant that keeps the key `key_id`: another one for an operator's key.
+    tenant that keeps the key `key_id`: another one for an operator's key. `maker_grants` are the
+    rules that this key had when it made or changed the schedule; None: it had none.
     """
 
     id: str
@@ -47,6 +56,7 @@ class Kept:
     updated_ms: int
     key_id: str
     key_tenant: str
+    maker_grants: list[str | dict[str, Any]] | None
     state: ScheduleState = ScheduleState.ACTIVE
     rev: int = 0
 
@@ -56,21 +66,17 @@ class Kept:
         return _timing(draft.cron, draft.every_s, draft.at, draft.time_zone, self.anchor_ms)
 
     def with_draft(
-        self,
-        draft: ScheduleDraft,
-        anchor_ms: int,
-        now_ms: int,
-        key: KeyRecord,
-        state: ScheduleState,
+        self, draft: ScheduleDraft, anchor_ms: int, now_ms: int, maker: Maker, state: ScheduleState
     ) -> Kept:
-        """Give what is kept after a change by `key`."""
+        """Give what is kept after a change by `maker`."""
         return replace(
             self,
             draft=draft,
             anchor_ms=anchor_ms,
             updated_ms=now_ms,
-            key_id=key.id,
-            key_tenant=key.owner,
+            key_id=maker.key.id,
+            key_tenant=maker.key.owner,
+            maker_grants=maker.grants,
             state=state,
         )
 
@@ -93,6 +99,7 @@ def spec_of(kept: Kept) -> list[Arg]:
         "key_tenant": kept.key_tenant,
         "created_ms": kept.created_ms,
         "updated_ms": kept.updated_ms,
+        "maker_grants": b"" if kept.maker_grants is None else orjson.dumps(kept.maker_grants),
     }
     return [part for pair in fields.items() for part in pair]
 
@@ -111,6 +118,7 @@ def of_fields(
         updated_ms=int(known["updated_ms"]),
         key_id=known["key_id"].decode(),
         key_tenant=known["key_tenant"].decode(),
+        maker_grants=orjson.loads(known["maker_grants"]) if known.get("maker_grants") else None,
         state=ScheduleState(known["state"].decode()),
         rev=int(known["rev"]),
     )

@@ -20,11 +20,14 @@ from ledger.leaves import LeafKind, leaf
 from runs.model import RunRequest
 from runs.redis_scripts import Arg, load
 from runs.store import redis_errors
+from tenancy.grant_store import GrantStore
+from tenancy.grants import Whose
 from tenancy.key_record import KeyRecord
 from tenancy.tenants import check_tenant
 from triggers.schedule_record import (
     FIELDS,
     Kept,
+    Maker,
     RedisClock,
     of_fields,
     redis_clock,
@@ -83,6 +86,7 @@ class ScheduleStore:
             updated_ms=now_ms,
             key_id=key.id,
             key_tenant=key.owner,
+            maker_grants=(await self._maker(key)).grants,
         )
         timing = draft.timing(now_ms)
         if not await self._put(kept, timing.next_after(now_ms), now_ms):
@@ -141,7 +145,7 @@ class ScheduleStore:
                 next_ms = timing.next_after(now_ms)
             if next_ms is None and state is ScheduleState.ACTIVE:
                 raise Conflict("nothing is left to fire", hint="give `at`, `every_s` or `cron`")
-            changed = kept.with_draft(draft, anchor_ms, now_ms, key, state)
+            changed = kept.with_draft(draft, anchor_ms, now_ms, await self._maker(key), state)
             active = state is ScheduleState.ACTIVE
             if await self._put(changed, next_ms if active else None, now_ms):
                 return await self.get(key.tenant, schedule_id)
@@ -191,6 +195,10 @@ class ScheduleStore:
                 "schedule"
             )
         await look_up(SavedScripts(self._redis), tenant, request_of(draft))
+
+    async def _maker(self, key: KeyRecord) -> Maker:
+        rules = (await GrantStore(self._redis).ceiling(key.tenant, key.id)).get(Whose.KEY)
+        return Maker(key, None if rules is None else rules.to_json())
 
     async def _put(self, kept: Kept, next_ms: int | None, now_ms: int) -> bool:
         rate = fires_per_minute(kept.timing(), now_ms)

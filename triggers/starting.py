@@ -64,13 +64,15 @@ class Starter:
         key_id: str,
         key_tenant: str | None = None,
         run_id: str | None = None,
+        maker_grants: list[str | dict[str, Any]] | None = None,
         **asked: Any,
     ) -> RunRecord:
         """
         Start the version that `script_ref` means now.
 
         It runs with what the key `key_id` may call today. With a `run_id`, starting again gives the
-        run that is there. `key_tenant` keeps the key, if that is not `tenant`: an operator's.
+        run that is there. `maker_grants` are rules that must allow its calls beside those of today.
+        `key_tenant` keeps the key, if that is not `tenant`: an operator's.
         `asked` are further fields of a `RunRequest`: limits, grants, seed, priority...
 
         Raises:
@@ -83,7 +85,10 @@ class Starter:
         request = RunRequest(script_ref=script_ref, input=input, **asked)
         checked = await look_up(self._scripts, tenant, request)
         return await self._store.submit_checked(
-            tenant, replace(checked, origin=origin), key_id=key_id, run_id=run_id
+            tenant,
+            replace(checked, origin=origin, maker_grants=maker_grants),
+            key_id=key_id,
+            run_id=run_id,
         )
 
     async def check_key(self, owner: Owner, tenant: str) -> None:
@@ -126,15 +131,18 @@ async def look_up(scripts: SavedScripts, tenant: str, request: RunRequest) -> Ch
         }
     )
     if version.input_schema is None:
-        return replace(check_request(whole), script_ref=version.ref)
-    # A large input takes its time: nobody else waits for it.
-    return await asyncio.to_thread(_held_to_schema, whole, version)
+        checked = check_request(whole)
+    else:
+        # A large input takes its time: nobody else waits for it.
+        checked = await asyncio.to_thread(_held_to_schema, whole, version)
+    # The script's own limits are defaults: one above a ceiling is lowered, not refused.
+    return replace(checked, script_ref=version.ref, asked=frozenset(request.limits))
 
 
 def _held_to_schema(request: RunRequest, version: ScriptVersion) -> Checked:
     checked = check_request(request)
     check_input(version.ref, schema_text(version.input_schema), request.input)
-    return replace(checked, script_ref=version.ref)
+    return checked
 
 
 def run_id_of(source: str, what: str, at_ms: int) -> str:

@@ -17,7 +17,7 @@ from runs.model import RunRecord, State
 from runs.origin import Origin, OriginKind
 from runs.store import RunStore
 from tenancy.grant_store import GrantStore
-from tenancy.grants import GrantSet
+from tenancy.grants import Grants, GrantSet
 from tenancy.keys import KeyStore
 from tenancy.scopes import Scope
 from triggers import firing, schedule_store
@@ -365,13 +365,27 @@ async def test_a_key_that_is_gone_suspends_its_schedules(bench: Bench) -> None:
     assert len(await bench.started()) == 1
 
 
-async def test_a_run_has_what_the_key_may_call_today(bench: Bench) -> None:
-    """Grants that the key or the tenant lost since are lost."""
-    await bench.make()
-    await GrantStore(bench.redis).set("acme", bench.key.id, GrantSet.parse(["mux:read"]), by="t")
+async def test_a_run_has_what_its_maker_had_and_may_today(bench: Bench) -> None:
+    """Grants that the key lost since are lost, and those it was given since are not given."""
+    grants = GrantStore(bench.redis)
+    await grants.set("acme", bench.key.id, GrantSet.parse(["mux:read", "heygen"]), by="t")
+    one = await bench.make()
+    await grants.set("acme", bench.key.id, GrantSet.parse(["mux", "convex"]), by="t")
     await bench.pass_s(1)
     (run,) = await bench.started()
-    assert run.ceiling == {"key": ["mux:read"]}
+    assert run.ceiling == {"key": ["mux", "convex"], "maker": ["mux:read", "heygen"]}
+    kept = await bench.redis.hget(keys.run(run.id), "grants")
+    whole = Grants.of_json(orjson.loads(kept or b"null"))
+    assert whole.allows("mux", "list_assets", "read")
+    assert not whole.allows("mux", "create_asset", "write")
+    assert not whole.allows("heygen", "list_avatars", "read")
+    assert not whole.allows("convex", "query", "read")
+
+    await bench.end_all()
+    await bench.schedules.change(bench.key, one.id, ScheduleChange(name="mine"))
+    await bench.pass_s(1)
+    (*_, last) = await bench.started()
+    assert last.ceiling == {whose: ["mux", "convex"] for whose in ("key", "maker")}
 
 
 async def test_a_script_that_is_gone_suspends_its_schedules(bench: Bench) -> None:
