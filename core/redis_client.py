@@ -8,6 +8,7 @@ sending again is harmless. Replies are bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal
 
 import redis
@@ -22,6 +23,7 @@ from redis.exceptions import (
     ReadOnlyError,
     ResponseError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from core.errors import Unavailable
@@ -72,10 +74,14 @@ def connect_async(url: str) -> redis.asyncio.Redis:
     retry = AsyncRetry(NoBackoff(), 0)
     try:
         if is_sentinel(url):
-            return async_client_of(url, retry=retry, **_options(url))
-        return redis.asyncio.Redis.from_url(url, retry=retry, **_options(url))
+            client = async_client_of(url, retry=retry, **_options(url))
+        else:
+            client = redis.asyncio.Redis.from_url(url, retry=retry, **_options(url))
     except ValueError:
         raise _bad_url() from None
+    pool: Any = client.connection_pool
+    pool.connection_class = _mended(pool.connection_class)
+    return client
 
 
 def check_server(client: redis.Redis, environment: Environment) -> list[str]:
@@ -127,6 +133,22 @@ def findings(info: Mapping[str, Any]) -> list[str]:
     if not int(info.get("aof_enabled", 0)):
         found.append("appendonly is off, so a restart loses accepted runs; set appendonly yes")
     return found
+
+
+@cache
+def _mended(given: type[Any]) -> type[Any]:
+    """Give a class of connections that says of a closed one that it is closed."""
+
+    class Mended(given):  # type: ignore[misc]  # of whichever class the URL asks for
+        async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002
+            try:
+                await super().send_packed_command(command, check_health)
+            except RuntimeError as closed:
+                # uvloop's word for a transport that was closed while it lay in the pool, as after
+                # an outage of the network; redis-py knows only asyncio's, which is an OSError.
+                raise RedisConnectionError("the connection was closed meanwhile") from closed
+
+    return Mended
 
 
 def _judge(info: Mapping[str, Any], environment: Environment) -> list[str]:

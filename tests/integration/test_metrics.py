@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from runs import survey
 from runs.packs import note_packs
 from runs.store import RunStore
 from tests.api_server import ApiServer
+from tests.command import environment, moonsand
 from tests.deadline import Deadline
 from tests.integration.run_watching import ended, submit
 from tests.integration.test_sequencer_process import sequencer
@@ -250,3 +252,14 @@ def test_every_alert_says_what_to_do() -> None:
     guide = Path("docs/operations.md").read_text()
     assert rules
     assert [one["alert"] for one in rules if f"**{one['alert']}**" not in guide] == []
+
+
+def test_a_port_that_is_taken_is_said_at_once(redis_url: str, tmp_path: Path) -> None:
+    """The API does not start without the metrics it was told to give; one line says why."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        given = {"REDIS_URL": redis_url, "MOONSAND_METRICS_PORT": port, "MOONSAND_PORT": "0"}
+        done = moonsand("api", env=environment(tmp_path, **given))
+    assert done.returncode == 3
+    assert f"metrics cannot listen on 127.0.0.1 port {port}: Address already in use" in done.stderr
+    assert "Traceback" not in done.stderr
