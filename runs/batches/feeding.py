@@ -17,6 +17,7 @@ import orjson
 
 from core import keys
 from core.clock import Clock, now_ms
+from core.errors import NotFound
 from runs.accept import Checked, check_request
 from runs.acceptance import Acceptance, Place, Terms, acceptance_of
 from runs.batches.ending import OnTheirWay
@@ -30,6 +31,8 @@ from runs.redis_scripts import Arg, load
 from sandbox.limits import KIB, Limits
 from tenancy.grant_store import GrantStore
 from tenancy.grants import GrantSet, Whose
+from tenancy.keys import KeyStore
+from tenancy.scopes import Scope
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -107,6 +110,7 @@ class Feeder:
         self._terms = terms
         self._clock = clock
         self._grants = GrantStore(redis)
+        self._keys = KeyStore(redis, clock)
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._sources: OrderedDict[str, _Source] = OrderedDict()
         self._still: dict[str, tuple[_Seen, int]] = {}
@@ -194,12 +198,12 @@ class Feeder:
 
     async def _feed_some(self, known: _Known, seen: _Seen) -> Fed:
         began = seen.fed
-        if not await self._key_is_there(known):
-            # The key's own grants went with it: without them its runs could call more than before.
-            args: list[Arg] = [known.id, known.tenant, self._clock(), "key_revoked"]
+        ceiling = await self._grants.ceiling(known.tenant, known.key_id)
+        if not await self._key_fits(known):
+            # Of a key that is gone the grants are gone too: its runs could call more than before.
+            args: list[Arg] = [known.id, known.tenant, self._clock(), "key_unfit"]
             await load("batch_cancel").run_async(self._redis, args)
             return Fed(again_s=0.0)
-        ceiling = await self._grants.ceiling(known.tenant, known.key_id)
         if known.ceilings:
             known.ceilings = await ceilings_of(self._redis, known.tenant, known.key_id)
         for _ in range(_STEPS):
@@ -218,9 +222,17 @@ class Feeder:
         again_s = 0.0 if seen.free > 0 else None
         return Fed(seen.fed - began, again_s, seen.concurrency)
 
-    async def _key_is_there(self, known: _Known) -> bool:
-        where = keys.tenant_keys(known.key_owner)
-        return bool(await self._redis.hexists(where, known.key_id))
+    async def _key_fits(self, known: _Known) -> bool:
+        """Tell whether the key that made a batch may still start its runs."""
+        try:
+            key = await self._keys.get(known.key_owner, known.key_id)
+        except NotFound:
+            return False
+        if key.expires_ms is not None and key.expires_ms <= self._clock():
+            return False
+        needed = {Scope.WRITE, Scope.FORCE} if known.base.force else {Scope.WRITE}
+        mine = known.key_owner == known.tenant or key.is_operators
+        return mine and needed <= set(key.scopes)
 
     async def _step(
         self, known: _Known, seen: _Seen, ceiling: Mapping[Whose, GrantSet]

@@ -131,7 +131,7 @@ class BatchRecord(BaseModel):
     stop_after: int | None = Field(description="Failures after which nothing more is started.")
     counts: BatchCounts
     reasons: dict[Reason, int] = Field(description="How many items ended for which reason.")
-    stopped_by: Literal["failures", "cancel", "key_revoked"] | None = Field(
+    stopped_by: Literal["failures", "cancel", "key_unfit"] | None = Field(
         default=None, description="Why nothing more of it is started."
     )
     created_ms: int

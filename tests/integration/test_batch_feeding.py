@@ -267,7 +267,7 @@ async def test_a_batch_ends_with_its_key(acme: Batches, redis_async: Redis) -> N
     await acme.feeder.feed(batch.id)
 
     record = await acme.get(batch.id)
-    assert (record.status, record.stopped_by) == (BatchState.CANCELLED, "key_revoked")
+    assert (record.status, record.stopped_by) == (BatchState.CANCELLED, "key_unfit")
     assert (record.counts.cancelled, record.counts.skipped) == (4, 6)
 
 
