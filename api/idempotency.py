@@ -23,6 +23,7 @@ May import: stdlib, fastapi, core, runs, tenancy, api.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 REPLAYED = "Idempotent-Replayed"
+_IN_THREAD_BYTES = 256 * 1024
 _KEPT_HEADERS = ("location", "retry-after", "preference-applied")
 
 
@@ -178,7 +180,7 @@ async def idempotent(request: Request, key: KeyRecord) -> AsyncIterator[Once]:
         return
     query = request.url.query
     endpoint = f"{request.method} {request.url.path}" + (f"?{query}" if query else "")
-    asked = Asked(key.tenant, endpoint, text, request.state.body)
+    asked = Asked(key.tenant, endpoint, text, await _digest(request.state.body))
     with redis_errors("nothing was made"):
         taken = await Claim.take(services_of(request).redis, asked)
     if isinstance(taken, Answer):
@@ -195,6 +197,12 @@ async def idempotent(request: Request, key: KeyRecord) -> AsyncIterator[Once]:
         await once.end(None)
     finally:
         living.cancel()
+
+
+async def _digest(body: bytes) -> bytes:
+    if len(body) > _IN_THREAD_BYTES:  # requests must not wait for it
+        return await asyncio.to_thread(lambda: hashlib.sha256(body).digest())
+    return hashlib.sha256(body).digest()
 
 
 async def _renew(claim: Claim) -> None:

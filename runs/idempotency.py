@@ -52,7 +52,9 @@ class Answer:
 @dataclass(frozen=True, slots=True)
 class Asked:
     """
-    One request: whose, where it was sent to, the client's key and all that it says.
+    One request: whose, where it was sent to, the client's key, and a digest of all that it says.
+
+    The digest is kept nowhere.
 
     Requests of different tenants or to different endpoints have nothing to do with each other.
     """
@@ -60,7 +62,7 @@ class Asked:
     tenant: str
     endpoint: str
     key: str
-    body: bytes
+    digest: bytes
 
     @property
     def name(self) -> str:
@@ -70,7 +72,7 @@ class Asked:
 
     def mac(self, salt: bytes) -> str:
         """Give what tells this request from others with the same key."""
-        made = hmac.new(salt + self.key.encode(), self.body, hashlib.sha256)
+        made = hmac.new(salt + self.key.encode(), self.digest, hashlib.sha256)
         return made.hexdigest()
 
 

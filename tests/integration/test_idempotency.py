@@ -7,14 +7,19 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 import redis
+import redis.asyncio
 
 import moonsand
+from core.errors import InFlight, KeyReused
+from core.redis_client import connect_async
 from core.redis_server import PrivateRedis
+from runs.idempotency import Answer, Asked, Claim
 from runs.redis_scripts import load
 from tests import command
 from tests.api_process import api_process
@@ -248,3 +253,40 @@ def _serves(client: httpx2.Client) -> bool:
 def _broken_post(client: httpx2.Client, headers: dict[str, str]) -> None:
     with suppress(httpx2.TransportError):
         client.post("/v1/runs", json=BODY, headers=headers)
+
+
+async def test_a_restart_of_redis_changes_nothing(tmp_path: Path) -> None:
+    """Answers and keys in flight stand in Redis' file; who died is dead after it as before."""
+    asked, other = (Asked("acme", "POST /v1/runs", name, b"digest") for name in ("k1", "k2"))
+    with PrivateRedis(tmp_path) as server:
+        async with connect_async(server.url) as client:
+            done, left = await Claim.take(client, asked), await Claim.take(client, other)
+            assert isinstance(done, Claim)
+            assert isinstance(left, Claim)
+            await done.keep(Answer(202, {"location": "/v1/runs/x"}, b"{}"))
+            await left.let_go()
+    with PrivateRedis(tmp_path) as server:
+        async with connect_async(server.url) as client:
+            assert await Claim.take(client, asked) == Answer(202, {"location": "/v1/runs/x"}, b"{}")
+            again = await Claim.take(client, other)
+            assert isinstance(again, Claim)
+            assert not again.first
+            assert again.new_id("run") == left.new_id("run")
+
+
+async def test_who_was_taken_for_dead_changes_nothing(redis_async: redis.asyncio.Redis) -> None:
+    """A process that wakes after its lease neither frees the key nor answers in its place."""
+    asked = Asked("acme", "POST /v1/runs", "k1", b"digest")
+    slow = await Claim.take(redis_async, asked)
+    assert isinstance(slow, Claim)
+    await slow.let_go()
+    taken = await Claim.take(redis_async, asked)
+    assert isinstance(taken, Claim)
+    await slow.forget()
+    await slow.keep(Answer(200, {}, b"slow"))
+    with pytest.raises(InFlight):
+        await Claim.take(redis_async, asked)
+    await taken.keep(Answer(202, {}, b"taken"))
+    assert await Claim.take(redis_async, asked) == Answer(202, {}, b"taken")
+    with pytest.raises(KeyReused):
+        await Claim.take(redis_async, Asked("acme", "POST /v1/runs", "k1", b"another"))
