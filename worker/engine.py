@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from redis.exceptions import RedisError
 
+from core import keys
 from core.errors import ServiceError
 from core.redis_client import connect_async
 from core.tasks import end_tasks
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
 
 _START_S = 60.0
 _LAST_WORDS_S = 10.0
+#: Commands are sent once, to whoever listens: a lost one is made up for within this time.
+_LOOK_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,7 +350,19 @@ class Engine:
         while True:
             with suppress(RedisError, OSError):
                 await self._renew()
-            await asyncio.sleep(self._plan.beat_s)
+            next_s = self._loop.time() + self._plan.beat_s
+            while (left_s := next_s - self._loop.time()) > 0:
+                await asyncio.sleep(min(left_s, _LOOK_S))
+                if await self._somebody_cancelled():
+                    break
+
+    async def _somebody_cancelled(self) -> bool:
+        """Tell whether a run in hand is to end of which no command has told: that beat is due."""
+        held = [keys.cancel(one.claim.run_id) for one in self._slots.values() if one.stop is None]
+        try:
+            return bool(held) and await self._redis.exists(*held) > 0
+        except (RedisError, OSError):
+            return False
 
     async def _renew(self) -> None:
         plan = self._plan
