@@ -151,14 +151,15 @@ async def get_hook(request: Request, hook_id: str, key: TriggersReader) -> Respo
     responses={200: {"model": Hook, "description": "The hook as it is now"}},
 )
 async def change_hook(request: Request, hook_id: str, key: TriggersWriter) -> Response:
-    """Change what a hook does, from the next event on."""
+    """Change what a hook does, from the next event on; its runs start with this key then."""
     key.require(Scope.WRITE)
     body = await read_model(request, HookChangeBody)
     changes = await _checked(
         request, key, {name: getattr(body, name) for name in body.model_fields_set}
     )
     hooks = services_of(request).triggers.hooks
-    return _shown(await hooks.change(key.tenant, hook_id, changes, by=key.id))
+    owner = Owner(key.id, key.owner)
+    return _shown(await hooks.change(key.tenant, hook_id, changes, owner=owner))
 
 
 @router.delete(
@@ -184,9 +185,10 @@ async def delete_hook(request: Request, hook_id: str, key: TriggersWriter) -> Re
 )
 async def add_hook_secret(request: Request, hook_id: str, key: TriggersWriter) -> Response:
     """Keep a secret beside those there are, so that the sender can change to it."""
+    key.require(Scope.WRITE)
     body = await read_model(request, SecretBody)
     hook, secret = await services_of(request).triggers.hooks.add_secret(
-        key.tenant, hook_id, body.secret, by=key.id
+        key.tenant, hook_id, body.secret, owner=Owner(key.id, key.owner)
     )
     made = HookMade(**hook.model_dump(), secret=secret)
     return _answer(made.model_dump(exclude_none=True), 201)

@@ -5,7 +5,8 @@ Runs in: api, CLI. Trusts: the trigger keys. Refuses: more hooks than a tenant m
 that could be guessed; another tenant's hooks. May import: stdlib, pydantic, redis, core, ledger,
 runs, tenancy, triggers.
 
-A hook starts its runs with the key that made it: when that is revoked or loses `runs:write`, the
+A hook starts its runs with the key that made it, changed it or gave it a secret last: nobody gets
+another's rights by pointing a hook elsewhere. When that key is revoked or loses `runs:write`, the
 hook starts nothing more.
 """
 
@@ -106,8 +107,9 @@ class HookTerms(BaseModel):
 
 class Hook(HookTerms):
     """
-    One hook. Times are Unix milliseconds; `path` is where its sender sends to.
+    One hook. Times are Unix milliseconds.
 
+    `path` is where its sender sends to, `key_id` the key with which its runs start.
     `started`, `repeated` and `refused` count events: those that started a run, those that were
     known already, those that were not signed by its sender or could start nothing. `last_refusal`
     says why the last of these was refused.
@@ -116,7 +118,7 @@ class Hook(HookTerms):
     id: str
     path: str
     created_ms: int
-    created_by: str
+    key_id: str
     secrets: list[SecretShown]
     started: int = 0
     repeated: int = 0
@@ -135,7 +137,7 @@ class Hook(HookTerms):
             id=hook_id,
             path=f"/v1/hooks/{hook_id}",
             created_ms=int(text["created_ms"]),
-            created_by=text["key_id"],
+            key_id=text["key_id"],
             secrets=[SecretShown(**one) for one in _secrets(hook_id, fields).shown()],
             started=int(text.get("n_started", 0)),
             repeated=int(text.get("n_repeated", 0)),
@@ -198,9 +200,8 @@ class HookStore:
         fields: Changes = {
             "terms": terms.checked().model_dump_json(),
             "created_ms": now,
-            "key_id": owner.key_id,
-            "key_tenant": owner.key_tenant,
             "secrets": secrets.text(),
+            **_owned(owner),
         }
         await self._kept.add(tenant, hook_id, fields, by=owner.key_id)
         return await self.get(tenant, hook_id), made
@@ -226,9 +227,11 @@ class HookStore:
         found, following = await self._kept.page(tenant, cursor=cursor, limit=limit)
         return [Hook.of_fields(one, row) for one, row in found], following
 
-    async def change(self, tenant: str, hook_id: str, changes: dict[str, Any], *, by: str) -> Hook:
+    async def change(
+        self, tenant: str, hook_id: str, changes: dict[str, Any], *, owner: Owner
+    ) -> Hook:
         """
-        Change some of the terms, `scheme` excepted.
+        Change some of the terms, `scheme` excepted; its runs start with the key of `owner` then.
 
         Raises:
             NotFound: the tenant has none with this id.
@@ -237,9 +240,11 @@ class HookStore:
 
         def made(fields: Fields) -> Changes:
             terms = HookTerms.model_validate_json(fields[b"terms"])
-            return {"terms": terms.model_copy(update=changes).checked().model_dump_json()}
+            changed = terms.model_copy(update=changes).checked()
+            return {"terms": changed.model_dump_json(), **_owned(owner)}
 
-        return Hook.of_fields(hook_id, await self._kept.change(tenant, hook_id, made, by=by))
+        kept = await self._kept.change(tenant, hook_id, made, by=owner.key_id)
+        return Hook.of_fields(hook_id, kept)
 
     async def delete(self, tenant: str, hook_id: str, *, by: str) -> None:
         """
@@ -251,10 +256,12 @@ class HookStore:
         await self._kept.remove(tenant, hook_id, by=by)
 
     async def add_secret(
-        self, tenant: str, hook_id: str, secret: str | None, *, by: str
+        self, tenant: str, hook_id: str, secret: str | None, *, owner: Owner
     ) -> tuple[Hook, str | None]:
         """
         Keep a further secret; without one it is made here, and given this once.
+
+        Who has a secret can start its script: its runs start with the key of `owner` then.
 
         Raises:
             NotFound: the tenant has no such hook. Conflict: it has all it may have.
@@ -270,13 +277,10 @@ class HookStore:
                 detail = f"with {scheme} the sender makes the secret: give that one"
                 raise Invalid(detail, pointer="/secret")
             text = _checked_secret(scheme, fresh if secret is None else secret)
-            return {
-                "secrets": _secrets(hook_id, fields)
-                .with_new(trigger_keys, text, self._clock())[0]
-                .text()
-            }
+            more, _ = _secrets(hook_id, fields).with_new(trigger_keys, text, self._clock())
+            return {"secrets": more.text(), **_owned(owner)}
 
-        fields = await self._kept.change(tenant, hook_id, changes, by=by)
+        fields = await self._kept.change(tenant, hook_id, changes, by=owner.key_id)
         return Hook.of_fields(hook_id, fields), fresh if secret is None else None
 
     async def remove_secret(self, tenant: str, hook_id: str, secret_id: str, *, by: str) -> Hook:
@@ -317,6 +321,10 @@ def _secrets(hook_id: str, fields: Fields) -> SecretSet:
 
 def _owner(tenant: str, hook_id: str) -> tuple[str, str, str]:
     return ("hook secret", tenant, hook_id)
+
+
+def _owned(owner: Owner) -> dict[str, str]:
+    return {"key_id": owner.key_id, "key_tenant": owner.key_tenant}
 
 
 def _checked_secret(scheme: Scheme, secret: str) -> str:

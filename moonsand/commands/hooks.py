@@ -150,7 +150,7 @@ def change(
     url: connection.Url = None,
     key: connection.Key = None,
 ) -> int:
-    """Change what is named, from the next event on."""
+    """Change what is named, from the next event on; its runs start with this API key then."""
     changes = _named(
         name=name,
         script_ref=ref,

@@ -453,7 +453,7 @@ def test_a_hook_that_is_off_or_cannot_start_says_so_to_its_sender(service: Servi
     assert (off.status_code, off.json()["detail"]) == (409, "this hook is switched off")
     assert send(service, hook, BODY, {}).status_code == 401
     service.client.patch(hook["path"], json={"enabled": True})
-    owner = service.shown(hook)["created_by"]
+    owner = service.shown(hook)["key_id"]
     records: Any = service.redis.hgetall(keys.KEYS)
     for digest, record in records.items():
         if orjson.loads(record)["id"] == owner:
@@ -493,6 +493,24 @@ def test_another_source_of_the_id_decides_what_is_the_same_event(service: Servic
     for name, status in (("a", 202), ("b", 202), ("a", 200)):
         answer = send(service, by_header, one, sign(one), **{"X-Id": name})
         assert answer.status_code == status
+
+
+def test_nobody_gets_anothers_rights_by_changing_a_hook(service: Service) -> None:
+    """Whoever changes what a hook starts, or can sign for it, gives it their own key's rights."""
+    other = service.api.new_key("acme", ALL)
+    with service.api.client(Authorization=f"Bearer {other}") as client:
+        mine = client.get("/v1/keys/current").json()["id"]
+        for change in ("change", "secret"):
+            hook = service.hook(Scheme.HMAC)
+            assert hook["key_id"] != mine
+            if change == "change":
+                client.patch(hook["path"], json={"script_ref": "job@1"})
+            else:
+                client.post(f"{hook['path']}/secrets", json={})
+            assert service.shown(hook)["key_id"] == mine
+            body = b'{"of":"%s"}' % change.encode()
+            run = send(service, hook, body, SIGN[Scheme.HMAC](body)).json()["run"]
+            assert service.redis.hget(keys.run(run), "key_id") == mine.encode()
 
 
 def test_who_sets_hooks_up_needs_the_scopes_and_sees_only_their_own(service: Service) -> None:
