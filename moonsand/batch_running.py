@@ -9,10 +9,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from core.errors import Conflict, Unavailable
+from core.errors import (
+    Conflict,
+    Forbidden,
+    NotFound,
+    QuotaExceeded,
+    Refused,
+    ServiceError,
+    Unauthenticated,
+    Unavailable,
+)
 from moonsand.batch_client import BatchClient
 from moonsand.batch_jobs import Jobs
 from moonsand.batch_resuming import Remembered
@@ -44,6 +54,18 @@ class BatchRun:
             Refused: the service does not take it. Unavailable: it could not be reached for long.
             UsageFault: the file cannot be read any more.
         """
+        try:
+            return await self._followed(client, view)
+        except NotFound:
+            self._remembered.forget()  # it has expired; the same command begins another one
+            raise
+        except (QuotaExceeded, Unauthenticated, Forbidden):
+            raise  # the same command may go on later
+        except Refused:
+            await self._give_up(client)
+            raise
+
+    async def _followed(self, client: BatchClient, view: View) -> BatchRecord:
         key = self._remembered.key
         record = await _patiently(partial(client.create, self._terms, idempotency_key=key))
         if self._remembered.found:
@@ -61,6 +83,13 @@ class BatchRun:
             record = await _patiently(partial(client.get, record.id))
         self._show(view, record)
         return record
+
+    async def _give_up(self, client: BatchClient) -> None:
+        """Leave nothing of a batch that will never start: something in it is wrong."""
+        self._remembered.forget()
+        if self._record is not None and self._record.sealed_ms is None:
+            with suppress(ServiceError):  # it expires by itself
+                await client.cancel(self._record.id)
 
     def how_to_go_on(self) -> str:
         """Tell what became of it, for who has broken it off."""

@@ -136,7 +136,8 @@ class Lines:
     def __init__(self) -> None:
         self._pace = Pace()
         self._written = 0.0
-        self._last: dict[str, Any] | None = None
+        self._last: dict[str, Any] = {}
+        self._shown: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -149,7 +150,7 @@ class Lines:
         trace: TracebackType | None,
     ) -> None:
         """Write what was seen last."""
-        if self._last is not None:
+        if self._last:
             self._write(self._last)
 
     def show(self, record: BatchRecord, total: int) -> None:
@@ -157,7 +158,7 @@ class Lines:
         done, now = ended_of(record), time.monotonic()
         self._pace.note(done, now)
         left_s = self._pace.eta_s(total - record.counts.skipped - done)
-        self._last = {
+        row = {
             "batch": record.id,
             "status": record.status.value,
             "total": total,
@@ -166,13 +167,15 @@ class Lines:
             "eta_s": None if left_s is None else round(left_s, 1),
             "reasons": {reason.value: count for reason, count in record.reasons.items()},
         }
-        if now - self._written >= _LINE_EVERY_S:
+        self._last = row
+        if now - self._written >= _LINE_EVERY_S or not self._shown:
             self._written = now
-            self._write(self._last)
-            self._last = None
+            self._write(row)
 
     def _write(self, row: dict[str, Any]) -> None:
-        write_output(f"{json.dumps(row)}\n")
+        if row != self._shown:
+            self._shown = row
+            write_output(f"{json.dumps(row)}\n")
 
 
 def _clock(seconds: float) -> str:

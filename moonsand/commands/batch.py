@@ -83,6 +83,8 @@ def run(
     from moonsand.batch_resuming import Remembered
     from moonsand.batch_running import BatchRun
 
+    if out is not None and not out.absolute().parent.is_dir():
+        raise UsageFault(f"cannot write {out}: there is no such directory")
     jobs = Jobs.of(file)
     given: dict[str, Any] = {
         "concurrency": concurrency,

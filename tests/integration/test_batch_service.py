@@ -150,6 +150,22 @@ def test_a_killed_command_goes_on_with_the_same_batch(site: Site, deadline: Dead
     assert [json.loads(line)["status"] for line in listed] == ["completed"] * 2
 
 
+def test_a_file_with_something_wrong_leaves_nothing(site: Site) -> None:
+    """The line is named, the batch is gone, and the file put right is a batch of its own."""
+    jobs = site.home / "jobs.ndjson"
+    jobs.write_text('{"input":1}\n{"imput":2}\n')
+
+    wrong = site.command("run", str(jobs), *SCRIPT)
+    nowhere = site.command("run", str(jobs), *SCRIPT, "--out", str(site.home / "no" / "out"))
+
+    assert wrong.returncode == nowhere.returncode == 2
+    assert "line 2: there is no such name" in wrong.stderr
+    assert "there is no such directory" in nowhere.stderr
+    (row,) = site.command("list", "--json").stdout.splitlines()
+    assert json.loads(row)["status"] == "cancelled"
+    assert list((site.home / "moonsand" / "batches").iterdir()) == []
+
+
 def test_ctrl_c_says_how_to_go_on(site: Site, deadline: Deadline) -> None:
     """The batch goes on in the service; what to do is said, and both ways work."""
     jobs = str(site.jobs(5))
