@@ -101,6 +101,8 @@ class Faulty:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         body = await _read(receive)
+        if body is None:
+            return
         if scope["path"].startswith("/__stub__/"):
             await self._control(scope, body)(scope, receive, send)
             return
@@ -190,10 +192,13 @@ def _start(status: int, headers: dict[str, str]) -> Message:
     return {"type": "http.response.start", "status": status, "headers": raw}
 
 
-async def _read(receive: Receive) -> bytes:
+async def _read(receive: Receive) -> bytes | None:
+    """Give the body; None when whoever sends it left in the middle: no vendor acts on a part."""
     body = bytearray()
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         body += message.get("body", b"")
         if not message.get("more_body", False):
             return bytes(body)

@@ -78,7 +78,16 @@ class Objects:
         pagination = {"page_size": limit, "next_cursor": None}
         if more:
             pagination["next_cursor"] = found[limit - 1]["object_id"]
-        return {"results": found[:limit], "pagination": pagination}
+        rows = [_selected(one, body.get("select")) for one in found[:limit]]
+        return {"results": rows, "pagination": pagination}
+
+
+def _selected(row: dict[str, Any], names: list[str] | None) -> dict[str, Any]:
+    """Give the top-level fields that were asked for, with those that are always there."""
+    if names is None:
+        return row
+    wanted = {"object_id", "bucket_id", *(name.partition(".")[0] for name in names)}
+    return {name: value for name, value in row.items() if name in wanted}
 
 
 Test = Callable[[Mapping[str, Any]], bool]

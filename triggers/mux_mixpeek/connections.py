@@ -61,7 +61,9 @@ class Connections:
         self._keys = trigger_keys
         self._clock = clock
 
-    def new(self, tenant: str, given: ConnectionConfig) -> Connection:
+    def new(
+        self, tenant: str, given: ConnectionConfig, *, connection_id: str | None = None
+    ) -> Connection:
         """
         Make a connection that is not kept yet.
 
@@ -69,7 +71,7 @@ class Connections:
             Invalid: the webhook secret cannot be one.
             Unavailable: there is one, and no key here to seal it with.
         """
-        one, now = new_id(CONNECTION), self._clock()
+        one, now = connection_id or new_id(CONNECTION), self._clock()
         named = given.provider_config.credentials
         return Connection(
             id=one,

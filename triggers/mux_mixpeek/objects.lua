@@ -3,6 +3,8 @@
 
 local KEY = "/mux/"
 local PAGE = 1000
+-- All that is asked of an object: what is not sent is not on the tape.
+local SELECT = json.array({ "key_prefix", "metadata" })
 
 --- Give a function of an integration for one account.
 local function calls_of(integration, account)
@@ -22,6 +24,7 @@ local function each_object(sync, condition, visit)
       bucket_id = sync.bucket_id,
       namespace = sync.namespace,
       filters = { AND = { condition }, case_sensitive = true },
+      select = SELECT,
       limit = PAGE,
       cursor = cursor,
     })

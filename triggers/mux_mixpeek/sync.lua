@@ -148,6 +148,7 @@ local function reconcile()
         },
         case_sensitive = true,
       },
+      select = SELECT,
       limit = OBJECTS_PAGE,
       cursor = here.cursor,
     })

@@ -51,14 +51,22 @@ class Syncs:
         self._kept = KeptThings(redis, _KIND, clock)
         self._clock = clock
 
-    async def add(self, tenant: str, bucket_id: str, config: SyncConfig, *, by: Owner) -> Sync:
+    async def add(
+        self,
+        tenant: str,
+        bucket_id: str,
+        config: SyncConfig,
+        *,
+        by: Owner,
+        sync_id: str | None = None,
+    ) -> Sync:
         """
         Keep a sync; it is due at once.
 
         Raises:
             Conflict: the tenant has too many. Unavailable: Redis did not confirm.
         """
-        one, now = new_id(SYNC), self._clock()
+        one, now = sync_id or new_id(SYNC), self._clock()
         fields: dict[str, str | bytes | int | None] = {
             "bucket_id": bucket_id,
             "config": _config_text(config),

@@ -35,9 +35,8 @@ _LIMITS = {
     shipped.SYNC: {
         "calls": 1_000,
         "wall_ms": 900_000,
-        "cpu_ms": 60_000,
+        "cpu_ms": 30_000,
         "instructions": 1_000_000_000,
-        "memory_bytes": 128 << 20,
     },
     shipped.ASSET: {"calls": 1_000, "wall_ms": 300_000},
     shipped.BUCKET: {"calls": 2, "wall_ms": 25_000},
