@@ -39,6 +39,7 @@ _ANSWER_S = 15.0
 #: Each command under way has a connection of its own, and each open event stream. redis-py's own
 #: bound of 100 would fail calls of a worker with 200 slots.
 _MAX_CONNECTIONS = 4_096
+_CLOSED = "the connection was closed meanwhile"
 #: A server that is loading, was made a replica, or whose disk is full. redis-py has classes for the
 #: others, and takes the code away from their texts.
 _NO_WRITES = (BusyLoadingError, MasterDownError, OutOfMemoryError, ReadOnlyError)
@@ -137,16 +138,26 @@ def findings(info: Mapping[str, Any]) -> list[str]:
 
 @cache
 def _mended(given: type[Any]) -> type[Any]:
-    """Give a class of connections that says of a closed one that it is closed."""
+    """
+    Give a class of connections that says of a closed one that it is closed.
+
+    One that was reset while it lay in the pool, as after an outage of the network, has an exception
+    and no end of file: redis-py 8.1 takes it for a good one, and uvloop raises a RuntimeError when
+    it is written to.
+    """
 
     class Mended(given):  # type: ignore[misc]  # of whichever class the URL asks for
+        async def can_read(self) -> bool:
+            writer = self._writer
+            if writer is not None and writer.transport.is_closing():
+                raise RedisConnectionError(_CLOSED)  # the pool makes a new one then
+            return bool(await super().can_read())
+
         async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002
             try:
                 await super().send_packed_command(command, check_health)
             except RuntimeError as closed:
-                # uvloop's word for a transport that was closed while it lay in the pool, as after
-                # an outage of the network; redis-py knows only asyncio's, which is an OSError.
-                raise RedisConnectionError("the connection was closed meanwhile") from closed
+                raise RedisConnectionError(_CLOSED) from closed
 
     return Mended
 
