@@ -2,7 +2,7 @@
 Firing schedules: each moment once, however many schedulers there are and whenever they die.
 
 Runs in: scheduler. Trusts: Redis, also for the time. Refuses: to start what its key may not.
-May import: stdlib, orjson, redis, structlog, core, runs, tenancy, triggers.
+May import: stdlib, redis, structlog, core, runs, triggers.
 
 1. TURN, a script of Redis, tells which schedules are due, and which fires were begun by somebody
    who did not start their runs.
@@ -18,74 +18,41 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
 from core import keys
-from core.errors import QuotaExceeded, Refused, Unavailable
-from runs.origin import Origin, OriginKind
+from core.errors import Refused
 from runs.redis_scripts import Arg, load
 from runs.store import RunStore, redis_errors
-from triggers.schedule_record import FIELDS, Kept, RedisClock, of_fields, redis_clock
-from triggers.schedule_store import asked_by
+from triggers.fire_start import Begun, FireStarter
+from triggers.schedule_record import FIELDS, Kept, RedisClock, SteadyClock, of_fields
 from triggers.schedules import Schedule
-from triggers.scripts import ScriptMissing
-from triggers.starting import KeyUnfit, Starter, run_id_of
+from triggers.starting import run_id_of
 from triggers.timing import Jitter, due_now
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 RETRY_MS = 3_000
-#: A fire that could not be started for so long has failed.
-GIVE_UP_MS = 600_000
 #: How often is looked for what others have made or changed.
 LONGEST_REST_MS = 250
-_QUOTA_MS = 10_000
-_AWAY_MS = 1_000
 _POSTPONED_MS = 60_000
 _MOST = 100
-_AT_ONCE = 16
-_REASON_CHARS = 300
+_AT_ONCE = 32
 
 T = TypeVar("T")
-Settled = Literal["started", "failed", "suspended", "later"]
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """A fire whose run is to be started. `member` is `tenant|schedule`."""
-
-    member: str
-    fire_ms: int
-    run_id: str
-
-    @property
-    def tenant(self) -> str:
-        """Give whose schedule it is."""
-        return self.member.partition("|")[0]
-
-    @property
-    def schedule(self) -> str:
-        """Give the id of the schedule."""
-        return self.member.partition("|")[2]
 
 
 class Firing:
     """What one scheduler does about all schedules. Owns nothing; the connection is its maker's."""
 
-    def __init__(
-        self,
-        redis: Redis,
-        store: RunStore,
-        clock: RedisClock | None = None,
-    ) -> None:
+    def __init__(self, redis: Redis, store: RunStore, clock: RedisClock | None = None) -> None:
         self._redis = redis
         self._store = store
-        self._starter = Starter(redis, store)
-        self._clock = clock or (lambda: redis_clock(redis))
+        self._clock = clock or SteadyClock(redis)
+        self._starter = FireStarter(redis, store, self._clock)
 
     async def turn(self) -> float:
         """
@@ -101,8 +68,12 @@ class Firing:
             )
         due, starting, cancel, soonest = found
         await _each(self._cancel, [one.decode() for one in cancel])
-        await _each(self._start, [_begun(one.decode()) for one in starting])
-        await _each(self._fire, [one.decode() for one in _in_turns(due)])
+        begun = [Begun.read(one) for one in starting]
+        rows = await self._read([one.member for one in begun])
+        await _each(self._start, list(zip(begun, rows, strict=True)))
+        members = [one.decode() for one in _in_turns(due)]
+        rows = await self._read(members)
+        await _each(self._fire, list(zip(members, rows, strict=True)))
         if len(due) == _MOST or len(starting) >= _MOST:
             return 0.0
         rest_ms = LONGEST_REST_MS
@@ -112,24 +83,31 @@ class Firing:
 
     # --- parts ----------------------------------------------------------------------------------
 
-    async def _fire(self, member: str) -> None:
+    async def _start(self, what: tuple[Begun, Row]) -> None:
+        """Start the run of a fire that was begun before."""
+        one, row = what
+        try:
+            found = _read(one.member, row)
+        except _BROKEN:
+            found = None
+        await self._starter.start(one, None if found is None else found[1])
+
+    async def _fire(self, what: tuple[str, Row]) -> None:
         """Take what is due of one schedule, and start what it begins."""
+        member, row = what
         now_ms = await self._clock()
         try:
-            found = await self._read(member)
-            if found is None:  # gone with its tenant
-                await self._redis.zrem(keys.SCHEDULES_DUE, member)
+            found = _read(member, row)
             args = None if found is None else _fire_args(member, *found, now_ms)
-        except (ValueError, TypeError, KeyError, Refused) as broken:
+        except _BROKEN as broken:
             # Nobody can tell when it fires: it is looked at again, and the others go on.
             log = structlog.get_logger(__name__)
             log.warning("schedule_broken", schedule=member, exc_info=broken)
-            with redis_errors():
-                await self._redis.zadd(
-                    keys.SCHEDULES_DUE, {member: now_ms + _POSTPONED_MS}, xx=True
-                )
+            await self._put_off(member, now_ms + _POSTPONED_MS)
             return
-        if args is None:
+        if found is None:  # gone with its tenant
+            await self._put_off(member, None)
+        if found is None or args is None:
             return
         with redis_errors():
             answer: Any = await load("schedule_fire").run_async(self._redis, args)
@@ -139,68 +117,14 @@ class Firing:
         if cancel:
             await self._cancel(f"{member.partition('|')[0]}|{cancel}")
         for fire_ms, run_id in zip(begun[::2], begun[1::2], strict=True):
-            await self._start(Begun(member, int(fire_ms), run_id))
+            await self._starter.start(Begun(member, int(fire_ms), run_id), found[1])
 
-    async def _start(self, one: Begun) -> None:
-        """Start the run of a fire, and settle it."""
-        found = await self._read(one.member)
-        now_ms = await self._clock()
-        if found is None:
-            await self._settle(one, now_ms, "failed")
-            return
-        _, kept = found
-        how, why, again_ms = await self._try(one, kept)
-        if how == "later" and now_ms - await self._begun_ms(one, now_ms) > GIVE_UP_MS:
-            how = "failed"
-        await self._settle(one, now_ms, how, why, now_ms + again_ms)
-
-    async def _try(self, one: Begun, kept: Kept) -> tuple[Settled, str, int]:
-        """Start a run; give how that went, why it went wrong, and when to try again if so."""
-        log = structlog.get_logger(__name__).bind(schedule=one.schedule, tenant=one.tenant)
-        try:
-            if not await self._was_started(one):
-                await self._start_run(one, kept)
-        except (KeyUnfit, ScriptMissing) as gone:
-            log.warning("schedule_suspended", reason=gone.detail)
-            return "suspended", gone.detail, 0
-        except QuotaExceeded as full:
-            return "later", full.detail, min(full.retry_after_s * 1000, _QUOTA_MS)
-        except Refused as wrong:
-            return "failed", wrong.detail, 0
-        except Unavailable as away:
-            return "later", away.detail, _AWAY_MS
-        except Exception as ours:  # our bug in one schedule must not stop the others
-            log.warning("fire_broken", error=type(ours).__name__, exc_info=ours)
-            return "later", "an error of ours", _QUOTA_MS
-        return "started", "", 0
-
-    async def _start_run(self, one: Begun, kept: Kept) -> None:
-        await self._starter.start(
-            one.tenant,
-            kept.draft.script_ref,
-            kept.draft.input,
-            origin=Origin(kind=OriginKind.SCHEDULE, id=one.schedule),
-            key_id=kept.key_id,
-            key_tenant=kept.key_tenant,
-            run_id=one.run_id,
-            maker_grants=kept.maker_grants,
-            **asked_by(kept.draft),
-        )
-
-    async def _was_started(self, one: Begun) -> bool:
-        # A record may have expired by the time a scheduler comes back; the list of runs is longer.
+    async def _put_off(self, member: str, until_ms: int | None) -> None:
         with redis_errors():
-            known = await self._redis.zscore(keys.tenant_runs(one.tenant), one.run_id)
-        return known is not None
-
-    async def _settle(
-        self, one: Begun, now_ms: int, how: Settled, why: str = "", again_ms: int = 0
-    ) -> None:
-        args: list[Arg] = [one.member, one.schedule, one.fire_ms, one.run_id, now_ms]
-        with redis_errors():
-            await load("schedule_settle").run_async(
-                self._redis, [*args, how, why[:_REASON_CHARS], again_ms]
-            )
+            if until_ms is None:
+                await self._redis.zrem(keys.SCHEDULES_DUE, member)
+            else:
+                await self._redis.zadd(keys.SCHEDULES_DUE, {member: until_ms}, xx=True)
 
     async def _cancel(self, what: str) -> None:
         tenant, _, run_id = what.partition("|")
@@ -209,25 +133,30 @@ class Firing:
         except Refused:
             return  # it has ended and is gone
 
-    async def _begun_ms(self, one: Begun, now_ms: int) -> int:
+    async def _read(self, members: Sequence[str]) -> list[Row]:
+        if not members:
+            return []
+        pipe = self._redis.pipeline(transaction=False)
+        for member in members:
+            pipe.hmget(keys.schedule(member.partition("|")[2]), list(FIELDS))
         with redis_errors():
-            found = await cast(
-                "Awaitable[bytes | None]",
-                self._redis.hget(keys.schedule(one.schedule), "starting_ms"),
-            )
-        return int(found) if found else now_ms
+            found: list[Row] = await pipe.execute()
+        return found
 
-    async def _read(self, member: str) -> tuple[Schedule, Kept] | None:
-        tenant, _, schedule_id = member.partition("|")
-        with redis_errors():
-            row = await cast(
-                "Awaitable[list[bytes | None]]",
-                self._redis.hmget(keys.schedule(schedule_id), list(FIELDS)),
-            )
-        known = {name: value for name, value in zip(FIELDS, row, strict=True) if value is not None}
-        if known.get("tenant", b"").decode() != tenant:
-            return None
-        return of_fields(schedule_id, known)
+
+#: The fields of a schedule, as HMGET gives them.
+Row = list[bytes | None]
+#: What a record says that none of us wrote.
+_BROKEN = (ValueError, TypeError, KeyError, Refused)
+
+
+def _read(member: str, row: Row) -> tuple[Schedule, Kept] | None:
+    """Give a schedule; None when it is gone, or is not this tenant's."""
+    tenant, _, schedule_id = member.partition("|")
+    known = {name: value for name, value in zip(FIELDS, row, strict=True) if value is not None}
+    if known.get("tenant", b"").decode() != tenant:
+        return None
+    return of_fields(schedule_id, known)
 
 
 def _fire_args(member: str, shown: Schedule, kept: Kept, now_ms: int) -> list[Arg] | None:
@@ -246,11 +175,6 @@ def _fire_args(member: str, shown: Schedule, kept: Kept, now_ms: int) -> list[Ar
         *(due.missed, due.missed_from_ms, due.missed_until_ms),
         *(part for pair in runs.items() for part in pair),
     ]
-
-
-def _begun(text: str) -> Begun:
-    tenant, schedule, fire_ms, run_id = text.split("|")
-    return Begun(f"{tenant}|{schedule}", int(fire_ms), run_id)
 
 
 def _in_turns(members: Sequence[bytes]) -> list[bytes]:

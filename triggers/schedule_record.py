@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -149,6 +150,31 @@ async def redis_clock(redis: Redis) -> int:
     with redis_errors():
         seconds, micros = await redis.time()
     return seconds * 1000 + micros // 1000
+
+
+class SteadyClock:
+    """
+    Redis' time, asked for at most once a second; between, what passes here is added.
+
+    A jump of Redis' clock is seen within a second.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._asked = self._answer_ms = 0.0
+
+    async def __call__(self) -> int:
+        """
+        Give the time in Unix milliseconds.
+
+        Raises:
+            Unavailable: Redis does not answer.
+        """
+        passed = time.monotonic() - self._asked
+        if not self._answer_ms or passed >= 1:
+            self._answer_ms = await redis_clock(self._redis)
+            self._asked, passed = time.monotonic(), 0.0
+        return int(self._answer_ms + passed * 1000)
 
 
 def _number(known: Mapping[str, bytes], name: str) -> int | None:

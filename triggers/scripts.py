@@ -34,6 +34,7 @@ MAX_VERSIONS = 1_000  # of one script
 MAX_BYTES = 64 * 1024 * 1024  # of a tenant: texts and terms
 MAX_ALIASES = 50  # of one script
 MAX_PAGE = 100
+_MAX_READ = 64  # kept by who resolves again and again; each has at most 256 KiB
 _HOUR_S = 3_600
 
 
@@ -43,6 +44,8 @@ class SavedScripts:
     def __init__(self, redis: Redis, clock: Clock = now_ms) -> None:
         self._redis = redis
         self._clock = clock
+        # Versions never change, and no number is given twice: what was read once is right for ever.
+        self._read: dict[tuple[str, str, int], Resolved] = {}
 
     async def save(
         self, tenant: str, checked: CheckedScript, *, key_id: str
@@ -82,6 +85,10 @@ class SavedScripts:
         """
         try:
             number = await self.number_of(tenant, ref)
+            known = self._read.get((tenant, ref.name, number))
+            # A version that is named by its number was not looked for yet.
+            if known is not None and (not ref.pinned or await self._is_kept(tenant, ref, number)):
+                return known
             with redis_errors():
                 text = await cast(
                     "Awaitable[bytes | None]",
@@ -92,6 +99,9 @@ class SavedScripts:
             raise ScriptMissing(missing.detail, pointer=pointer, hint=missing.hint) from None
         if text is None:  # deleted just now
             raise ScriptMissing(f"there is no {ref} any more", pointer=pointer)
+        if len(self._read) >= _MAX_READ:
+            self._read.clear()
+        self._read[tenant, ref.name, number] = Resolved(version, text)
         return Resolved(version, text)
 
     async def number_of(self, tenant: str, ref: Ref) -> int:
@@ -227,6 +237,11 @@ class SavedScripts:
     async def _hget(self, key: str, field: str) -> bytes | None:
         with redis_errors():
             return await cast("Awaitable[bytes | None]", self._redis.hget(key, field))
+
+    async def _is_kept(self, tenant: str, ref: Ref, number: int) -> bool:
+        with redis_errors():
+            key = keys.saved_script(tenant, ref.name)
+            return bool(await self._redis.hexists(key, str(number)))
 
     async def _version(self, tenant: str, name: str, number: int) -> ScriptVersion:
         terms = await self._hget(keys.saved_script(tenant, name), str(number))

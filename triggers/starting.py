@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ from triggers.scripts import SavedScripts
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+_FIT_S = 1.0
+_MAX_FIT = 4_096
 _UNNAMED = RunRequest.model_fields["name"].default
 
 
@@ -53,6 +56,7 @@ class Starter:
         self._scripts = SavedScripts(redis)
         self._keys = KeyStore(redis)
         self._clock = clock
+        self._fit: dict[tuple[Owner, str], float] = {}
 
     async def start(  # noqa: PLR0913 (what is run, for whom, and why)
         self,
@@ -95,9 +99,13 @@ class Starter:
         """
         Refuse a key that may not start runs of `tenant`, or no longer.
 
+        One that may is not asked for again for a second.
+
         Raises:
             KeyUnfit: it says why. Unavailable: Redis could not be asked.
         """
+        if time.monotonic() < self._fit.get((owner, tenant), 0.0):
+            return
         try:
             key = await self._keys.get(owner.key_tenant, owner.key_id)
         except NotFound:
@@ -108,6 +116,9 @@ class Starter:
             raise KeyUnfit(f"the key {owner.key_id} lacks the scope {Scope.WRITE}")
         if owner.key_tenant != tenant and not key.is_operators:
             raise KeyUnfit(f"the key {owner.key_id} is no operator's any more")
+        if len(self._fit) >= _MAX_FIT:
+            self._fit.clear()
+        self._fit[owner, tenant] = time.monotonic() + _FIT_S
 
 
 async def look_up(scripts: SavedScripts, tenant: str, request: RunRequest) -> Checked:

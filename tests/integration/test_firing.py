@@ -20,7 +20,7 @@ from tenancy.grant_store import GrantStore
 from tenancy.grants import Grants, GrantSet
 from tenancy.keys import KeyStore
 from tenancy.scopes import Scope
-from triggers import firing, schedule_store
+from triggers import fire_start, firing, schedule_store
 from triggers.firing import RETRY_MS, Firing
 from triggers.saved import ScriptDraft, check_draft
 from triggers.schedule_record import redis_clock
@@ -216,7 +216,7 @@ async def test_a_run_that_cannot_be_started_now_is_started_later(bench: Bench) -
     bench.at_ms = three.next_fire_ms or 0
     full = bench.scheduler(Full(bench.redis))
     await full.turn()
-    await bench.pass_s(firing.GIVE_UP_MS / 1000 + 1, full)
+    await bench.pass_s(fire_start.GIVE_UP_MS / 1000 + 1, full)
     (row,) = await bench.schedules.history("acme", three.id, limit=10)
     assert (row.outcome, row.reason) == ("failed", "full")
 
