@@ -17,6 +17,7 @@ from tests.api_server import ApiServer
 from tests.deadline import Deadline
 from tests.mux_mixpeek import (
     BUCKET,
+    CONNECTIONS,
     SYNCS,
     TRIGGER_KEYS,
     Desk,
@@ -91,9 +92,12 @@ def test_a_library_is_indexed_and_stays_so(desk: Desk, library: Library) -> None
     assert (shown["status"], shown["total_files_synced"]) == ("ACTIVE", 1)
     library.stubs.mux.environments["default"].finish(late)
     second = library.add()
-    desk.cycle(sync)
+    desk.redis.zadd(keys.SYNCS_DUE, {sync["sync_config_id"]: 0})  # not after half a minute: now
+    desk.cycles(sync, 2)
     assert library.indexed == sorted([first, late, second])
     assert library.made == 3
+    used = desk.client.get(f"{CONNECTIONS}/{connection['connection_id']}").json()
+    assert (used["last_error"], used["last_used_at"] is None) == (None, False)
 
 
 def test_an_asset_deleted_at_mux_is_deleted_here(desk: Desk, library: Library) -> None:

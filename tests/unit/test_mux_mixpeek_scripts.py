@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from integrations.catalog import Catalog
+from integrations.check import check_script
 from tests.lua_child import Ended, run_lua
-from triggers.mux_mixpeek.shipped import ASSET, SYNC, text_of
+from triggers.mux_mixpeek.shipped import ASSET, NAMES, SYNC, text_of
 
 SURFACE = {
     "mux": {"functions": ["list_assets", "get_asset"], "accounts": ["con_a"]},
@@ -321,3 +323,10 @@ def test_a_changed_asset_is_held_to_each_syncs_own_filters() -> None:
     found = told(vendors, "updated", "a", keeps, others, everything)
     assert found == {"deleted_objects": 0, "eligible": ["syn_c"]}
     assert told(vendors, "updated", "a", reconciles)["deleted_objects"] == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_script_passes_the_check_of_scripts(name: str) -> None:
+    """What we give to tenants is what `moonsand check` lets through."""
+    report = check_script(text_of(name), Catalog.load())
+    assert [one.message for one in report.findings] == []

@@ -21,7 +21,7 @@ import structlog
 
 from core import keys
 from core.clock import Clock, now_ms
-from core.errors import NotFound, Refused
+from core.errors import NotFound, Refused, Unavailable
 from core.ids import new_id
 from runs.model import RunRecord, State
 from runs.redis_scripts import Arg, load
@@ -115,8 +115,8 @@ class Jobs:
         async with redis_or_unavailable("the events"):
             kept = (await load("mux_event").run_async(self._redis, args)).decode()
         job = await self.get(kept)
-        if job is None:  # kept by one that has forgotten it since
-            raise NotFound("the event is no longer kept")
+        if job is None:  # the same event came three days ago, and is being forgotten now
+            raise Unavailable("this event is being forgotten", hint="send it again")
         if kept == job_id:
             await self._submit(job, connection)
         return job, kept == job_id
