@@ -27,6 +27,7 @@ from api.services import services_of
 from core.clock import now_ms
 from core.errors import Unavailable
 from core.settings import Settings
+from ledger.archive import ArchiveReader
 from ledger.archives import beside, open_archive
 from ledger.usage import MAX_PAGE, STEM, Usage, Wanted
 from ledger.usage_rows import Place, csv_head, csv_row
@@ -109,7 +110,7 @@ async def get_usage(  # noqa: PLR0913, PLR0917 (a parameter each)
         wanted = replace(wanted, tenant=key.tenant)
     after, settings = _after(cursor), services_of(request).settings
     if form == "csv":
-        await to_thread.run_sync(partial(_counted, settings))
+        await to_thread.run_sync(partial(_follow, settings))
         name = f"usage-{wanted.tenant or 'all'}-{wanted.first_day}-{wanted.last_day}.csv"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return StreamingResponse(_csv(settings, wanted), headers=headers, media_type=_CSV)
@@ -167,6 +168,10 @@ def _page(settings: Settings, wanted: Wanted, after: Place | None, limit: int) -
         }
 
 
+def _follow(settings: Settings) -> None:
+    _counted(settings).close()
+
+
 def _csv(settings: Settings, wanted: Wanted) -> Iterator[str]:
     with closing(_open(settings)) as usage:
         yield csv_head()
@@ -185,12 +190,18 @@ def _counted(settings: Settings) -> Usage:
     usage = _open(settings)
     if archive is None:
         return usage
-    with closing(archive):
-        if not usage.follow(archive, _WITHIN_S):
-            counted = usage.counted
-            usage.close()
-            raise Unavailable(
-                f"the ledger's entries are being counted: {counted} of {archive.size} so far",
-                hint="ask again: each request goes on with it",
-            )
+    try:
+        with closing(archive):
+            _count(archive, usage)
+    except BaseException:
+        usage.close()
+        raise
     return usage
+
+
+def _count(archive: ArchiveReader, usage: Usage) -> None:
+    if not usage.follow(archive, _WITHIN_S):
+        raise Unavailable(
+            f"the ledger's entries are being counted: {usage.counted} of {archive.size} so far",
+            hint="ask again: each request goes on with it",
+        )

@@ -15,7 +15,8 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Self
 
 import orjson
@@ -28,6 +29,7 @@ NO_KEY = "-"
 _SUMS = ("instructions", "cpu_ms", "wall_ms", "memory_bytes", "output_bytes")
 #: More than any run can use; a greater number is none.
 _MOST = 1 << 40
+_DAY_MS = 86_400_000
 _LAST_MS = 253_402_300_799_999
 _MAX_REASON_CHARS = 40
 #: What a spreadsheet would take for a formula at the beginning of a cell.
@@ -65,19 +67,28 @@ class Used:
     @classmethod
     def of_leaf(cls, leaf: Mapping[str, Any]) -> Self:
         """Read what one `run.finished` leaf says."""
+        used = cls()
+        used.take(leaf)
+        return used
+
+    def take(self, leaf: Mapping[str, Any]) -> None:
+        """Add what one `run.finished` leaf says."""
         usage = leaf.get("usage")
         told = usage if isinstance(usage, dict) else {}
-        said = {name: _count(told.get(name)) for name in _SUMS}
-        return cls(
-            runs=1,
-            unmetered=0 if told else 1,
-            attempts=_count(leaf.get("attempt")),
-            **said,
-            memory_bytes_max=said["memory_bytes"],
-            calls=sum(_counts(leaf.get("calls")).values()),
-            reasons=Counter({_reason(leaf.get("reason")): 1}),
-            called=_by_integration(leaf.get("called")),
-        )
+        self.runs += 1
+        self.unmetered += not told
+        self.attempts += _count(leaf.get("attempt"))
+        self.instructions += _count(told.get("instructions"))
+        self.cpu_ms += _count(told.get("cpu_ms"))
+        self.wall_ms += _count(told.get("wall_ms"))
+        self.output_bytes += _count(told.get("output_bytes"))
+        memory_bytes = _count(told.get("memory_bytes"))
+        self.memory_bytes += memory_bytes
+        self.memory_bytes_max = max(self.memory_bytes_max, memory_bytes)
+        self.calls += sum(_counts(leaf.get("calls")).values())
+        self.reasons[_reason(leaf.get("reason"))] += 1
+        for name, number in _counts(leaf.get("called")).items():
+            self.called[_integration(name)] += number
 
     def add(self, other: Used) -> None:
         """Add what others used."""
@@ -133,7 +144,8 @@ def place_of(leaf: Mapping[str, Any]) -> Place | None:
     if leaf.get("kind") != LeafKind.RUN_FINISHED:
         return None
     at_ms, tenant, key = leaf.get("at_ms"), leaf.get("tenant"), leaf.get("key")
-    day = _day(at_ms if isinstance(at_ms, int) and 0 <= at_ms <= _LAST_MS else 0)
+    known = at_ms if isinstance(at_ms, int) and 0 <= at_ms <= _LAST_MS else 0
+    day = _day_number(known // _DAY_MS)
     return Place(
         day,
         tenant if isinstance(tenant, str) else "",
@@ -149,9 +161,12 @@ def fold(leaves: Iterable[bytes]) -> dict[Place, Used]:
         place = place_of(fields)
         if place is None:
             continue
-        used = Used.of_leaf(fields)
-        for one in (place, Place(place.day, place.tenant)):
-            sums.setdefault(one, Used()).add(used)
+        known = sums.get(place)
+        if known is None:
+            known = sums[place] = Used()
+        known.take(fields)
+    for place, used in list(sums.items()):
+        sums.setdefault(Place(place.day, place.tenant), Used()).add(used)
     return sums
 
 
@@ -178,8 +193,9 @@ def _csv_line(cells: Iterable[str]) -> str:
     return line.getvalue()
 
 
-def _day(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
+@lru_cache(maxsize=64)
+def _day_number(number: int) -> str:
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=number)).date().isoformat()
 
 
 def _count(value: Any) -> int:
@@ -187,18 +203,15 @@ def _count(value: Any) -> int:
     return value if whole and 0 <= value < _MOST else 0
 
 
-def _counts(value: Any) -> Counter[str]:
+def _counts(value: Any) -> dict[str, int]:
     if not isinstance(value, dict):
-        return Counter()
-    return Counter({str(name): _count(number) for name, number in value.items()})
+        return {}
+    return {name: _count(number) for name, number in value.items()}
 
 
-def _by_integration(value: Any) -> Counter[str]:
-    counted: Counter[str] = Counter()
-    for name, number in _counts(value).items():
-        known = name if name == OTHER else integration_of(f"{name}.x")
-        counted[known] += number
-    return counted
+@lru_cache(maxsize=1024)
+def _integration(name: str) -> str:
+    return OTHER if name == OTHER else integration_of(f"{name}.x")
 
 
 def _reason(value: Any) -> str:

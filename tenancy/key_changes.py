@@ -25,7 +25,7 @@ from ledger.leaves import LeafKind, leaf
 from tenancy.key_record import KeyRecord, check_expiry, check_name, check_scopes
 from tenancy.key_text import digest_of, new_plain_key
 from tenancy.scopes import DEFAULT_SCOPES, Scope
-from tenancy.tenant_record import TenantRecord, no_such_tenant
+from tenancy.tenant_record import TenantRecord, check_room, no_such_tenant
 from tenancy.tenants import check_tenant
 
 if TYPE_CHECKING:
@@ -273,6 +273,7 @@ async def _tenant_for(
     if known is None:
         if giver is not None:
             raise no_such_tenant(tenant)
+        await check_room(pipe)
         return [TenantRecord(name=tenant, created_ms=now)]
     known.check_not_deleted()
     return []

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict
 from core import keys
 from core.errors import Broken, Conflict, NotFound
 
+#: Tenants that one service may have, those that were deleted included.
+MAX_TENANTS = 100_000
+
 
 class TenantRecord(BaseModel):
     """
@@ -72,6 +75,17 @@ class TenantRecord(BaseModel):
             fields["deleted_ms"] = self.deleted_ms
         pipe.hset(keys.TENANTS, self.name, orjson.dumps(fields))
         pipe.zadd(keys.TENANT_NAMES, {self.name: 0})
+
+
+async def check_room(pipe: Any) -> None:
+    """
+    Refuse one more tenant, if there are `MAX_TENANTS`.
+
+    Raises:
+        Conflict: there are.
+    """
+    if await pipe.hlen(keys.TENANTS) >= MAX_TENANTS:
+        raise Conflict(f"there are {MAX_TENANTS} tenants, which is all that is allowed")
 
 
 def no_such_tenant(name: str) -> NotFound:

@@ -22,15 +22,13 @@ from ledger import inbox
 from ledger.leaves import LeafKind, leaf
 from tenancy.key_changes import forget
 from tenancy.key_record import KeyRecord
-from tenancy.tenant_record import TenantRecord, no_such_tenant
+from tenancy.tenant_record import TenantRecord, check_room, no_such_tenant
 from tenancy.tenants import OPERATOR, check_tenant
 from tenancy.terms import SUSPENDED
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-#: Tenants that one service may have, those that were deleted included.
-MAX_TENANTS = 100_000
 MAX_PAGE = 200
 _TRIES = 16
 
@@ -61,8 +59,7 @@ class TenantStore:
             if known is not None:
                 known.check_not_deleted()
                 raise Conflict(f"there is a tenant {name} already")
-            if await pipe.hlen(keys.TENANTS) >= MAX_TENANTS:
-                raise Conflict(f"there are {MAX_TENANTS} tenants, which is all that is allowed")
+            await check_room(pipe)
             pipe.multi()
             made.keep(pipe)
             self._tell(pipe, LeafKind.TENANT_CREATED, name, by)

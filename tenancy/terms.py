@@ -37,7 +37,7 @@ from sandbox.limits import SPECS
 from tenancy.key_changes import watch_giver
 from tenancy.key_record import KeyRecord
 from tenancy.tenant_record import TenantRecord, no_such_tenant
-from tenancy.tenants import check_tenant
+from tenancy.tenants import OPERATOR, check_tenant
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -165,12 +165,15 @@ class TermsStore:
         Raises:
             Forbidden: the giver has terms of its own.
             Unauthenticated: the giver was revoked meanwhile.
-            Invalid: a name or a value; nothing was changed. Or nothing was named.
+            Invalid: a name or a value; nothing was changed. Nothing was named, or the operator.
             NotFound: there is no such tenant, or it has no such key.
             Conflict: the tenant was deleted, or more than `MAX_TERMS` would be kept.
             Unavailable: Redis did not confirm.
         """
         check_tenant(tenant)
+        if tenant == OPERATOR:
+            # Its keys act for tenants, where limits of its own would not be looked for.
+            raise Invalid("keys of the operator have no limits of their own", hint="give scopes")
         _check(changes, of_key=key_id is not None)
         entry = leaf(
             LeafKind.LIMITS_CHANGED,

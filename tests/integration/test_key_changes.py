@@ -18,6 +18,7 @@ from tenancy.key_changes import MAX_GRACE_S, MAX_KEYS, KeyChange
 from tenancy.key_record import MAX_EXPIRES_MS, KeyRecord
 from tenancy.keys import KeyStore
 from tenancy.scopes import Role, Scope
+from tenancy.tenant_store import TenantStore
 from tenancy.tenants import OPERATOR
 from tenancy.terms import TermsStore
 
@@ -200,9 +201,11 @@ async def test_a_key_with_grants_hands_them_on(redis_async: Redis) -> None:
 
 
 async def test_an_operators_key_has_no_grants_that_would_be_passed_over(redis_async: Redis) -> None:
-    """It acts under other tenants, where its own grants are not looked for: none are taken."""
+    """It acts under other tenants, where grants and limits of its own are not looked for."""
     with pytest.raises(Invalid, match="operator"):
         await GrantStore(redis_async).set(OPERATOR, None, GrantSet.parse(["mux:read"]), by="cli")
+    with pytest.raises(Invalid, match="operator"):
+        await TermsStore(redis_async).set(OPERATOR, None, {"weight": 1}, by="cli")
     assert await redis_async.dbsize() == 0
 
 
@@ -377,6 +380,21 @@ async def test_a_tenant_has_so_many_keys_and_no_more(
         await store.create("acme", "c")
     await store.revoke("acme", first.id)
     await store.create("acme", "c")
+
+
+async def test_tenants_are_bounded_however_they_are_made(
+    redis_async: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first key makes no tenant beyond the bound either."""
+    monkeypatch.setattr("tenancy.tenant_record.MAX_TENANTS", 2)
+    store = KeyStore(redis_async)
+    for name in ("one", "two"):
+        await store.create(name, "a")
+    with pytest.raises(Conflict):
+        await store.create("three", "a")
+    with pytest.raises(Conflict):
+        await TenantStore(redis_async).create("three", by="cli")
+    await store.create("two", "b")
 
 
 async def test_every_change_is_a_leaf_without_the_text(redis_async: Redis) -> None:
