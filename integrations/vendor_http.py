@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -38,6 +39,9 @@ MAX_CONNECTIONS = 100
 #: out on a connection that is just being closed at the other end.
 _KEEPALIVE_S = 4.0
 _INFLATE_STEP = 64 * 1024
+#: Of one pool. For each request it looks at all that it has: 200 together would take longer for
+#: that than for the requests.
+_POOL_CONNECTIONS = 24
 
 
 class NoAnswerKind(StrEnum):
@@ -101,9 +105,17 @@ class Progress:
 
 
 @dataclass(slots=True)
+class _Pool:
+    """Some of the connections, and how many exchanges use or wait for them."""
+
+    client: httpx2.AsyncClient
+    busy: int = 0
+
+
+@dataclass(slots=True)
 class VendorHttp:
     """
-    The pool of connections to all vendors, one a process and event loop.
+    The pools of connections to all vendors, one a process and event loop.
 
     `max_connections` bounds how many are open at once; further calls wait within their time.
     `allow_local` lets accounts of the operator lead to this machine itself. Connections to it are
@@ -114,7 +126,8 @@ class VendorHttp:
     allow_local: bool = True
     resolve: Resolver = system_resolver
     dial: httpcore2.AsyncNetworkBackend | None = None
-    _clients: dict[bool, httpx2.AsyncClient] = field(default_factory=dict, repr=False)
+    _pools: dict[bool, list[_Pool]] = field(default_factory=dict, repr=False)
+    _tls: ssl.SSLContext | None = field(default=None, repr=False)
 
     async def exchange(  # noqa: PLR0913 (one exchange, all named)
         self,
@@ -154,9 +167,9 @@ class VendorHttp:
 
     async def close(self) -> None:
         """Close every connection."""
-        clients, self._clients = self._clients, {}
-        for client in clients.values():
-            await client.aclose()
+        pools, self._pools = self._pools, {}
+        for pool in (one for some in pools.values() for one in some):
+            await pool.client.aclose()
 
     async def _exchange(
         self,
@@ -184,40 +197,58 @@ class VendorHttp:
                 "trace": progress.trace,
             },
         )
-        client = self._pool(local=request.local and self.allow_local)
-        response = await client.send(outgoing, stream=True, follow_redirects=False)
+        pool = self._pool(local=request.local and self.allow_local)
+        pool.busy += 1
         try:
-            progress.status = response.status_code
-            success = accepts(response.status_code)
-            most = max_bytes if success else MAX_ERROR_BYTES
-            body = await _body(response, most, progress, cut=not success)
+            response = await pool.client.send(outgoing, stream=True, follow_redirects=False)
+            try:
+                progress.status = response.status_code
+                success = accepts(response.status_code)
+                most = max_bytes if success else MAX_ERROR_BYTES
+                body = await _body(response, most, progress, cut=not success)
+            finally:
+                await response.aclose()
         finally:
-            await response.aclose()
+            pool.busy -= 1
         return Answer(response.status_code, dict(response.headers), body)
 
-    def _pool(self, *, local: bool) -> httpx2.AsyncClient:
-        if local not in self._clients:
-            for name in ("httpx2", "httpcore2"):
-                # Their lines hold URLs and headers, which are not ours to write into logs.
-                logging.getLogger(name).setLevel(logging.WARNING)
-            allowed = is_this_machine if local else is_public
-            limits = httpx2.Limits(
-                max_connections=self.max_connections,
-                max_keepalive_connections=self.max_connections,
-                keepalive_expiry=_KEEPALIVE_S,
-            )
-            self._clients[local] = httpx2.AsyncClient(
-                transport=CheckedTransport(
-                    CheckedBackend(allowed, self.resolve, self.dial),
-                    limits,
-                    httpx2.create_ssl_context(trust_env=False),
-                ),
-                trust_env=False,
-                follow_redirects=False,
-                # One pool serves all tenants: a cookie of one must not go out with another's call.
-                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            )
-        return self._clients[local]
+    def _pool(self, *, local: bool) -> _Pool:
+        """Give the first pool with room, so that few calls at once find their connections again."""
+        pools = self._pools.setdefault(local, [])
+        for pool in pools:
+            if pool.busy < _POOL_CONNECTIONS:
+                return pool
+        if len(pools) * _POOL_CONNECTIONS < self.max_connections:
+            most = min(_POOL_CONNECTIONS, self.max_connections - len(pools) * _POOL_CONNECTIONS)
+            pools.append(_Pool(self._client(most, local=local)))
+            return pools[-1]
+        return min(pools, key=lambda one: one.busy)
+
+    def _client(self, connections: int, *, local: bool) -> httpx2.AsyncClient:
+        for name in ("httpx2", "httpcore2"):
+            # Their lines hold URLs and headers, which are not ours to write into logs.
+            logging.getLogger(name).setLevel(logging.WARNING)
+        limits = httpx2.Limits(
+            max_connections=connections,
+            max_keepalive_connections=connections,
+            keepalive_expiry=_KEEPALIVE_S,
+        )
+        return httpx2.AsyncClient(
+            transport=CheckedTransport(
+                CheckedBackend(is_this_machine if local else is_public, self.resolve, self.dial),
+                limits,
+                self._ssl_context(),
+            ),
+            trust_env=False,
+            follow_redirects=False,
+            # A pool serves all tenants: a cookie of one must not go out with another's call.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        )
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = httpx2.create_ssl_context(trust_env=False)
+        return self._tls
 
 
 async def _body(
