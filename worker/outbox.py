@@ -158,19 +158,26 @@ class Outbox:
         self, batch: Sequence[EventEntry | GivenBack], replies: Sequence[Any]
     ) -> list[EventEntry | GivenBack]:
         again: list[EventEntry | GivenBack] = []
+        dropped = 0
         for one, reply in zip(batch, replies, strict=True):
+            if takes_no_writes(reply):
+                # Who watches misses an event; the whole output is in the run's record.
+                if isinstance(one, GivenBack):
+                    again.append(one)
+                else:
+                    dropped += 1
+                continue
             if isinstance(reply, RedisError):
                 structlog.get_logger(__name__).error("redis_refused", error=str(reply)[:200])
-            if not isinstance(one, GivenBack):
-                continue
-            if takes_no_writes(reply):
-                again.append(one)
-            else:
+            if isinstance(one, GivenBack):
                 # An end refused for any other reason leaves its lease to run out, so that the run
                 # is lost rather than never ended.
                 known = isinstance(reply, int) and not isinstance(one, LetGo)
                 code = reply if known else 0
                 self._on_delivered(one.claim, code)
+        if again or dropped:
+            log = structlog.get_logger(__name__)
+            log.warning("redis_takes_no_writes", put_off=len(again), events_dropped=dropped)
         return again
 
     def _script(self, one: GivenBack) -> tuple[RedisScript, list[Arg]]:
