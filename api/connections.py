@@ -11,6 +11,7 @@ webhook secret is sealed before it is kept.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -20,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from api.auth import TriggersReader, TriggersWriter
 from api.bodies import read_model
 from api.connector_shapes import ConnectionList, ConnectionShown, ConnectionTrial, Success
+from api.idempotency import idempotent
 from api.problems import FieldError, InvalidFields
 from api.runs import only_known_parameters
 from api.schema import json_body
@@ -33,6 +35,7 @@ from tenancy.keys import KeyRecord
 from tenancy.scopes import Scope
 from triggers.kept import MAX_PAGE
 from triggers.mux_mixpeek.model import (
+    CONNECTION,
     Connection,
     ConnectionChange,
     ConnectionConfig,
@@ -78,18 +81,26 @@ async def create_connection(request: Request, key: TriggersWriter) -> Response:
     named = given.provider_config.credentials
     _may_set_accounts(key, named)
     connections = services.connector.connections
-    made = connections.new(key.tenant, given)
-    await connections.check_name(key.tenant, given.name)
-    await _set_account(services, key, made, named)
-    try:
-        if given.test_before_save:
-            key.require(Scope.WRITE)
-            await _require_working(services, key, made)
-        await connections.add(made, by=key.id)
-    except Exception:
-        await _forget_account(services, made)
-        raise
-    return answer(made.shown())
+    async with idempotent(request, key) as once:
+        if once.replayed is not None:
+            return once.replayed
+        known = await once.found(CONNECTION, partial(connections.get, key.tenant))
+        if known is not None:
+            return once.tell_again(answer(known.shown()))
+        made = connections.new(key.tenant, given, connection_id=once.new_id(CONNECTION))
+        await connections.check_name(key.tenant, given.name)
+        await _set_account(services, key, made, named)
+        try:
+            if given.test_before_save:
+                key.require(Scope.WRITE)
+                await _require_working(services, key, made)
+            await connections.add(made, by=key.id)
+        except Exception:
+            # A try that was taken for dead may have kept it meanwhile, with this account.
+            if not await _is_kept(services, made):
+                await _forget_account(services, made)
+            raise
+        return once.keep(answer(made.shown()))
 
 
 @router.post(
@@ -232,6 +243,14 @@ async def _set_account(
         await services.desk.ask(Do.SET, key.tenant, "mux", connection.id, named.token)
     except Invalid as error:
         raise Invalid(error.detail, pointer=_CREDENTIALS, hint=error.hint) from None
+
+
+async def _is_kept(services: Services, made: Connection) -> bool:
+    try:
+        await services.connector.connections.get(made.tenant, made.id)
+    except NotFound:
+        return False
+    return True
 
 
 async def _forget_account(services: Services, connection: Connection) -> None:

@@ -12,6 +12,7 @@ IDEMPOTENT = frozenset(
     {
         *("submit_run", "create_batch", "save_script", "create_schedule"),
         *("create_hook", "create_callback", "create_key"),
+        *("create_connection", "create_bucket", "create_sync"),
     }
 )
 #: Routes that tell of quotas of rates with what they accept.

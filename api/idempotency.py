@@ -164,9 +164,11 @@ class Once:
 
 
 @asynccontextmanager
-async def idempotent(request: Request, key: KeyRecord) -> AsyncIterator[Once]:
+async def idempotent(request: Request, key: KeyRecord, *, also: str = "") -> AsyncIterator[Once]:
     """
     Answer a request whose body was read once, if it has an `Idempotency-Key`.
+
+    `also` is what it says beside its body and address: another header that matters.
 
     Raises:
         InvalidFields: the key cannot be one.
@@ -180,7 +182,7 @@ async def idempotent(request: Request, key: KeyRecord) -> AsyncIterator[Once]:
         return
     query = request.url.query
     endpoint = f"{request.method} {request.url.path}" + (f"?{query}" if query else "")
-    asked = Asked(key.tenant, endpoint, text, await _digest(request.state.body))
+    asked = Asked(key.tenant, endpoint, text, await _digest(also, request.state.body))
     with redis_errors("nothing was made"):
         taken = await Claim.take(services_of(request).redis, asked)
     if isinstance(taken, Answer):
@@ -199,10 +201,12 @@ async def idempotent(request: Request, key: KeyRecord) -> AsyncIterator[Once]:
         living.cancel()
 
 
-async def _digest(body: bytes) -> bytes:
-    if len(body) > _IN_THREAD_BYTES:  # requests must not wait for it
-        return await asyncio.to_thread(lambda: hashlib.sha256(body).digest())
-    return hashlib.sha256(body).digest()
+async def _digest(also: str, body: bytes) -> bytes:
+    def made() -> bytes:
+        return hashlib.sha256(hashlib.sha256(also.encode()).digest() + body).digest()
+
+    # Other requests must not wait for a long one.
+    return await asyncio.to_thread(made) if len(body) > _IN_THREAD_BYTES else made()
 
 
 async def _renew(claim: Claim) -> None:

@@ -9,6 +9,7 @@ May import: stdlib, fastapi, core, runs, tenancy, triggers, api.
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
@@ -26,6 +27,7 @@ from api.connections import (
     read_filter,
 )
 from api.connector_shapes import Success, SyncList, SyncShown, Triggered
+from api.idempotency import idempotent
 from api.problems import FieldError, InvalidFields
 from api.runs import only_known_parameters
 from api.schema import json_body
@@ -35,7 +37,7 @@ from core.errors import Conflict, Invalid, NotFound
 from runs.model import State
 from tenancy.keys import KeyRecord
 from tenancy.scopes import Scope
-from triggers.mux_mixpeek.model import BucketConfig, Sync, SyncChange, SyncConfig
+from triggers.mux_mixpeek.model import SYNC, BucketConfig, Sync, SyncChange, SyncConfig
 from triggers.mux_mixpeek.work import bucket_of
 from triggers.starting import Owner
 
@@ -83,13 +85,20 @@ async def create_bucket(
     services = services_of(request)
     namespace = _one_namespace(given.namespace_id, x_namespace)
     work = bucket_of(given.mixpeek_account, given.for_script(namespace))
-    record = await services.connector.workshop.start(key.tenant, work, owner=_owner(key))
-    record = await wait_for_end(services, record, _BUCKET_S)
-    record = await services.store.get(key.tenant, record.id)
-    if record.status is not State.SUCCEEDED or not isinstance(record.result, dict):
-        why = record.error.message if record.error else f"the run is {record.status}"
-        raise Conflict(f"no bucket was made: {why}", hint=f"GET /v1/runs/{record.id} shows more")
-    return answer(record.result)
+    async with idempotent(request, key, also=namespace or "") as once:
+        if once.replayed is not None:
+            return once.replayed
+        record = await services.connector.workshop.start(
+            key.tenant, work, owner=_owner(key), run_id=once.new_id("run")
+        )
+        once.made()  # whatever becomes of the run: the same request is answered by the same one
+        record = await wait_for_end(services, record, _BUCKET_S)
+        record = await services.store.get(key.tenant, record.id)
+        if record.status is not State.SUCCEEDED or not isinstance(record.result, dict):
+            why = record.error.message if record.error else f"the run is {record.status}"
+            hint = f"GET /v1/runs/{record.id} shows more"
+            raise Conflict(f"no bucket was made: {why}", hint=hint)
+        return once.keep(answer(record.result))
 
 
 @router.post(
@@ -113,8 +122,16 @@ async def create_sync(
     namespace = _one_namespace(given.namespace_id, x_namespace)
     config = given.model_copy(update={"connection_id": connection.id, "namespace_id": namespace})
     config.model_fields_set.update({"connection_id", "namespace_id"})
-    sync = await connector.syncs.add(key.tenant, bucket_id, config, by=_owner(key))
-    return answer(sync.shown())
+    async with idempotent(request, key, also=namespace or "") as once:
+        if once.replayed is not None:
+            return once.replayed
+        known = await once.found(SYNC, partial(connector.syncs.get, key.tenant, bucket_id))
+        if known is not None:
+            return once.tell_again(answer(known.shown()))
+        sync = await connector.syncs.add(
+            key.tenant, bucket_id, config, by=_owner(key), sync_id=once.new_id(SYNC)
+        )
+        return once.keep(answer(sync.shown()))
 
 
 @router.post(

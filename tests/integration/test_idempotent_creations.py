@@ -88,6 +88,45 @@ def test_a_try_after_a_crash_finds_what_was_made(
     assert client.post(path, json=BODIES[path], headers=headers).json() == again.json()
 
 
+def test_a_connection_and_its_sync_are_made_once(
+    client: httpx2.Client, redis_sync: redis.Redis
+) -> None:
+    """Sent again, and after a crash between the write and the answer; a namespace counts too."""
+    credentials = {"type": "account", "account": "default", "webhook_secret": "s" * 32}
+    connection = {
+        "name": "Mux",
+        "provider_type": "mux",
+        "provider_config": {"credentials": credentials},
+        "test_before_save": False,
+    }
+    where = "/v1/organizations/connections"
+    made = _twice(client, redis_sync, where, connection, "connection_id")
+    sync = {"connection_id": made["connection_id"]}
+    _twice(client, redis_sync, "/v1/buckets/b1/syncs", sync, "sync_config_id")
+    assert len(client.post(f"{where}/list", json={}).json()["results"]) == 1
+    assert len(client.post("/v1/buckets/b1/syncs/list", json={}).json()["results"]) == 1
+    headers = {"Idempotency-Key": "k1", "X-Namespace": "another"}
+    assert client.post("/v1/buckets/b1/syncs", json=sync, headers=headers).status_code == 422
+
+
+def _twice(
+    client: httpx2.Client, redis_sync: redis.Redis, path: str, body: dict[str, Any], name: str
+) -> dict[str, Any]:
+    before = set(redis_sync.scan_iter("ms:idem:*"))
+    headers = {"Idempotency-Key": "k1"}
+    first = client.post(path, json=body, headers=headers)
+    assert first.status_code == 200, first.text
+    assert client.post(path, json=body, headers=headers).content == first.content
+    (kept,) = set(redis_sync.scan_iter("ms:idem:*")) - before
+    redis_sync.hdel(kept, "status", "headers", "body", "reference")
+    redis_sync.hset(kept, mapping={"seed": _seed(first.json()[name]), "until_ms": 0})
+    again = client.post(path, json=body, headers=headers)
+    assert again.headers["idempotent-replayed"] == "true", again.text
+    assert again.json()[name] == first.json()[name]
+    made: dict[str, Any] = first.json()
+    return made
+
+
 def _seed(made: str) -> str:
     """Give the seed of an id."""
     alphabet = "0123456789abcdefghjkmnpqrstvwxyz"

@@ -265,6 +265,7 @@ def _sync(one: str, fields: Fields, due_ms: int | None) -> Sync:
         last_ms=None if last is None else int(last),
         last_error=text.get("last_error"),
         failures=int(text.get("failures", 0)),
+        failing=text.get("failing") == "1",
         cycles=int(text.get("cycles", 0)),
         counts={name: int(text.get(f"n.{name}", 0)) for name in COUNTERS},
     )
