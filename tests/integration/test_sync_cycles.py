@@ -11,7 +11,7 @@ from core import keys
 from core.clock import now_ms
 from core.ids import new_id
 from runs.acceptance import Terms
-from runs.model import RunRecord, State
+from runs.model import RunRecord, RunRequest, State
 from runs.store import RunStore
 from tenancy.keys import KeyStore
 from tests.mux_mixpeek import BUCKET, SECRET, TRIGGER_KEYS
@@ -151,6 +151,41 @@ async def test_a_sync_of_once_is_given_up_after_five_failures(rig: Rig) -> None:
     assert after.last_error
     noted = await rig.connector.connections.get(TENANT, connection.id)
     assert noted.last_error == after.last_error
+
+
+async def test_a_failure_counts_for_the_whole_cycle(rig: Rig) -> None:
+    """A later run of the same cycle that goes well does not make it complete."""
+    sync = await rig.sync(await rig.connection(), sync_mode="initial_only")
+    failure = b'"failures":[{"asset_id":"a","message":"no"}]'
+    await rig.connector.cycles.look(sync.id)
+    await rig.end((await rig.now(sync)).run, b'{"failed":1,"next":{},' + failure + b"}")
+    await rig.connector.cycles.look(sync.id)
+    await rig.connector.cycles.look(sync.id)
+    await rig.end((await rig.now(sync)).run, b'{"synced":1}')
+    await rig.connector.cycles.look(sync.id)
+    after = await rig.now(sync)
+    assert (after.cycles, after.failures, after.last_error) == (1, 1, "asset a: no")
+    assert after.status is Status.ACTIVE
+    await rig.connector.cycles.look(sync.id)
+    await rig.end((await rig.now(sync)).run, b'{"synced":1}')
+    await rig.connector.cycles.look(sync.id)
+    after = await rig.now(sync)
+    assert (after.status, after.failures, after.last_error) == (Status.COMPLETED, 0, None)
+
+
+async def test_a_used_up_quota_is_no_failure(rig: Rig) -> None:
+    """The cycle waits as long as the quota says, as often as it has to."""
+    rig = Rig(rig.redis, rig.owner, Terms(queue_max=1))
+    sync = await rig.sync(await rig.connection(), sync_mode="initial_only")
+    other = await rig.store.submit(TENANT, RunRequest(script="return 1"), key_id=rig.owner.key_id)
+    for _ in range(6):
+        await rig.connector.cycles.look(sync.id)
+    after = await rig.now(sync)
+    assert (after.run, after.failures, after.status) == (None, 0, Status.ACTIVE)
+    assert after.last_error
+    await rig.end(other.id)
+    await rig.connector.cycles.look(sync.id)
+    assert (await rig.now(sync)).run
 
 
 async def test_what_a_script_returns_is_not_believed_blindly(rig: Rig) -> None:

@@ -73,10 +73,10 @@ class Cycles:
         Begin a cycle, or submit the run of one that was begun and not submitted.
 
         Returns:
-            The run that carries the cycle; None when it has to wait, or the sync is off.
+            The run that carries the cycle; None when it has to wait, the sync is off, or the run
+            is not taken, which the sync then says in `last_error`.
 
         Raises:
-            QuotaExceeded, Refused: the run is not taken; the cycle counts as failed.
             Unavailable: Redis did not confirm.
         """
         connection = await self._connections.find(sync.config.connection_id)
@@ -113,14 +113,17 @@ class Cycles:
         now = self._clock()
         counts = {name: _count(result, name) for name in COUNTERS}
         following = result.get("next")
-        failed = counts["failed"] > 0
+        failed = sync.failing or counts["failed"] > 0
         fields: dict[str, str | bytes | int] = {
             "next": b"" if following is None else orjson.dumps(following),
             "last_ms": now,
             "cycles": sync.cycles + (following is None),
-            "last_error": _first_failure(result),
-            "failures": sync.failures + 1 if failed else 0,
+            # Of all runs of the cycle: one that goes well does not undo the failure before it.
+            "failing": "1" if failed and following is not None else "",
+            "last_error": _first_failure(result) or (sync.last_error or "" if failed else ""),
         }
+        if following is None:
+            fields["failures"] = sync.failures + 1 if failed else 0
         due_ms: int | None = now + sync.config.polling_interval_seconds * 1000
         if following is not None:
             due_ms = now
@@ -137,12 +140,15 @@ class Cycles:
     ) -> None:
         fields: dict[str, str | bytes | int] = {
             "last_error": problem[:_MAX_ERROR_CHARS],
-            "failures": sync.failures + 1,
+            "failing": "",
+            # A used-up quota is no failure of the sync's: it waits, however often.
+            "failures": sync.failures + (pause_ms is None),
             # From the beginning again: what was done is found done, and a cursor may be stale.
             "next": b"",
         }
         due_ms: int | None = self._clock() + (pause_ms or self._pause_ms(sync))
-        if sync.config.sync_mode == "initial_only" and sync.failures + 1 >= MOST_TRIES:
+        given_up = pause_ms is None and sync.failures + 1 >= MOST_TRIES
+        if sync.config.sync_mode == "initial_only" and given_up:
             due_ms, fields["status"] = None, Status.FAILED.value
         if await self._syncs.end(sync.id, run_id, due_ms, {}, fields):
             await self._connections.note(sync.config.connection_id, problem[:_MAX_ERROR_CHARS])

@@ -253,7 +253,8 @@ class Sync:
     One sync as it is kept. Times are Unix milliseconds.
 
     `run` is the run of the cycle that is under way, `next` where its next run goes on. `owner` has
-    the API key that made the sync: its runs have that key's grants.
+    the API key that made the sync: its runs have that key's grants. `failing` tells that an earlier
+    run of the cycle that is under way could not make something.
     """
 
     id: str
@@ -271,6 +272,7 @@ class Sync:
     last_ms: int | None = None
     last_error: str | None = None
     failures: int = 0
+    failing: bool = False
     cycles: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
 
