@@ -51,6 +51,7 @@ local function take_tenant(tenant)
     if room <= 0 then break end
     total = total + room - take_lane(tenant, lane, in_lane[lane] or 0, room)
   end
+  redis.call('PEXPIRE', flight, 2 * lease_ms)
   local due = redis.call('ZRANGE', lanes, 0, 0, 'WITHSCORES')
   if not due[2] then redis.call('ZREM', 'ms:callbacks-due', tenant)
   elseif total >= TENANT_AT_ONCE then redis.call('ZADD', 'ms:callbacks-due', now + lease_ms, tenant)

@@ -31,7 +31,9 @@ else
   redis.call('ZREM', waiting, id)
   redis.call('EXPIRE', delivery, DELIVERY_KEPT_S)
 end
-if ARGV[6] == '1' then redis.call('SADD', 'ms:callback-slow:' .. tenant, lane)
+-- Only while it has something to send: receivers that nobody names again are not remembered.
+if ARGV[6] == '1' and redis.call('EXISTS', waiting) == 1 then
+  redis.call('SADD', 'ms:callback-slow:' .. tenant, lane)
 else redis.call('SREM', 'ms:callback-slow:' .. tenant, lane) end
 refresh_lane(tenant, lane)
 

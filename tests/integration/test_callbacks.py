@@ -655,6 +655,21 @@ async def test_without_trigger_keys_no_endpoint_is_made(redis_async: Redis) -> N
     assert await cast("Any", redis_async.keys)("*") == []
 
 
+async def test_nothing_of_a_receiver_is_left_when_all_is_sent(room: Room) -> None:
+    """Lanes, marks and leases go with the last delivery: addresses of runs do not pile up."""
+    async with receiver(lambda _: status(410)) as got, sending(room.redis):
+        signer, _ = await room.endpoint(None)
+        for host in ("127.0.0.1", "localhost"):
+            url = got.url.replace("127.0.0.1", host)
+            await room.settled(await room.ended(f"{signer.id} {url}/"))
+
+        async def left() -> bool:
+            found = {one.decode() for one in await cast("Any", room.redis.keys)("ms:callback*")}
+            return not found - {keys.callback(signer.id), keys.callbacks("acme")}
+
+        await room.deadline.reached(left, "an end of all lanes")
+
+
 async def test_a_full_lane_is_said_and_not_silent(room: Room) -> None:
     """Beyond what a lane holds a delivery is failed at once, listed, and can be sent by hand."""
     endpoint, _ = await room.endpoint("https://example.com/")

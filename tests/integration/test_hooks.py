@@ -619,17 +619,21 @@ def test_changes_of_hooks_stand_in_the_ledger(service: Service) -> None:
 
 
 def test_without_trigger_keys_hooks_are_off_and_say_so(
-    redis_server: PrivateRedis, redis_url: str
+    service: Service, redis_server: PrivateRedis
 ) -> None:
     """503 with the setting's name; an event for a hook of before is neither taken nor lost."""
-    _save(redis_url, "acme", name="job", script="return 1")
+    hook = service.hook(Scheme.HMAC)
     with ApiServer(redis_server.url) as api:
+        without = Service(api, service.client, service.redis)
+        event = send(without, hook, BODY, SIGN[Scheme.HMAC](BODY))
+        assert (event.status_code, "Retry-After" in event.headers) == (503, True)
         key = api.new_key("acme", ALL)
         with api.client(Authorization=f"Bearer {key}") as client:
             body = {"name": "x", "script_ref": "job", "scheme": "hmac"}
             answer = client.post("/v1/hooks", json=body)
     assert answer.status_code == 503
     assert "MOONSAND_TRIGGER_KEYS_FILE" in answer.json()["hint"]
+    assert send(service, hook, BODY, SIGN[Scheme.HMAC](BODY)).status_code == 202
 
 
 def test_random_requests_start_nothing(service: Service) -> None:
