@@ -16,6 +16,7 @@ import redis.asyncio
 import structlog
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
+from redis.driver_info import DriverInfo
 from redis.exceptions import (
     BusyLoadingError,
     MasterDownError,
@@ -36,6 +37,8 @@ _CONNECT_S = 5.0
 #: An answer that takes longer counts as lost. A command that blocks (`XREAD BLOCK`) must ask for
 #: at most two thirds of this.
 _ANSWER_S = 15.0
+#: Made once: else each connection looks up the library's version in its files.
+_DRIVER = DriverInfo()
 #: Each command under way has a connection of its own, and each open event stream. redis-py's own
 #: bound of 100 would fail calls of a worker with 200 slots.
 _MAX_CONNECTIONS = 4_096
@@ -180,15 +183,19 @@ def _judge(info: Mapping[str, Any], environment: Environment) -> list[str]:
 
 
 def _options(url: str) -> dict[str, Any]:
+    common = {
+        "socket_timeout": _ANSWER_S,
+        "max_connections": _MAX_CONNECTIONS,
+        "driver_info": _DRIVER,
+    }
     if url.startswith("unix:"):
-        return {"socket_timeout": _ANSWER_S, "max_connections": _MAX_CONNECTIONS}
+        return common
     url.encode("ascii")  # a ValueError here, not deep inside a later connection
     return {
-        "socket_timeout": _ANSWER_S,
+        **common,
         "health_check_interval": 30,
         "socket_connect_timeout": _CONNECT_S,
         "socket_keepalive": True,
-        "max_connections": _MAX_CONNECTIONS,
     }
 
 
