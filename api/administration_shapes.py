@@ -56,14 +56,16 @@ class TenantPage(BaseModel):
 
 
 class KeyBody(BaseModel):
-    """A key to make: with a role or with scopes, else with `runs:read` and `runs:write`."""
+    """A key to make: with a role, with scopes, or both; else with `runs:read` and `runs:write`."""
 
     model_config = _STRICT
 
     name: str = Field(
         strict=True, min_length=1, max_length=MAX_NAME_CHARS, description="Printable characters."
     )
-    role: Role | None = Field(default=None, description="A named set of scopes; or name `scopes`.")
+    role: Role | None = Field(
+        default=None, description="A named set of scopes; `scopes` come on top."
+    )
     scopes: Scopes | None = None
     expires_ms: Expiry = None
 

@@ -30,7 +30,7 @@ from api.problems import FieldError, InvalidFields
 from api.runs import only_known_parameters
 from api.schema import json_body
 from api.services import services_of
-from core.errors import Invalid, NotFound
+from core.errors import NotFound
 from core.ids import is_id
 from tenancy.key_changes import KeyChange
 from tenancy.keys import KeyRecord, KeyStore
@@ -195,11 +195,8 @@ def _store(request: Request) -> KeyStore:
 
 
 def _scopes(role: Role | None, scopes: list[Scope] | None) -> tuple[Scope, ...] | None:
-    if role is not None and scopes is not None:
-        raise Invalid("name a role or scopes, not both", pointer="/role")
-    if role is not None:
-        return role.scopes
-    return None if scopes is None else tuple(scopes)
+    together = (*(role.scopes if role else ()), *(scopes or ()))
+    return together or None
 
 
 def _id(key_id: str) -> str:

@@ -27,7 +27,7 @@ Tenant = Annotated[
 ]
 KeyId = Annotated[str, typer.Argument(metavar="KEY", help="Id of a key, `key_...`.")]
 Scopes = Annotated[
-    list[Scope] | None, typer.Option(help="What the key may do; repeatable, instead of a role.")
+    list[Scope] | None, typer.Option(help="What the key may do, beside its role; repeatable.")
 ]
 RoleName = Annotated[Role | None, typer.Option(help="What the key may do: a named set of scopes.")]
 ExpiresIn = Annotated[
@@ -157,11 +157,8 @@ def _time(at_ms: int) -> str:
 
 
 def _scopes(role: Role | None, scopes: list[Scope] | None) -> tuple[Scope, ...] | None:
-    if role is not None and scopes:
-        raise UsageFault("give --role or --scope, not both")
-    if role is not None:
-        return role.scopes
-    return tuple(scopes) if scopes else None
+    together = (*(role.scopes if role else ()), *(scopes or ()))
+    return together or None
 
 
 def _ends_ms(expires_in: str | None) -> int | None:

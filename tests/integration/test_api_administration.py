@@ -294,7 +294,7 @@ def test_a_wrong_limit_is_named(api: ApiServer, redis_url: str, body: Any, point
         {"name": "x", "scopes": [["runs:read"]]},
         {"name": "x", "scopes": ["runs:read"] * 500},
         {"name": "x", "role": "root"},
-        {"name": "x", "role": "viewer", "scopes": ["runs:read"]},
+        {"name": "x", "role": "viewer", "scopes": ["runs:reads"]},
         {"name": "x", "expires_ms": 1},
         {"name": "x", "expires_ms": "tomorrow"},
         {"name": "x", "expires_ms": 1e15},
@@ -309,6 +309,19 @@ def test_a_malformed_key_is_not_made(api: ApiServer, body: Any) -> None:
         refused = client.post("/v1/keys", json=body)
         assert (refused.status_code, refused.json()["code"]) == (422, "invalid"), refused.text
         assert len(given(client.get("/v1/keys"))["data"]) == 1
+
+
+def test_scopes_come_on_top_of_a_role(api: ApiServer) -> None:
+    """A role and scopes together are all of both, each once, and a change replaces them."""
+    with client_of(api, "acme", *Role.ADMIN.scopes) as client:
+        body = {"name": "x", "role": "viewer", "scopes": ["runs:read", "runs:approve"]}
+        made = given(client.post("/v1/keys", json=body), 201)
+        assert made["scopes"] == [*Role.VIEWER.scopes, "runs:approve"]
+        path = f"/v1/keys/{made['id']}"
+        assert given(client.patch(path, json={"name": "y"}))["scopes"] == made["scopes"]
+        changed = given(client.patch(path, json={"scopes": ["runs:read"]}))
+        assert (changed["name"], changed["scopes"]) == ("y", ["runs:read"])
+        assert client.patch(path, json={}).status_code == 422
 
 
 def test_no_answer_but_the_first_has_the_text(

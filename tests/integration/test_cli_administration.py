@@ -81,7 +81,7 @@ def test_a_keys_life_from_the_command_line(shell: Shell, redis_url: str) -> None
 @pytest.mark.parametrize(
     "words",
     [
-        ("keys", "create", "--role", "viewer", "--scope", "runs:read"),
+        ("keys", "create", "--role", "viewer", "--scope", "tenants:admin"),
         ("keys", "create", "--role", "root"),
         ("keys", "create", "--scope", "runs:*"),
         ("keys", "create", "--tenant", "acme", "--role", "service"),
