@@ -111,7 +111,7 @@ async def open_services(settings: Settings, catalog: Catalog) -> AsyncIterator[S
     terms = Terms.of_settings(settings)
     try:
         with Checks(catalog) as checks:
-            await note_packs(redis, catalog)
+            await note_packs(redis, catalog, "api")
             async with Wakeups(redis) as wakeups:
                 keys, store = KeyStore(redis), RunStore(redis, terms)
                 desk = Desk(redis, sealing_key)

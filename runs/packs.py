@@ -27,20 +27,26 @@ _MAX_QUOTED = 300
 _TRIES = 10
 
 
-async def note_packs(redis: Redis, catalog: Catalog) -> bool:
+async def note_packs(redis: Redis, catalog: Catalog, role: str) -> bool:
     """
-    Tell the ledger of this process's packs, if the last process that started had others.
+    Tell the ledger of this process's packs, if they are others than before.
+
+    Args:
+        redis: where the service is.
+        catalog: what this process has loaded.
+        role: `api` or `worker`. They may have different packs for good; those of workers are
+            called, those of the API are shown. What both have is told once.
 
     Returns:
         Whether a leaf was written.
 
     Raises:
         RedisError: Redis does not answer.
-        Unavailable: processes with different packs start again and again.
+        Unavailable: processes of this role with different packs start again and again.
     """
     digest, packs = catalog.digest(), catalog.digests()
     for _ in range(_TRIES):
-        noted: bytes | None = await cast("Any", redis.get(keys.PACKS))
+        noted: bytes | None = await cast("Any", redis.hget(keys.PACKS, role))
         before = (noted or b"").decode()
         if before == digest:
             return False
@@ -49,14 +55,16 @@ async def note_packs(redis: Redis, catalog: Catalog) -> bool:
             "packs",
             tenant="",
             at_ms=now_ms(),
+            by=role,
             sha256=digest,
             before=before or None,
             packs=packs if len(packs) <= _MAX_QUOTED else None,
             moonsand=version("moonsand"),
         )
-        if await load("packs").run_async(redis, [before, digest, text]) >= 0:
-            return True
+        told = await load("packs").run_async(redis, [role, before, digest, text])
+        if told >= 0:
+            return bool(told)
     raise Unavailable(
-        "processes with different packs start all the time",
-        hint="give all workers and APIs the same MOONSAND_PACKS_DIR and version",
+        f"processes of the role {role} with different packs start all the time",
+        hint="give them all the same MOONSAND_PACKS_DIR and version",
     )

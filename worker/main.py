@@ -132,7 +132,7 @@ async def _make_parts(settings: Settings, redis_url: str, slots: int) -> Parts:
         masters = MasterKeys.of_settings(settings)
         vault = Vault(redis, masters)
         await _check_vault(vault, settings.environment)
-        await note_packs(redis, catalog)
+        await note_packs(redis, catalog, "worker")
         await sandbox.start()
     except BaseException:
         await redis.aclose()

@@ -209,17 +209,21 @@ async def test_a_change_of_packs_is_one_leaf(
         )
     shipped, mine = Catalog.load(), Catalog.load(operator=own)
     async with connect_async(redis_url) as first, connect_async(redis_url) as second:
-        told = [await note_packs(one, shipped) for one in (first, second)]
-        told += [await note_packs(one, mine) for one in (second, first, second)]
-        told.append(await note_packs(first, shipped))
+        told = [await note_packs(one, shipped, "worker") for one in (first, second)]
+        told += [await note_packs(one, mine, "worker") for one in (second, first, second)]
+        told += [await note_packs(first, one, "api") for one in (shipped, shipped, mine)]
+        told.append(await note_packs(second, shipped, "worker"))
     rows: Any = redis_sync.xrange(keys.LEDGER_INBOX)
 
-    assert told == [True, False, True, False, False, True]
+    assert told == [True, False, True, False, False, True, False, False, True]
 
     read = [orjson.loads(fields[b"leaf"]) for _, fields in rows]
-    assert [one["kind"] for one in read] == ["packs.changed"] * 3
-    assert [one["sha256"] for one in read] == [shipped.digest(), mine.digest(), shipped.digest()]
-    assert [one["before"] for one in read] == [None, shipped.digest(), mine.digest()]
+    assert [one["kind"] for one in read] == ["packs.changed"] * 4
+    assert [one["by"] for one in read] == ["worker", "worker", "api", "worker"]
+    digests = [shipped.digest(), mine.digest(), shipped.digest(), shipped.digest()]
+    assert [one["sha256"] for one in read] == digests
+    before = [None, shipped.digest(), None, mine.digest()]
+    assert [one["before"] for one in read] == before
     assert read[1]["packs"]["own"] == mine.digests()["own"]
 
 
