@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
+from typing import Any
 
 import redis
 import redis.asyncio
@@ -146,8 +148,12 @@ async def test_rq_sees_the_worker_its_queues_and_its_jobs(
 
 
 def test_a_job_is_the_call_that_rq_would_write(redis_sync: redis.Redis) -> None:
-    """RQ reads our envelope as `moonsand.run(run id)` and would write the same bytes."""
+    """RQ reads our envelope as `moonsand.run(run id)`; its own holds the same text."""
     queue = Queue("any", connection=redis_sync, serializer="json")
     job = queue.enqueue("moonsand.run", "run_1", job_id="run_1")
 
-    assert redis_sync.hget(job.key, "data") == job_data("run_1")
+    theirs: Any = redis_sync.hget(job.key, "data")
+    assert zlib.decompress(theirs) == zlib.decompress(job_data("run_1"))
+    redis_sync.hset(job.key, "data", job_data("run_1"))
+    job.refresh()
+    assert (job.func_name, list(job.args), job.kwargs) == ("moonsand.run", ["run_1"], {})

@@ -58,3 +58,8 @@ def test_anything_else_is_refused(data: bytes | None, message: str) -> None:
 def test_times_are_written_as_rq_writes_them() -> None:
     """UTC, six digits, a Z."""
     assert timestamp(1_700_000_000_123) == "2023-11-14T22:13:20.123000Z"
+
+
+def test_the_data_of_a_job_is_a_stream_that_anybody_decompresses() -> None:
+    """It is not compressed, and yet what zlib reads: RQ's tools show the call."""
+    assert json.loads(zlib.decompress(job_data(ID))) == ["moonsand.run", None, [ID], {}]
