@@ -155,5 +155,5 @@ def test_a_job_is_the_call_that_rq_would_write(redis_sync: redis.Redis) -> None:
     theirs: Any = redis_sync.hget(job.key, "data")
     assert zlib.decompress(theirs) == zlib.decompress(job_data("run_1"))
     redis_sync.hset(job.key, "data", job_data("run_1"))
-    job.refresh()
+    job = Job.fetch("run_1", connection=redis_sync, serializer="json")
     assert (job.func_name, list(job.args), job.kwargs) == ("moonsand.run", ["run_1"], {})
