@@ -108,7 +108,7 @@ def check_input(ref: str, schema: str, value: Any) -> None:
         InputMismatch: with the pointer of each wrong value, `/input` and what is below.
         Invalid: the input has too many values for this schema.
     """
-    values = _count_values(value, MAX_WORK)
+    values = count_values(value, MAX_WORK)
     parts = _parts_of(schema)
     if values * parts > MAX_WORK:
         raise Invalid(
@@ -150,7 +150,8 @@ def _parts_of(text: str) -> int:
     return _Reader(orjson.loads(text), "").read()
 
 
-def _count_values(value: Any, most: int) -> int:
+def count_values(value: Any, most: int) -> int:
+    """Count the values in a JSON value, itself included; of more than `most`, not all."""
     waiting, count = [value], 0
     while waiting and count <= most:
         one = waiting.pop()

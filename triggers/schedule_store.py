@@ -278,10 +278,9 @@ def _state_after(shown: Schedule, change: ScheduleChange) -> ScheduleState:
     return shown.state
 
 
-def _leaf(tenant: str, schedule_id: str, what: str, by: str, at_ms: int) -> bytes:
-    return leaf(
-        LeafKind.SCHEDULE_CHANGED, schedule_id, tenant=tenant, at_ms=at_ms, what=what, by=by
-    )
+def _leaf(tenant: str, schedule_id: str, change: str, by: str, at_ms: int) -> bytes:
+    facts = {"by": by, "change": change}
+    return leaf(LeafKind.SCHEDULE_CHANGED, schedule_id, tenant=tenant, at_ms=at_ms, **facts)
 
 
 def _check_id(schedule_id: str) -> None:

@@ -10,7 +10,6 @@ deleted, and no number of a version is ever given twice, not even after that.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -184,8 +183,16 @@ class SavedScripts:
         top = MAX_VERSION + 1 if below is None else below
         left = sorted((number for number in map(int, known) if number < top), reverse=True)
         shown = left[:limit]
-        found = await asyncio.gather(*(self._version(tenant, name, one) for one in shown))
-        return list(found), shown[-1] if len(left) > limit else None
+        if not shown:
+            return [], None
+        with redis_errors():
+            rows = await cast(
+                "Awaitable[list[bytes | None]]",
+                self._redis.hmget(keys.saved_script(tenant, name), [str(one) for one in shown]),
+            )
+        both = zip(shown, rows, strict=True)
+        found = [_read(name, number, terms) for number, terms in both if terms is not None]
+        return found, shown[-1] if len(left) > limit else None
 
     async def set_alias(self, tenant: str, name: str, alias: str, version: int | None) -> None:
         """

@@ -556,7 +556,7 @@ async def test_every_change_is_told_to_the_ledger(bench: Bench) -> None:
     rows: Any = await bench.redis.xrange(keys.LEDGER_INBOX)
     leaves = [orjson.loads(fields[b"leaf"]) for _, fields in rows]
     mine = [leaf for leaf in leaves if leaf["kind"] == "schedule.changed"]
-    assert [leaf["what"] for leaf in mine] == ["created", "changed", "deleted"]
+    assert [leaf["change"] for leaf in mine] == ["created", "changed", "deleted"]
     assert {(leaf["id"], leaf["by"], leaf["tenant"]) for leaf in mine} == {
         (one.id, bench.key.id, "acme")
     }
