@@ -71,7 +71,7 @@ class Firing:
         begun = [Begun.read(one) for one in starting]
         rows = await self._read([one.member for one in begun])
         await _each(self._start, list(zip(begun, rows, strict=True)))
-        members = [one.decode() for one in _in_turns(due)]
+        members = [one.decode() for one in in_turns(due)]
         rows = await self._read(members)
         await _each(self._fire, list(zip(members, rows, strict=True)))
         if len(due) == _MOST or len(starting) >= _MOST:
@@ -177,7 +177,7 @@ def _fire_args(member: str, shown: Schedule, kept: Kept, now_ms: int) -> list[Ar
     ]
 
 
-def _in_turns(members: Sequence[bytes]) -> list[bytes]:
+def in_turns(members: Sequence[bytes]) -> list[bytes]:
     """Give one of each tenant, then another of each: a tenant with many delays only its own."""
     places: dict[bytes, int] = {}
     ranked = []

@@ -20,6 +20,7 @@ from tenancy.grant_store import GrantStore
 from tenancy.grants import Grants, GrantSet
 from tenancy.keys import KeyStore
 from tenancy.scopes import Scope
+from tests.deadline import Deadline
 from triggers import fire_start, firing, schedule_store
 from triggers.firing import RETRY_MS, Firing
 from triggers.saved import ScriptDraft, check_draft
@@ -187,6 +188,38 @@ async def test_a_run_that_was_started_and_forgotten_is_not_started_again(bench: 
     await bench.pass_s(RETRY_MS / 1000)
     assert run.id not in {one.id for one in await bench.started()}
     assert (await bench.history(one))[0] == ("started", 0)
+
+
+async def test_a_scheduler_that_was_frozen_over_a_fire_changes_nothing(bench: Bench) -> None:
+    """Another has taken the fire on meanwhile: the late start finds the run, and tells nothing."""
+    one, thawed = await bench.make(), asyncio.Event()
+
+    class Frozen(RunStore):
+        async def submit_checked(self, *args: Any, **named: Any) -> RunRecord:
+            await thawed.wait()
+            return await super().submit_checked(*args, **named)
+
+    bench.at_ms += 1000
+    frozen = asyncio.create_task(bench.scheduler(Frozen(bench.redis)).turn())
+
+    async def taken() -> int:
+        return await bench.redis.zcard(keys.SCHEDULES_STARTING)
+
+    await Deadline().reached(taken, "the fire")
+    await bench.pass_s(RETRY_MS / 1000)
+    thawed.set()
+    await frozen
+    assert (await bench.history(one)) == [("started", 0)]
+    assert len(await bench.started()) == 1
+
+
+async def test_a_tenant_with_many_schedules_delays_its_own(bench: Bench) -> None:
+    """Of what is due at once, each tenant's first goes before anybody's second."""
+    due = [b"acme|1", b"acme|2", b"acme|3", b"other|4", b"third|5", b"other|6"]
+    assert firing.in_turns(due) == [
+        *(b"acme|1", b"other|4", b"third|5"),
+        *(b"acme|2", b"other|6", b"acme|3"),
+    ]
 
 
 async def test_a_run_that_cannot_be_started_now_is_started_later(bench: Bench) -> None:
