@@ -35,7 +35,7 @@ ID_PREFIX = "clb"
 MAX_ENDPOINTS = 50
 MAX_NAME_CHARS = 80
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
-_KIND = Kind(
+KIND = Kind(
     noun="callback endpoint",
     prefix=ID_PREFIX,
     key=keys.callback,
@@ -111,7 +111,7 @@ class CallbackStore:
         policy: UrlPolicy,
         clock: Clock = now_ms,
     ) -> None:
-        self._kept = KeptThings(redis, _KIND, clock)
+        self._kept = KeptThings(redis, KIND, clock)
         self._keys = trigger_keys
         self._policy = policy
         self._clock = clock
@@ -137,7 +137,7 @@ class CallbackStore:
         trigger_keys, now = needed(self._keys), self._clock()
         endpoint_id = endpoint_id or new_id(ID_PREFIX, now_ms=now)
         secret = standard_webhooks.new_secret()
-        secrets, _ = SecretSet(_owner(tenant, endpoint_id)).with_new(trigger_keys, secret, now)
+        secrets, _ = SecretSet(owner_of(tenant, endpoint_id)).with_new(trigger_keys, secret, now)
         fields: Changes = {
             "name": check_name(name),
             "url": "" if url is None else self._policy.check(url),
@@ -305,10 +305,11 @@ def secrets_of(
 
 
 def _secrets(tenant: str, endpoint_id: str, fields: Fields) -> SecretSet:
-    return SecretSet.read(_owner(tenant, endpoint_id), fields.get(b"secrets"))
+    return SecretSet.read(owner_of(tenant, endpoint_id), fields.get(b"secrets"))
 
 
-def _owner(tenant: str, endpoint_id: str) -> tuple[str, str, str]:
+def owner_of(tenant: str, endpoint_id: str) -> tuple[str, str, str]:
+    """Give what secrets of an endpoint are sealed for."""
     return ("callback secret", tenant, endpoint_id)
 
 

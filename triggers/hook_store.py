@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 ID_PREFIX = "hok"
 MAX_HOOKS = 100
 _SOURCE = re.compile(r"header:[A-Za-z0-9-]{1,64}|field:[A-Za-z0-9_.-]{1,64}|body")
-_KIND = Kind(
+KIND = Kind(
     noun="hook",
     prefix=ID_PREFIX,
     key=keys.hook,
@@ -164,7 +164,7 @@ class HookStore:
     def __init__(
         self, redis: Redis, trigger_keys: TriggerKeys | None, clock: Clock = now_ms
     ) -> None:
-        self._kept = KeptThings(redis, _KIND, clock)
+        self._kept = KeptThings(redis, KIND, clock)
         self._keys = trigger_keys
         self._clock = clock
 
@@ -193,7 +193,7 @@ class HookStore:
         hook_id, made = hook_id or new_id(ID_PREFIX, now_ms=now), None
         if secret is None and terms.scheme not in OF_THE_SENDER:
             secret = made = standard_webhooks.new_secret()
-        secrets = SecretSet(_owner(tenant, hook_id))
+        secrets = SecretSet(owner_of(tenant, hook_id))
         if secret is not None:
             checked = _checked_secret(terms.scheme, secret)
             secrets, _ = secrets.with_new(trigger_keys, checked, now)
@@ -315,11 +315,12 @@ class HookStore:
 
 
 def _secrets(hook_id: str, fields: Fields) -> SecretSet:
-    owner = _owner(fields[b"tenant"].decode(), hook_id)
+    owner = owner_of(fields[b"tenant"].decode(), hook_id)
     return SecretSet.read(owner, fields.get(b"secrets"))
 
 
-def _owner(tenant: str, hook_id: str) -> tuple[str, str, str]:
+def owner_of(tenant: str, hook_id: str) -> tuple[str, str, str]:
+    """Give what secrets of a hook are sealed for."""
     return ("hook secret", tenant, hook_id)
 
 

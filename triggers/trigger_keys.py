@@ -68,6 +68,10 @@ class TriggerKeys:
         sealed = seal(self.__derived[self.current], secret, place)
         return f"{self.current}:{base64.b64encode(sealed).decode()}"
 
+    def is_current(self, sealed: str) -> bool:
+        """Tell whether this was sealed with the key that seals now."""
+        return sealed.startswith(f"{self.current}:")
+
     def open(self, sealed: str, place: Place) -> str:
         """
         Open what was sealed for `place`.

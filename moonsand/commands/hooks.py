@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from moonsand import connection
+from moonsand.commands.keys import redis_url
 from moonsand.commands.scripts import all_of, ask
 from moonsand.exits import Exit, UsageFault
 from moonsand.terminal import safe, write_error, write_output
@@ -233,6 +235,27 @@ def trigger_key(
 
     write_output(f"{new_line(name)}\n")
     return Exit.SUCCEEDED
+
+
+@app.command("reseal")
+def reseal() -> int:
+    """Seal all secrets with the first trigger key, straight in Redis; others may go afterwards."""
+    changed, seen = asyncio.run(_reseal())
+    write_output(f"{changed} of {seen} hooks, callbacks and connections sealed anew\n")
+    return Exit.SUCCEEDED
+
+
+async def _reseal() -> tuple[int, int]:
+    from core.redis_client import connect_async
+    from core.settings import load_settings
+    from triggers import resealing
+    from triggers.trigger_keys import TriggerKeys
+
+    keys = TriggerKeys.of_settings(load_settings())
+    if keys is None:
+        raise UsageFault("no trigger key is given; set MOONSAND_TRIGGER_KEYS_FILE")
+    async with connect_async(redis_url()) as redis:
+        return await resealing.reseal(redis, keys)
 
 
 def _change(

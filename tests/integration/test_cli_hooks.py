@@ -10,14 +10,19 @@ from typing import Any
 
 import pytest
 
+from core import keys
+from core.redis_client import connect
 from core.redis_server import PrivateRedis
 from tenancy.master_keys import new_line
 from tenancy.scopes import Role, Scope
 from tests.api_server import ApiServer
 from tests.canary import MARK
 from tests.command import environment, moonsand
+from triggers.hook_store import owner_of
+from triggers.secret_set import SecretSet
 from triggers.trigger_keys import TriggerKeys
 
+LINE = new_line("k1")
 SECRET = f"a-secret-{MARK.decode()}-for-a-hook"
 ALL = tuple(Scope(one) for one in Role.DEVELOPER.scopes)
 
@@ -46,7 +51,7 @@ class Shell:
 @pytest.fixture(scope="module")
 def served(redis_server: PrivateRedis) -> Iterator[ApiServer]:
     """One API."""
-    with ApiServer(redis_server.url, trigger_keys=new_line("k1")) as api:
+    with ApiServer(redis_server.url, trigger_keys=LINE) as api:
         yield api
 
 
@@ -149,6 +154,28 @@ def test_an_endpoints_life_from_the_command_line(shell: Shell) -> None:
     assert run in shell("callbacks", "delivery", delivery["id"]).stdout
     assert shell.one("callbacks", "replay", delivery["id"])["state"] == "pending"
     assert shell("callbacks", "delete", one).stdout == f"{one} is deleted\n"
+
+
+def test_a_trigger_key_can_be_exchanged(
+    shell: Shell, served: ApiServer, redis_url: str, tmp_path: Path
+) -> None:
+    """After `reseal` nothing needs the old key; done again it changes nothing."""
+    made = shell.one("hooks", "create", "std", "job", "--scheme", "standard-webhooks")
+    shell("callbacks", "create", "ops", "https://example.com/")
+    new = new_line("k2")
+    file = tmp_path / "keys"
+    file.write_text(f"{new}\n{LINE}\n")
+    env = environment(tmp_path, REDIS_URL=redis_url, MOONSAND_TRIGGER_KEYS_FILE=str(file))
+    for told in ("2 of 2", "0 of 2"):
+        done = moonsand("hooks", "reseal", env=env)
+        assert done.stdout.startswith(told), done.stderr
+    only_new = TriggerKeys.parse(new)
+    with connect(redis_url) as redis:
+        fields: Any = redis.hgetall(keys.hook(made["id"]))
+    kept = SecretSet.read(owner_of("acme", made["id"]), fields[b"secrets"])
+    assert kept.opened(only_new) == [made["secret"]]
+    without = environment(tmp_path, REDIS_URL=redis_url)
+    assert "no trigger key" in moonsand("hooks", "reseal", env=without).stderr
 
 
 def test_a_trigger_key_is_made_by_a_command(shell: Shell) -> None:

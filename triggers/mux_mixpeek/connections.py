@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 MAX_CONNECTIONS = 100
-_KIND = Kind(
+KIND = Kind(
     noun="connection",
     prefix=CONNECTION,
     key=keys.connection,
@@ -57,7 +57,7 @@ class Connections:
         self, redis: Redis, trigger_keys: TriggerKeys | None, clock: Clock = now_ms
     ) -> None:
         self._redis = redis
-        self._kept = KeptThings(redis, _KIND, clock)
+        self._kept = KeptThings(redis, KIND, clock)
         self._keys = trigger_keys
         self._clock = clock
 
@@ -126,7 +126,7 @@ class Connections:
                 return one
         raise NotFound(
             "there is no connection with this id or name",
-            hint=f"{_KIND.listed_by} lists yours",
+            hint=f"{KIND.listed_by} lists yours",
         )
 
     async def find(self, connection_id: str) -> Connection | None:
@@ -220,7 +220,7 @@ class Connections:
                 hint="PATCH /v1/organizations/connections/{connection_id} takes the signing secret "
                 "that Mux shows for its webhook",
             )
-        return needed(self._keys).open(connection.secret, _place(connection.id))
+        return needed(self._keys).open(connection.secret, secret_place(connection.id))
 
     def _sealed(self, one: str, config: ProviderConfig) -> str:
         secret = config.credentials.webhook_secret
@@ -231,10 +231,11 @@ class Connections:
         except Invalid as error:
             where = "/provider_config/credentials/webhook_secret"
             raise Invalid(error.detail, pointer=where, hint=error.hint) from None
-        return needed(self._keys).seal(secret, _place(one))
+        return needed(self._keys).seal(secret, secret_place(one))
 
 
-def _place(one: str) -> tuple[str, ...]:
+def secret_place(one: str) -> tuple[str, ...]:
+    """Give what the webhook secret of a connection is sealed for."""
     return ("webhook secret of a connection", one)
 
 
