@@ -32,7 +32,7 @@ _DRAIN_BYTES = 16 * MIB
 _DRAIN_S = 5.0
 _IN_THREAD_BYTES = 64 * KIB
 _WITHOUT_PAUSE = 50
-_LONG_LINES = ThreadPoolExecutor(1, thread_name_prefix="long-lines")
+_ASIDE = ThreadPoolExecutor(1, thread_name_prefix="batch-items")
 
 
 #: A line without its end, and its number from 1.
@@ -122,7 +122,7 @@ async def fill_listed(upload: Upload, items: list[Any], checks: ItemChecks) -> N
     """Take a list of items. Raises: Refused, Unavailable: as `fill`."""
     for index, value in enumerate(items):
         try:
-            await upload.add(checks.check(value))
+            await upload.add(await _checked(value, checks))
         except Refused as error:
             raise located(error, index) from None
         if not index % _WITHOUT_PAUSE:
@@ -151,8 +151,22 @@ def located(error: Refused, index: int, line: int | None = None) -> Refused:
     return error
 
 
+async def parse_aside(body: bytes) -> Any:
+    """Parse one JSON document, a large one beside the event loop. Raises: as `parse`."""
+    if len(body) <= _IN_THREAD_BYTES:
+        return parse(body)
+    return await asyncio.get_running_loop().run_in_executor(_ASIDE, parse, body)
+
+
 async def _item(line: bytes, checks: ItemChecks) -> Item:
-    if len(line) > _IN_THREAD_BYTES:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(_LONG_LINES, lambda: checks.check(parse(line)))
-    return checks.check(parse(line))
+    if len(line) <= _IN_THREAD_BYTES:
+        return await _checked(parse(line), checks)
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_ASIDE, lambda: checks.check(parse(line)))
+
+
+async def _checked(value: Any, checks: ItemChecks) -> Item:
+    if checks.schema is None:
+        return checks.check(value)
+    # Who writes a schema decides how long it takes: nobody else waits for it.
+    return await asyncio.get_running_loop().run_in_executor(_ASIDE, checks.check, value)

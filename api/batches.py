@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from api.auth import Reader, Writer
 from api.batch_body import ItemChecks, take_terms
-from api.batch_upload import BrokenOff, Lines, NumberedLine, fill, fill_listed
+from api.batch_upload import BrokenOff, Lines, NumberedLine, fill, fill_listed, parse_aside
 from api.idempotency import REPLAYED, idempotency_key
 from api.lines import NDJSON, LineStream
 from api.problems import FieldError, InvalidFields, RequestTimeout, UnsupportedMediaType
@@ -21,7 +21,7 @@ from api.schema import batch_body, items_body
 from api.services import services_of
 from api.shapes import BatchPage
 from api.strict_json import parse, read_body
-from core.errors import Conflict, Invalid, KeyReused, Refused
+from core.errors import Conflict, Invalid, KeyReused, Refused, ServiceError
 from integrations.grant_names import check_taking
 from runs.batches.model import MAX_ITEMS, BatchRecord, BatchRequest, BatchState
 from runs.batches.results import Results
@@ -63,7 +63,7 @@ async def create_batch(request: Request, key: Writer) -> Response:
     """
     if _is_ndjson(request):
         return await _create_streamed(request, key)
-    value = parse(await read_body(request))
+    value = await parse_aside(await read_body(request))
     if not isinstance(value, dict):
         raise Invalid("the body must be a JSON object", pointer="")
     items = value.pop("items", None)
@@ -86,7 +86,7 @@ async def _create_streamed(request: Request, key: KeyRecord) -> Response:
             begun = await _begin(request, key, take_terms(terms, "/batch"))
             upload, checks = Upload(_store(request), begun), await _checks(request, key)
             record = await _filled(request, begun, upload, fill(upload, _all(first, lines), checks))
-        except Refused:
+        except ServiceError:
             await lines.drain()
             raise
         except BrokenOff:
@@ -132,13 +132,14 @@ async def add_batch_items(
     with services_of(request).upload_of(key.tenant):
         lines = Lines(request)
         try:
-            begun = await _store(request).resumed(key.tenant, batch_id)
+            by = Giver(key.id, key.owner)
+            begun = await _store(request).resumed(key.tenant, batch_id, by=by)
             upload = Upload(_store(request), begun, first=first)
             await fill(upload, aiter(lines), await _checks(request, key, batch_id))
             if last:
                 return _answer(await upload.seal(), 202)
             await upload.flush()
-        except Refused:
+        except ServiceError:
             await lines.drain()
             raise
         except BrokenOff:

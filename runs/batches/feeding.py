@@ -17,7 +17,7 @@ import orjson
 
 from core import keys
 from core.clock import Clock, now_ms
-from core.errors import NotFound
+from core.errors import Broken, NotFound
 from runs.accept import Checked, check_request
 from runs.acceptance import Acceptance, Place, Terms, acceptance_of
 from runs.batches.ending import OnTheirWay
@@ -210,8 +210,6 @@ class Feeder:
             if seen.free <= 0:
                 break
             step = await self._step(known, seen, ceiling)
-            if step is None:
-                break
             word, fed, ended, wait_s = await load("batch_feed").run_async(self._redis, step)
             seen = replace(seen, fed=fed, ended=ended)
             if word == b"ceiling":
@@ -236,11 +234,9 @@ class Feeder:
 
     async def _step(
         self, known: _Known, seen: _Seen, ceiling: Mapping[Whose, GrantSet]
-    ) -> list[Arg] | None:
-        """Give the arguments of one step, None when the items are gone."""
+    ) -> list[Arg]:
+        """Give the arguments of one step."""
         source = await self._source(known, seen.fed)
-        if source is None:
-            return None
         left = source.chunk.items[seen.fed - source.chunk.first :]
         items = _few(left[: min(seen.free, _IN_A_STEP)])
         now, terms = self._clock(), self._terms
@@ -272,14 +268,14 @@ class Feeder:
                 args += [len(others), *others]
         return args
 
-    async def _source(self, known: _Known, index: int) -> _Source | None:
-        """Give what the item `index` is in, None when it is gone."""
+    async def _source(self, known: _Known, index: int) -> _Source:
+        """Give what the item `index` is in."""
         source = self._sources.get(known.id)
         if source is None or not source.chunk.first <= index < source.chunk.end:
             chunk = await chunk_with(self._redis, known.id, index)
             scripts = None if chunk is None else await self._scripts(known, chunk, source)
             if chunk is None or scripts is None:
-                return None
+                raise Broken(f"item {index} of {known.id}, or its script, is not there any more")
             source = self._sources[known.id] = _Source(chunk, scripts)
             if len(self._sources) > _CHUNKS:
                 self._sources.popitem(last=False)

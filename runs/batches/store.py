@@ -11,7 +11,7 @@ import orjson
 
 from core import keys
 from core.clock import Clock, now_ms
-from core.errors import Conflict, Invalid, KeyReused, NotFound, QuotaExceeded, TooLarge
+from core.errors import Conflict, Forbidden, Invalid, KeyReused, NotFound, QuotaExceeded, TooLarge
 from core.ids import is_id, new_id
 from runs.accept import Checked, check_request
 from runs.acceptance import Terms
@@ -94,6 +94,7 @@ class BatchStore:
         Raises:
             Invalid: something in `request` is malformed.
             KeyReused: the key began a batch with other terms.
+            Forbidden: it began a batch of another API key.
             QuotaExceeded: the tenant has `MAX_OPEN` batches that have not ended.
             Unavailable: Redis did not confirm; it may have been begun.
         """
@@ -121,8 +122,7 @@ class BatchStore:
                 "this Idempotency-Key began a batch with other terms",
                 hint="send the same terms again, or another key",
             )
-        record, chain = await self._load(tenant, found.decode())
-        return Begun(record, chain, again=word == b"known")
+        return await self._begun(tenant, found.decode(), by, again=word == b"known")
 
     async def append(self, tenant: str, batch_id: str, piece: Piece) -> None:
         """
@@ -181,12 +181,17 @@ class BatchStore:
             NotFound: this tenant has no such batch, or no longer.
             Unavailable: Redis does not answer.
         """
-        return (await self._load(tenant, batch_id))[0]
+        return to_batch(batch_id, await self._fields(tenant, batch_id))
 
-    async def resumed(self, tenant: str, batch_id: str) -> Begun:
-        """Give a batch that is to be gone on with, as `get` does."""
-        record, chain = await self._load(tenant, batch_id)
-        return Begun(record, chain, again=True)
+    async def resumed(self, tenant: str, batch_id: str, *, by: Giver) -> Begun:
+        """
+        Give a batch that is to be gone on with.
+
+        Raises:
+            NotFound, Unavailable: as `get`.
+            Forbidden: another key has begun it.
+        """
+        return await self._begun(tenant, batch_id, by, again=True)
 
     async def terms_of(self, tenant: str, batch_id: str) -> ItemTerms:
         """
@@ -260,9 +265,16 @@ class BatchStore:
 
     # --- parts ---------------------------------------------------------------------------------
 
-    async def _load(self, tenant: str, batch_id: str) -> tuple[BatchRecord, str]:
+    async def _begun(self, tenant: str, batch_id: str, by: Giver, *, again: bool) -> Begun:
         fields = await self._fields(tenant, batch_id)
-        return to_batch(batch_id, fields), fields.get(b"chain", NO_ITEMS.encode()).decode()
+        record = to_batch(batch_id, fields)
+        # Its runs may call what the key may that began it: nobody else puts items into it.
+        if not record.status.terminal and fields[b"key_id"] != by.key_id.encode():
+            raise Forbidden(
+                "another API key of this tenant has begun the batch; only that one fills it",
+                hint="use that key, or make a batch of your own",
+            )
+        return Begun(record, fields.get(b"chain", NO_ITEMS.encode()).decode(), again)
 
     async def _fields(self, tenant: str, batch_id: str) -> dict[bytes, bytes]:
         _check_id(batch_id)
@@ -335,7 +347,8 @@ def _refusal(word: str, count: int = 0, used: int = 0) -> Exception:
     known: dict[str, Exception] = {
         "gone": NotFound("the batch is no longer there", hint=_HINT),
         "sealed": Conflict(
-            "the batch has all its items already", hint="GET /v1/batches/{id} shows it"
+            "the batch takes no more items: it has all, or was cancelled",
+            hint="GET /v1/batches/{id} shows it",
         ),
         "moved": Conflict(
             f"the batch has {count} items; another request may be uploading it",

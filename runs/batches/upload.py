@@ -70,7 +70,7 @@ class Upload:
             return
         if self._record.status is not BatchState.UPLOADING:
             if not self._compares:
-                raise Conflict("the batch has all its items already", hint="make another one")
+                raise Conflict("the batch takes no more items", hint="make another one")
             raise KeyReused(_OTHER, hint=_OTHER_HINT)
         self._packed.append(packed)
         self._size_bytes += len(packed)

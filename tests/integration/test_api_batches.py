@@ -313,6 +313,23 @@ def test_a_batch_is_cancelled_once(client: httpx2.Client, redis_url: str) -> Non
     assert states == ["cancelled"] * 4 + ["skipped"] * 6
 
 
+def test_only_the_key_that_began_a_batch_fills_it(server: ApiServer, client: httpx2.Client) -> None:
+    """Its runs may call what that key may: a lesser key of the same tenant puts nothing in."""
+    headers = NDJSON | {"Idempotency-Key": "k"}
+    begun = client.post(
+        "/v1/batches", json={"script": "return 1"}, headers={"Idempotency-Key": "k"}
+    )
+    path = f"/v1/batches/{begun.json()['id']}"
+
+    with server.client("acme") as other:
+        added = other.post(f"{path}/items", params={"from": 0}, content=lines(1), headers=NDJSON)
+        terms = b'{"batch":{"script":"return 1"}}\n'
+        again = other.post("/v1/batches", content=terms + lines(1), headers=headers)
+
+    assert (added.status_code, again.status_code) == (403, 403)
+    assert client.get(path).json()["counts"]["received"] == 0
+
+
 def test_another_tenants_batch_is_no_batch(server: ApiServer, client: httpx2.Client) -> None:
     """Not found is all that a tenant learns of another's batches, by whatever it asks."""
     made = client.post("/v1/batches", content=HEADER + lines(2), headers=NDJSON).json()
