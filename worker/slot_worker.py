@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 _WAIT_S = 1.0
 _STEP_S = 0.2
+#: The worker's record names them all, and is written again with each: 100,000 tenants would make it
+#: megabytes.
+_SHOWN_QUEUES = 1_000
 _AWAY = (RedisConnectionError, RedisTimeoutError)
 
 
@@ -136,9 +139,9 @@ class SlotWorker(BaseWorker):
         self._engine.execute(claims)
 
     def _meet_queues(self, claims: list[Claim]) -> None:
-        """Show up in `rq info` as a worker of every queue that was ever served."""
+        """Show up in `rq info` as a worker of the queues that were served, so many of them."""
         new = {claim.queue for claim in claims} - self._known_queues
-        if not new:
+        if not new or len(self._known_queues) >= _SHOWN_QUEUES:
             return
         self._known_queues |= new
         self.queues += [Queue(name, connection=self.connection, serializer="json") for name in new]
