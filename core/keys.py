@@ -78,6 +78,11 @@ def batch_ids(batch_id: str) -> str:
     return f"ms:batch:{batch_id}:ids"
 
 
+def batch_names(batch_id: str) -> str:
+    """Hash: index of the first item of a chunk -> the own ids of its items."""
+    return f"ms:batch:{batch_id}:names"
+
+
 def batch_ends(batch_id: str) -> str:
     """Text: one byte for each item, 0 until it has ended, then for which reason."""
     return f"ms:batch:{batch_id}:ends"
@@ -280,9 +285,9 @@ def callback_flight(tenant: str) -> str:
     return f"ms:callback-flight:{tenant}"
 
 
-def callback_slow(tenant: str) -> str:
-    """Set: lanes whose last attempt failed or took long."""
-    return f"ms:callback-slow:{tenant}"
+def callback_quick(tenant: str) -> str:
+    """Set: lanes whose last attempt was taken quickly."""
+    return f"ms:callback-quick:{tenant}"
 
 
 def delivery(delivery_id: str) -> str:

@@ -50,12 +50,19 @@ def status(code: int, *headers: str, body: bytes = b"") -> bytes:
 
 @dataclass(slots=True)
 class Receiver:
-    """What came, in order; `answer` may be changed at any time."""
+    """
+    What came, in order; `answer` may be changed at any time.
+
+    `waiting` counts requests that get no answer, `under_way` those that are about to get one, after
+    `pause_s`.
+    """
 
     url: str
     answer: Answer = lambda _: status(204)
     got: list[Got] = field(default_factory=list)
     waiting: int = 0
+    under_way: int = 0
+    pause_s: float = 0.0
 
 
 @asynccontextmanager
@@ -71,7 +78,10 @@ async def receiver(answer: Answer | None = None) -> AsyncIterator[Receiver]:
         try:
             got = await _read(reader)
             made.got.append(got)
+            made.under_way += 1
+            await asyncio.sleep(made.pause_s)
             reply = made.answer(got)
+            made.under_way -= 1
             if reply is None:
                 made.waiting += 1
                 await reader.read()

@@ -1,7 +1,7 @@
 -- CALLBACK_DONE: writes down what became of an attempt, if nobody took the delivery since.
 --
 -- ARGV  delivery  claim  state (delivered, failed, or pending: to be tried again)  log  next_ms
---       slow (1 or 0)  why  disable (why the endpoint is switched off, or empty)  failing_ms
+--       quick (1: it was taken quickly)  why  disable (why the endpoint is switched off, or empty)  failing_ms
 -- An endpoint with an address of its own is also switched off when its deliveries were given up
 -- and none arrived for `failing_ms`.
 -- Gives 0 somebody else has it, 1 done, 2 done and the endpoint was switched off.
@@ -33,8 +33,8 @@ else
 end
 -- Only while it has something to send: receivers that nobody names again are not remembered.
 if ARGV[6] == '1' and redis.call('EXISTS', waiting) == 1 then
-  redis.call('SADD', 'ms:callback-slow:' .. tenant, lane)
-else redis.call('SREM', 'ms:callback-slow:' .. tenant, lane) end
+  redis.call('SADD', 'ms:callback-quick:' .. tenant, lane)
+else redis.call('SREM', 'ms:callback-quick:' .. tenant, lane) end
 refresh_lane(tenant, lane)
 
 -- A deleted endpoint stays deleted; one for addresses of runs is never switched off by one of them.

@@ -50,7 +50,7 @@ KNOWN = (
             keys.callback_lanes,
             keys.callback_lane,
             keys.callback_flight,
-            keys.callback_slow,
+            keys.callback_quick,
             keys.delivery,
             keys.deliveries,
             keys.sync,
