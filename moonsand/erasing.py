@@ -15,7 +15,7 @@ from ledger.archive import ErasableArchive
 from ledger.archives import create_objects, named_place, objects_at
 from ledger.erasing import Erased, Wish, erase
 from ledger.sqlite_archive import NAME, SqliteArchive
-from runs.erasing import forget_runs, forget_scripts, rewrite_log, still_there
+from runs.erasing import forget_batches, forget_runs, forget_scripts, rewrite_log, still_there
 from tenancy.tenants import check_tenant
 
 _AGE = re.compile(r"([1-9][0-9]{0,4})([dh])")
@@ -86,7 +86,10 @@ def erase_payloads(wish: Wish, archive: ErasableArchive, redis_url: str | None) 
     told = f"erased {erased.payloads} payloads of {len(erased.runs)} runs"
     if not left:
         return told, True
-    return f"{told}; {left} runs have not ended or are not archived yet: erase again then", False
+    return (
+        f"{told}; {left} runs or batches have not ended, or are not archived yet: erase again then",
+        False,
+    )
 
 
 def _forget(wish: Wish, erased: Erased, redis_url: str) -> int:
@@ -94,4 +97,6 @@ def _forget(wish: Wish, erased: Erased, redis_url: str) -> int:
         forget_runs(redis, erased.runs)
         forget_scripts(redis, erased.scripts)
         rewrite_log(redis)
-        return still_there(redis, wish.tenant) if wish.scope == "tenant" else 0
+        if wish.scope != "tenant":
+            return 0
+        return still_there(redis, wish.tenant) + forget_batches(redis, wish.tenant)

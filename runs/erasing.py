@@ -1,7 +1,9 @@
 """
 What Redis still has of runs whose payloads were erased, and its removal.
 
-Of a run everything goes: record, tape, events, job and result, so that the API no longer knows it.
+Of a run everything goes: record, tape, events, job and result, so that the API no longer knows it;
+of an item of a batch also the id that its user gave it. What its input was stands in the batch only
+until that has ended.
 A script is stored once for all tenants by its digest; it goes when no run in Redis has it.
 """
 
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import ResponseError, WatchError
 
 from core import keys
+from runs.batches.names import forget_names
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -52,10 +55,11 @@ def _forget_around(redis: Redis, named: Sequence[tuple[str, str]]) -> None:
     """Remove the answers that tell of runs, and count the runs' bytes no more."""
     pipeline = redis.pipeline(transaction=False)
     for run, _ in named:
-        pipeline.hmget(keys.run(run), "answered", "stored")
+        pipeline.hmget(keys.run(run), "answered", "stored", "batch", "item")
     rows: list[list[bytes | None]] = pipeline.execute()
+    _forget_items(redis, rows)
     pipeline = redis.pipeline(transaction=True)
-    for (run, tenant), (answered, stored) in zip(named, rows, strict=True):
+    for (run, tenant), (answered, stored, *_) in zip(named, rows, strict=True):
         if answered is not None and answered.startswith(keys.idempotency(tenant, "").encode()):
             pipeline.delete(answered.decode())
         if stored is not None:
@@ -67,6 +71,31 @@ def _forget_around(redis: Redis, named: Sequence[tuple[str, str]]) -> None:
                     pipeline.hincrby(where, "total", -int(bytes_))
                     pipeline.hincrby(where, str(int(until_s) // PERIOD_S), -int(bytes_))
     pipeline.execute()
+
+
+def _forget_items(redis: Redis, rows: Sequence[Sequence[bytes | None]]) -> None:
+    """Take the own ids of items out of their batches: their users chose them."""
+    items: dict[str, list[int]] = {}
+    for *_, batch, item in rows:
+        if batch is not None and item is not None:
+            items.setdefault(batch.decode(), []).append(int(item))
+    for batch_id, indexes in items.items():
+        forget_names(redis, batch_id, indexes)
+
+
+def forget_batches(redis: Redis, tenant: str) -> int:
+    """Remove a tenant's batches that have ended; give how many have not, and stay."""
+    ids: Any = redis.zrange(keys.tenant_batches(tenant), 0, -1)
+    left = 0
+    for one in ids:
+        batch_id = one.decode()
+        if redis.hexists(keys.batch(batch_id), "ended_ms"):
+            parts = (keys.batch_names, keys.batch_ends, keys.batch_items, keys.batch_scripts)
+            redis.delete(keys.batch(batch_id), *(part(batch_id) for part in parts))
+            redis.zrem(keys.tenant_batches(tenant), batch_id)
+        else:
+            left += int(redis.exists(keys.batch(batch_id)))
+    return left
 
 
 def forget_scripts(redis: Redis, digests: Collection[str]) -> None:

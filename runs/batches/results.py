@@ -8,6 +8,7 @@ when such a record has expired, what is left is how its run ended.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -16,8 +17,8 @@ import orjson
 
 from core import keys
 from runs.batches.ids import RunIds
-from runs.batches.items import Stored, chunk_with
 from runs.batches.model import BatchRecord, ItemStatus, state_of_code
+from runs.batches.names import Names, firsts_of, names_from
 from runs.store import redis_errors
 from sandbox.limits import MIB
 
@@ -35,7 +36,7 @@ class _Line:
     """An item whose run was, or may be, started."""
 
     index: int
-    item: Stored
+    item: str | None
     run_id: str
     size_bytes: int
 
@@ -57,18 +58,19 @@ class Results:
         Raises:
             Unavailable: Redis does not answer.
         """
-        index, total = first, self._record.counts.received
-        while index < total:
+        with redis_errors():
+            firsts = await firsts_of(self._redis, self._record.id)
+        for begin in firsts[max(0, bisect_right(firsts, first) - 1) :]:
             with redis_errors():
-                chunk = await chunk_with(self._redis, self._record.id, index)
-            if chunk is None:
+                names = await names_from(self._redis, self._record.id, begin)
+            if names is None:
                 return
-            items = chunk.items[index - chunk.first :][:_IN_A_LOOK]
-            async for line in self._of(index, items):
-                yield line
-            index += len(items)
+            skipped = max(0, first - begin)
+            for at in range(skipped, len(names), _IN_A_LOOK):
+                async for line in self._of(begin + at, names[at : at + _IN_A_LOOK]):
+                    yield line
 
-    async def _of(self, index: int, items: Sequence[Stored]) -> AsyncIterator[bytes]:
+    async def _of(self, index: int, items: Names) -> AsyncIterator[bytes]:
         with redis_errors():
             fed, ended, ends = await self._progress(index, index + len(items) - 1)
             started = [(at, item) for at, item in enumerate(items, index) if at < fed]
@@ -94,7 +96,7 @@ class Results:
         (fed, ended_ms), ends = await pipeline.execute()
         return int(fed or 0), ended_ms is not None, ends
 
-    async def _sizes(self, started: Sequence[tuple[int, Stored]]) -> list[_Line]:
+    async def _sizes(self, started: Sequence[tuple[int, str | None]]) -> list[_Line]:
         pipeline = self._redis.pipeline(transaction=False)
         named = [(index, item, self._ids.of(index)) for index, item in started]
         for _, _, run_id in named:
@@ -145,5 +147,5 @@ def _shown(known: dict[str, bytes]) -> dict[str, Any]:
     return shown
 
 
-def _dump(index: int, item: Stored, run_id: str | None, shown: dict[str, Any]) -> bytes:
-    return orjson.dumps({"index": index, "id": item.id, "run": run_id, **shown}) + b"\n"
+def _dump(index: int, item: str | None, run_id: str | None, shown: dict[str, Any]) -> bytes:
+    return orjson.dumps({"index": index, "id": item, "run": run_id, **shown}) + b"\n"

@@ -18,6 +18,7 @@ from runs.acceptance import Terms
 from runs.batches import model
 from runs.batches.items import NO_ITEMS
 from runs.batches.model import BatchRecord, BatchRequest, ItemTerms
+from runs.batches.names import pack_names
 from runs.batches.record import to_batch
 from runs.ceilings import bounded, ceilings_of
 from runs.redis_scripts import Arg, load
@@ -66,8 +67,8 @@ class Piece:
     """
     Items that are appended in one step.
 
-    `scripts` are digest and text of those that their items bring along, `ids` an item's own id and
-    its index; `size_bytes` is what counts against the limits of batches.
+    `scripts` are digest and text of those that their items bring along, `names` the items' own ids;
+    `size_bytes` is what counts against the limits of batches.
     """
 
     first: int
@@ -76,7 +77,7 @@ class Piece:
     chain: str
     chunk: bytes
     scripts: Sequence[tuple[str, bytes]]
-    ids: Sequence[tuple[str, int]]
+    names: Sequence[str | None]
 
 
 class BatchStore:
@@ -135,10 +136,17 @@ class BatchStore:
             Unavailable: Redis did not confirm; they may have been taken.
         """
         args: list[Arg] = [batch_id, tenant, piece.first, piece.count, piece.size_bytes]
-        args += [piece.chain, piece.chunk, model.MAX_ITEMS, model.MAX_BATCH_BYTES]
+        args += [
+            piece.chain,
+            piece.chunk,
+            pack_names(piece.names),
+            model.MAX_ITEMS,
+            model.MAX_BATCH_BYTES,
+        ]
         args += [model.MAX_TENANT_BYTES, model.UPLOAD_TTL_S, len(piece.scripts)]
         args += [part for pair in piece.scripts for part in pair]
-        args += [part for pair in piece.ids for part in pair]
+        for index, name in enumerate(piece.names, piece.first):
+            args += [] if name is None else [name, index]
         with redis_errors("items may or may not have been taken; ask for the batch to know"):
             word, *more = await load("batch_append").run_async(self._redis, args)
         if word == b"twice":

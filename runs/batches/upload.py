@@ -50,7 +50,7 @@ class Upload:
         self._packed: list[bytes] = []
         self._size_bytes = 0
         self._scripts: dict[str, bytes] = {}
-        self._ids: list[tuple[str, int]] = []
+        self._names: list[str | None] = []
 
     async def add(self, item: Item) -> None:
         """
@@ -74,8 +74,7 @@ class Upload:
             raise KeyReused(_OTHER, hint=_OTHER_HINT)
         self._packed.append(packed)
         self._size_bytes += len(packed)
-        if item.id is not None:
-            self._ids.append((item.id, self.count - 1))
+        self._names.append(item.id)
         if item.script is not None:
             digest = hashlib.sha256(item.script).hexdigest()
             if digest not in self._scripts:
@@ -95,7 +94,7 @@ class Upload:
             chain=self._chain,
             chunk=pack_chunk(self._packed),
             scripts=list(self._scripts.items()),
-            ids=self._ids,
+            names=self._names,
         )
         await self._store.append(self._record.tenant, self._record.id, piece)
         self._clear()

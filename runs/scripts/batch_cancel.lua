@@ -9,7 +9,7 @@ local id, batch = ARGV[1], 'ms:batch:' .. ARGV[1]
 local known = redis.call('HMGET', batch, 'state', 'tenant')
 if not known[1] or known[2] ~= ARGV[2] then return false end
 if known[1] == 'uploading' then
-  for _, part in ipairs({ ':items', ':ids', ':scripts' }) do redis.call('DEL', batch .. part) end
+  for _, part in ipairs({ ':items', ':names', ':ids', ':scripts' }) do redis.call('DEL', batch .. part) end
   redis.call('HSET', batch, 'state', 'cancelling', 'received', 0, 'bytes', 0,
     'stopped_by', ARGV[4])
 elseif known[1] == 'running' or known[1] == 'stopping' then

@@ -14,7 +14,7 @@ if known[1] ~= 'uploading' then return { 'sealed' } end
 if received == 0 then return { 'empty' } end
 if known[4] and tonumber(known[4]) ~= received then return { 'awaited', tonumber(known[4]) } end
 redis.call('HSET', batch, 'state', 'running', 'total', received, 'sealed_ms', ARGV[4])
-for _, part in ipairs({ '', ':items', ':scripts' }) do redis.call('PERSIST', batch .. part) end
+for _, part in ipairs({ '', ':items', ':names', ':scripts' }) do redis.call('PERSIST', batch .. part) end
 redis.call('DEL', batch .. ':ids')
 redis.call('ZADD', 'ms:batch:due', ARGV[4], id)
 wake_batch(id)

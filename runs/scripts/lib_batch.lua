@@ -30,10 +30,11 @@ local function settle_batch(id, now_ms)
   if ended >= fed and (state ~= 'running' or fed >= total) then
     local last = { running = 'completed', stopping = 'stopped', cancelling = 'cancelled' }
     redis.call('HSET', batch, 'state', last[state], 'ended_ms', now_ms)
-    for _, part in ipairs({ '', ':items', ':ends' }) do
+    for _, part in ipairs({ '', ':names', ':ends' }) do
       redis.call('EXPIRE', batch .. part, known[9])
     end
-    redis.call('DEL', batch .. ':scripts')
+    -- What its runs had as input stands in their records, and is erased with those.
+    redis.call('DEL', batch .. ':items', batch .. ':scripts')
     redis.call('ZREM', 'ms:batch:due', id)
     redis.call('ZREM', 'ms:batches:' .. known[8] .. ':open', id)
     if known[10] then

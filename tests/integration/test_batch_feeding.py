@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+import redis
 from redis.exceptions import OutOfMemoryError
 
 from core import keys
@@ -17,6 +18,7 @@ from runs.batches.feeding import Fed
 from runs.batches.model import UPLOAD_TTL_S, BatchRequest, BatchState, Item
 from runs.batches.upload import Upload
 from runs.endings import state_of
+from runs.erasing import forget_batches, forget_runs
 from runs.model import RunRequest
 from runs.redis_scripts import load
 from runs.store import RunStore
@@ -87,9 +89,10 @@ async def test_a_batch_is_completed_when_its_last_run_has_ended(
     assert record.status is BatchState.COMPLETED
     assert record.ended_ms is not None
     assert record.reasons == {"cancelled": 3}
-    for key in (keys.batch(batch.id), keys.batch_items(batch.id), keys.batch_ends(batch.id)):
+    for key in (keys.batch(batch.id), keys.batch_names(batch.id), keys.batch_ends(batch.id)):
         assert await redis_async.ttl(key) > 0
-    assert await redis_async.exists(keys.batch_scripts(batch.id)) == 0
+    gone = keys.batch_items(batch.id), keys.batch_scripts(batch.id), keys.batch_ids(batch.id)
+    assert await redis_async.exists(*gone) == 0
     assert await redis_async.zcard(keys.open_batches("acme")) == 0
     assert await redis_async.zcard(keys.BATCH_DUE) == 0
 
@@ -358,7 +361,7 @@ async def test_an_upload_that_nobody_goes_on_with_expires(
     await upload.flush()
 
     names: Any = await redis_async.keys(f"ms:batch:{begun.record.id}*")
-    assert len(names) == 4
+    assert len(names) == 5
     for name in names:
         assert 0 < await redis_async.ttl(name) <= UPLOAD_TTL_S
         await redis_async.delete(name)
@@ -390,3 +393,37 @@ async def test_a_batch_calls_when_an_eighth_of_its_places_is_free(
     await end(redis_async, "acme", ids[7:20])
 
     assert await redis_async.lrange(keys.BATCH_WAKE, 0, -1) == [batch.id.encode()]
+
+
+async def test_of_an_erased_item_nothing_is_left(
+    acme: Batches, redis_async: Redis, redis_sync: redis.Redis
+) -> None:
+    """Its input went with the end of the batch, its own id goes with its run."""
+    items = [Item(b'"secret-%d"' % n, id=f"name-{n}") for n in range(450)]
+    batch = await acme.make(items, concurrency=500)
+    while (await acme.feeder.feed(batch.id)).count:
+        pass
+    ids = await acme.runs(batch.id)
+    await end(redis_async, "acme", ids)
+
+    forget_runs(redis_sync, {ids[3]: "acme", ids[449]: "acme"})
+
+    assert await redis_async.exists(keys.batch_items(batch.id)) == 0
+    rows = await acme.results(batch.id)
+    assert [row["index"] for row in rows if row["id"] is None] == [3, 449]
+    assert (rows[3]["status"], rows[3]["kept"]) == ("cancelled", False)
+    assert [row["id"] for row in rows[447:]] == ["name-447", "name-448", None]
+
+
+async def test_a_tenants_ended_batches_are_erased_whole(
+    acme: Batches, redis_async: Redis, redis_sync: redis.Redis
+) -> None:
+    """What has not ended is counted, so that it is erased again then."""
+    ended, going = await acme.make(2), await acme.make(2)
+    await acme.feeder.feed(ended.id)
+    await end(redis_async, "acme", await acme.runs(ended.id))
+
+    assert forget_batches(redis_sync, "acme") == 1
+
+    assert await redis_async.keys(f"ms:batch:{ended.id}*") == []
+    assert (await acme.get(going.id)).status is BatchState.RUNNING
