@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _QUEUE_KEY = "rq:queue:"
 _TIDY_S = 60.0
 _BATCH = 100
+_PAGES, _PAGE = 8, 1_000
 _TRIES = 3
 _CANCELED_KEPT_S = 30 * 86_400
 _CANCEL_S = 7_200
@@ -56,6 +57,7 @@ class Sweep:
         self._quiet_until = 0.0
         self._tidy_at = 0.0
         self._seen_canceled: dict[str, float] = {}
+        self._cursor = 0
 
     async def run(self) -> None:
         """Look around for ever."""
@@ -80,7 +82,7 @@ class Sweep:
         for member in over:
             await self._recover(member.decode())
         await end_expired(self._redis)
-        queues = await self._tenant_queues()
+        queues = await self._some_queues()
         await self._repair_ring(queues)
         await self._end_canceled(queues, seconds)
         if time.monotonic() >= self._tidy_at:
@@ -150,8 +152,15 @@ class Sweep:
 
     # --- what stock RQ code leaves behind ------------------------------------------------------
 
-    async def _tenant_queues(self) -> list[str]:
-        known = await cast("Awaitable[set[bytes]]", self._redis.smembers("rq:queues"))
+    async def _some_queues(self) -> list[str]:
+        """Give tenants' queues: all of them, or of very many some, and others the next time."""
+        known = set[bytes]()
+        for _ in range(_PAGES):
+            found: Any = await self._redis.sscan("rq:queues", self._cursor, count=_PAGE)
+            self._cursor, page = found
+            known.update(page)
+            if self._cursor == 0:
+                break
         names = (key.decode().removeprefix(_QUEUE_KEY) for key in known)
         return sorted(name for name in names if keys.tenant_of(name))
 

@@ -14,6 +14,7 @@ from core.redis_client import connect
 from runs.model import Priority, RunRequest, State
 from runs.redis_scripts import Arg, load
 from runs.store import RunStore
+from tests.deadline import Deadline
 from tests.integration.run_watching import TENANT, submit
 from tests.worker_processes import LEASE_S
 from worker.claim import Claim, Claimer
@@ -267,3 +268,23 @@ def end(client: redis.Redis, claim: Claim) -> None:
         claim.started,
     ]
     assert load("finish").run(client, [*args, "0.1", "succeeded", "ok", b"{}"]) == 1
+
+
+async def test_the_sweep_comes_to_every_queue_of_very_many(
+    store: RunStore, redis_sync: redis.Redis, redis_async: redis.asyncio.Redis
+) -> None:
+    """It looks at some thousands at a time and goes on where it was."""
+    pipeline = redis_sync.pipeline(transaction=False)
+    for number in range(20_000):
+        pipeline.sadd("rq:queues", f"rq:queue:{keys.queue(f'gone{number}')}")
+    pipeline.execute()
+    run_id = (await backlog(store, TENANT, 1))[0]
+    redis_sync.delete(keys.RING)
+    sweep = Sweep(redis_async, WorkerPlan("w", 1, lease_s=LEASE_S))
+
+    async def found() -> bool:
+        await sweep.once()
+        return on_the_ring(redis_sync) == [TENANT]
+
+    await Deadline().reached(found, "its turn", seconds=30)
+    assert [claim.run_id for claim in take(redis_sync, 1)] == [run_id]
