@@ -427,3 +427,19 @@ async def test_a_tenants_ended_batches_are_erased_whole(
 
     assert await redis_async.keys(f"ms:batch:{ended.id}*") == []
     assert (await acme.get(going.id)).status is BatchState.RUNNING
+
+
+async def test_the_end_of_a_batch_is_told_to_who_wants_to_know(
+    acme: Batches, redis_async: Redis
+) -> None:
+    """One callback for the batch, written down in the step that ends it; none for its runs."""
+    batch = await acme.make(2, callback="clb_" + "0" * 26)
+    await acme.feeder.feed(batch.id)
+    ids = await acme.runs(batch.id)
+
+    await end(redis_async, "acme", ids)
+
+    told: Any = await redis_async.hgetall(keys.delivery(keys.delivery_of(batch.id)))
+    assert (told[b"kind"], told[b"subject"]) == (b"batch.finished", batch.id.encode())
+    assert told[b"outcome"] == b"completed"
+    assert await redis_async.exists(*(keys.delivery(keys.delivery_of(one)) for one in ids)) == 0
