@@ -293,5 +293,5 @@ def test_a_full_queue_is_told(tmp_path: Path, deadline: Deadline) -> None:
             api.terminate()
             api.stderr.read()
     assert (full.returncode, full.stdout) == (2, "")
-    said = "moonsand: 1 runs are queued or wait already; no more are taken"
-    assert full.stderr.splitlines()[0] == said
+    said = "the quota queued_runs of this tenant is used up: 1 of 1 runs"
+    assert full.stderr.startswith(f"moonsand: {said}; 1 runs are queued or wait already")
