@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, cast
-from urllib.parse import quote
 
 from moonsand.exchange import Ask
+from moonsand.path_part import path_part
 
 _CONNECTIONS = "/v1/organizations/connections"
 _BUCKETS = "/v1/buckets"
@@ -161,7 +161,7 @@ def _read(found: Any) -> Answer:
 
 
 def _path(base: str, name: str) -> str:
-    return f"{base}/{quote(name, safe='')}"
+    return f"{base}/{path_part(name)}"
 
 
 def _syncs(bucket_id: str) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 from moonsand.exchange import Ask
+from moonsand.path_part import path_part
 from triggers.callback_store import Endpoint
 from triggers.delivery_log import DeliveryRecord
 from triggers.hook_store import Hook
@@ -52,7 +52,7 @@ def add_hook_secret(hook_id: str, secret: str | None) -> Ask[Made[Hook]]:
 
 def remove_hook_secret(hook_id: str, secret_id: str) -> Ask[Hook]:
     """Ask for a secret to count no more."""
-    where = f"{_path(_HOOKS, hook_id)}/secrets/{quote(secret_id, safe='')}"
+    where = f"{_path(_HOOKS, hook_id)}/secrets/{path_part(secret_id)}"
     return Ask("DELETE", where, Hook.model_validate)
 
 
@@ -90,7 +90,7 @@ def add_callback_secret(endpoint_id: str) -> Ask[Made[Endpoint]]:
 
 def remove_callback_secret(endpoint_id: str, secret_id: str) -> Ask[Endpoint]:
     """Ask for a secret to sign no more."""
-    where = f"{_path(_CALLBACKS, endpoint_id)}/secrets/{quote(secret_id, safe='')}"
+    where = f"{_path(_CALLBACKS, endpoint_id)}/secrets/{path_part(secret_id)}"
     return Ask("DELETE", where, Endpoint.model_validate)
 
 
@@ -139,4 +139,4 @@ def _nothing(_: Any) -> None:
 
 
 def _path(base: str, one: str) -> str:
-    return f"{base}/{quote(one, safe='')}"
+    return f"{base}/{path_part(one)}"

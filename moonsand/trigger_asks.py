@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 from moonsand.exchange import Ask
+from moonsand.path_part import path_part
 from triggers.saved import SavedScript, ScriptDraft, ScriptVersion
 from triggers.schedules import Fire, Schedule, ScheduleChange, ScheduleDraft
 
@@ -26,12 +26,12 @@ def save_script(draft: ScriptDraft, *, check: bool = False) -> Ask[ScriptVersion
 
 def get_script(name: str) -> Ask[SavedScript]:
     """Ask for a script: its newest version and its aliases."""
-    return Ask("GET", f"{_SCRIPTS}/{_part(name)}", SavedScript.model_validate)
+    return Ask("GET", f"{_SCRIPTS}/{path_part(name)}", SavedScript.model_validate)
 
 
 def get_version(name: str, which: str) -> Ask[dict[str, Any]]:
     """Ask for one version with its text, `script`; by number, alias or `latest`."""
-    return Ask("GET", f"{_SCRIPTS}/{_part(name)}/versions/{_part(which)}", dict)
+    return Ask("GET", f"{_SCRIPTS}/{path_part(name)}/versions/{path_part(which)}", dict)
 
 
 def list_scripts(cursor: str | None = None) -> Ask[Page[SavedScript]]:
@@ -41,24 +41,24 @@ def list_scripts(cursor: str | None = None) -> Ask[Page[SavedScript]]:
 
 def list_versions(name: str, cursor: str | None = None) -> Ask[Page[ScriptVersion]]:
     """Ask for a page of versions, newest first."""
-    where = f"{_SCRIPTS}/{_part(name)}/versions"
+    where = f"{_SCRIPTS}/{path_part(name)}/versions"
     return _listing(where, ScriptVersion.model_validate, cursor)
 
 
 def set_alias(name: str, alias: str, version: int) -> Ask[SavedScript]:
     """Ask for an alias to mean a version."""
-    where = f"{_SCRIPTS}/{_part(name)}/aliases/{_part(alias)}"
+    where = f"{_SCRIPTS}/{path_part(name)}/aliases/{path_part(alias)}"
     return Ask("PUT", where, SavedScript.model_validate, json={"version": version})
 
 
 def delete_alias(name: str, alias: str) -> Ask[None]:
     """Ask for an alias to mean nothing any more."""
-    return Ask("DELETE", f"{_SCRIPTS}/{_part(name)}/aliases/{_part(alias)}", _nothing)
+    return Ask("DELETE", f"{_SCRIPTS}/{path_part(name)}/aliases/{path_part(alias)}", _nothing)
 
 
 def delete_script(name: str, version: int | None = None) -> Ask[None]:
     """Ask for the end of a script, or of one version."""
-    where = f"{_SCRIPTS}/{_part(name)}"
+    where = f"{_SCRIPTS}/{path_part(name)}"
     return Ask("DELETE", where if version is None else f"{where}/versions/{version}", _nothing)
 
 
@@ -70,7 +70,7 @@ def create_schedule(draft: ScheduleDraft) -> Ask[Schedule]:
 
 def get_schedule(schedule_id: str) -> Ask[Schedule]:
     """Ask for one schedule."""
-    return Ask("GET", f"{_SCHEDULES}/{_part(schedule_id)}", Schedule.model_validate)
+    return Ask("GET", f"{_SCHEDULES}/{path_part(schedule_id)}", Schedule.model_validate)
 
 
 def list_schedules(cursor: str | None = None) -> Ask[Page[Schedule]]:
@@ -84,20 +84,20 @@ def list_fires(schedule_id: str, limit: int) -> Ask[list[Fire]]:
     def read(found: Any) -> list[Fire]:
         return [Fire.model_validate(one) for one in found["data"]]
 
-    where = f"{_SCHEDULES}/{_part(schedule_id)}/fires"
+    where = f"{_SCHEDULES}/{path_part(schedule_id)}/fires"
     return Ask("GET", where, read, params={"limit": str(limit)})
 
 
 def change_schedule(schedule_id: str, change: ScheduleChange) -> Ask[Schedule]:
     """Ask for something to be different."""
     body = change.model_dump(exclude_unset=True)
-    where = f"{_SCHEDULES}/{_part(schedule_id)}"
+    where = f"{_SCHEDULES}/{path_part(schedule_id)}"
     return Ask("PATCH", where, Schedule.model_validate, json=body)
 
 
 def delete_schedule(schedule_id: str) -> Ask[None]:
     """Ask for the end of a schedule."""
-    return Ask("DELETE", f"{_SCHEDULES}/{_part(schedule_id)}", _nothing)
+    return Ask("DELETE", f"{_SCHEDULES}/{path_part(schedule_id)}", _nothing)
 
 
 def _listing(where: str, read: Callable[[Any], T], cursor: str | None) -> Ask[Page[T]]:
@@ -111,7 +111,3 @@ def _listing(where: str, read: Callable[[Any], T], cursor: str | None) -> Ask[Pa
 
 def _nothing(_: Any) -> None:
     """Take an answer without a body."""
-
-
-def _part(text: str) -> str:
-    return quote(text, safe="")

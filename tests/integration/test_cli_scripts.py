@@ -126,6 +126,9 @@ def test_schedules_are_made_shown_changed_and_deleted(terminal: Terminal) -> Non
         (("scripts", "show", "job@@"), "after `@` stands a version"),
         (("scripts", "alias", "job", "prod"), "give a VERSION, or --delete"),
         (("scripts", "delete", "job@prod"), "an alias is deleted by"),
+        (("scripts", "alias", "job", "..", "--delete"), "names nothing that is kept"),
+        (("scripts", "alias", "..", "prod", "--delete"), "names nothing that is kept"),
+        (("schedules", "delete", ".."), "names nothing that is kept"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(
