@@ -24,6 +24,7 @@ from tests.integration.run_watching import (
     CALLING,
     ENDLESS,
     LOST_S,
+    SHORT,
     TENANT,
     ended,
     in_state,
@@ -190,6 +191,28 @@ async def test_results_outlive_an_outage_of_redis(tmp_path: Path) -> None:
             store = RunStore(client)
             assert (await ended(store, run_id)).result == 7
             assert (await ended(store, await submit(store))).reason is Reason.OK
+    server.stop()
+
+
+async def test_turns_go_on_after_a_restart_of_redis(tmp_path: Path) -> None:
+    """With backlogs of several tenants, a restart in the middle loses none and stops none."""
+    server = PrivateRedis(tmp_path / "redis")
+    server.start()
+    tenants = ("acme", "globex", "initech")
+
+    async def all_ended(client: redis.asyncio.Redis) -> bool:
+        counts = [await client.zcard(f"rq:finished:{keys.queue(one)}") for one in tenants]
+        return counts == [25] * 3
+
+    with running_worker(server.url, slots=2):
+        async with connect_async(server.url) as client:
+            for number in range(75):
+                await submit(RunStore(client), SHORT, tenants[number % 3])
+        server.stop()
+        server.start()
+        async with connect_async(server.url) as client:
+            await Deadline().reached(lambda: all_ended(client), "the end of all", seconds=60)
+            assert await client.zcard(keys.RING) == 0
     server.stop()
 
 
