@@ -26,8 +26,8 @@ from runs.store import RunStore
 from worker.claim import Claimer
 from worker.plan import WorkerPlan
 
-#: The whole measurement queues 20,000: `MOONSAND_BENCH_BACKLOG=20000`.
-BACKLOG = int(os.environ.get("MOONSAND_BENCH_BACKLOG", "3000"))
+#: The whole measurement queues 20,000: `BENCH_BACKLOG=20000`.
+BACKLOG = int(os.environ.get("BENCH_BACKLOG", "3000"))
 IDLE_RUNS = 60
 GAP_S = 0.1
 TENANTS = 1_000
