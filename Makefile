@@ -50,8 +50,8 @@ doctor: $(READY) ## Say what of the jail, Redis and settings this machine can do
 # --- checks ---
 
 .PHONY: test security faults lint types imports fmt check bench
-test: $(READY) ## Run all tests, a file on each core (T=path or T="-k word" for some, on one)
-	@$(BIN)/python -m pytest $(or $(T),-n auto --maxprocesses 4 --dist loadfile)
+test: $(READY) ## Run all tests, four files at a time (T=path or T="-k word" for some, on one)
+	@$(BIN)/python -m pytest $(or $(T),-n 4 --dist loadfile)
 
 security: $(READY) ## Run the attacks and hostile children; the jail must be real
 	@REQUIRE_JAIL=1 $(BIN)/python -m pytest tests/security
