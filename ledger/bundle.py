@@ -155,7 +155,8 @@ def _head(row: Mapping[str, Any]) -> Bundle:
     run, receipt = row.get("run"), row.get("receipt")
     if not isinstance(run, str) or not is_id(run, "run"):
         raise Invalid("the bundle does not say of which run it is")
-    if receipt is not None and not isinstance(receipt, dict):
+    # One that is not there says so: a name that was changed must not take its receipt away.
+    if "receipt" not in row or not (receipt is None or isinstance(receipt, dict)):
         raise Invalid("the receipt in the bundle is none")
     return Bundle(run, receipt)
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
 
 from core.errors import Invalid, Unauthenticated
-from moonsand.batch_client import BatchClient
-from moonsand.client import DEFAULT_URL, AsyncClient
 from moonsand.local_state import LocalState, default_directory
+
+if TYPE_CHECKING:
+    from moonsand.batch_client import BatchClient
+    from moonsand.client import AsyncClient
 
 Url = Annotated[
     str | None,
@@ -34,15 +36,21 @@ def open_client(url: str | None, key: str | None) -> AsyncClient:
         Invalid: the address or the key is malformed.
         Unauthenticated: there is no key to use.
     """
+    from moonsand.client import AsyncClient  # noqa: PLC0415 (heavy)
+
     return AsyncClient(*_service(url, key))
 
 
 def open_batches(url: str | None, key: str | None) -> BatchClient:
     """Make a client of batches, as `open_client` does."""
+    from moonsand.batch_client import BatchClient  # noqa: PLC0415 (heavy)
+
     return BatchClient(*_service(url, key))
 
 
 def _service(url: str | None, key: str | None) -> tuple[str, str]:
+    from moonsand.client import DEFAULT_URL  # noqa: PLC0415 (heavy)
+
     local = LocalState.load(default_directory())
     if url is None:
         url = local.url if local else DEFAULT_URL
