@@ -41,6 +41,7 @@ _NO_ROOM = {
     errno.ETOOMANYREFS,
 }
 _PAUSE_S = 0.002
+_NICE = 5
 _DESCRIPTORS = struct.Struct("@2i")
 _RIGHTS_LEVEL, _RIGHTS = int(socket.SOL_SOCKET), int(socket.SCM_RIGHTS)
 
@@ -63,6 +64,8 @@ def main(control_fd: int, child: ChildHalf = lua_child) -> NoReturn:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         exits = reaper.watch()
         plan = jail.prepare()
+        # Who leases, times and answers scripts goes before them, however many compute.
+        os.nice(_NICE)
         child.preload()
         jail.confine_zygote(plan, (control_fd, exits))
     except BaseException as failure:  # noqa: BLE001 (whatever it is, the supervisor must hear of it)
