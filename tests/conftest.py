@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -15,6 +16,11 @@ from core.redis_server import PrivateRedis
 from integrations.stubs import Stubs, running_stubs
 from tests import canary
 from tests.deadline import Deadline
+
+# A shell starts what it puts in the background with Ctrl-C ignored, and processes hand that on: the
+# commands under test would be deaf to the Ctrl-C that tests send them.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes is no invariant: machines are busy. All else stays as the profile is.
 settings.register_profile("untimed", settings.default, deadline=None)
