@@ -132,9 +132,9 @@ def take_terms(value: Any, pointer: str = "") -> BatchRequest:
     named = {name for name in _SHARED if name in given.model_fields_set}
     # A submission must have a script; a batch need not.
     as_submission = {name: getattr(given, name) for name in named} | {"mode": given.mode}
-    if not named & {"script", "script_ref"}:
-        as_submission["script"] = ""
-    check_values(Submission.model_construct(named | {"script"}, **as_submission))
+    if given.script_ref is None:
+        as_submission.setdefault("script", "")
+    check_values(Submission.model_construct(as_submission.keys() - {"mode"}, **as_submission))
     shared = RunRequest.model_fields.keys() & _SHARED.keys()
     run = RunRequest(**{name: getattr(given, name) for name in shared}, mode=given.mode)
     return BatchRequest(run, given.concurrency, given.stop_after or 0, given.count, given.callback)

@@ -24,6 +24,7 @@ from runs.batches.model import Item
 from runs.batches.store import TwiceInBatch
 from runs.batches.upload import Upload
 from sandbox.limits import KIB, MIB
+from triggers.input_schema import InputMismatch
 
 MAX_LINE_BYTES = MAX_BODY_BYTES
 #: Without a byte for so long an upload counts as broken off.
@@ -140,10 +141,12 @@ def located(error: Refused, index: int, line: int | None = None) -> Refused:
             one.detail = f"{where}: {one.detail}"
         return InvalidFields(error.errors, hint=error.hint)
     if isinstance(error, Invalid) and error.pointer is not None:
-        told = FieldError(
-            pointer=f"/items/{index}{error.pointer}", detail=f"{where}: {error.detail}"
-        )
-        return InvalidFields([told], hint=error.hint)
+        several = error.errors if isinstance(error, InputMismatch) else []
+        told = [
+            FieldError(pointer=f"/items/{index}{pointer}", detail=f"{where}: {detail}")
+            for pointer, detail in several or [(error.pointer, error.detail)]
+        ]
+        return InvalidFields(told, hint=error.hint)
     if isinstance(error, InvalidJson):
         return InvalidJson(f"{where}: {error.detail.replace('line 1 ', '')}", hint=error.hint)
     if isinstance(error, TooLarge) and error.hint is None:

@@ -72,7 +72,7 @@ async def create_batch(request: Request, key: Writer) -> Response:
     begun = await _begin(request, key, take_terms(value))
     if items is None:
         return _answer(begun.record, 201, begun)
-    upload, checks = Upload(_store(request), begun), await _checks(request, key)
+    upload, checks = Upload(_store(request), begun), await _checks(request, key, begun)
     record = await _filled(request, begun, upload, fill_listed(upload, items, checks))
     return _answer(record, 202, begun)
 
@@ -84,7 +84,7 @@ async def _create_streamed(request: Request, key: KeyRecord) -> Response:
             first = await lines.first()
             terms, first = _terms_of(first)
             begun = await _begin(request, key, take_terms(terms, "/batch"))
-            upload, checks = Upload(_store(request), begun), await _checks(request, key)
+            upload, checks = Upload(_store(request), begun), await _checks(request, key, begun)
             record = await _filled(request, begun, upload, fill(upload, _all(first, lines), checks))
         except ServiceError:
             await lines.drain()
@@ -135,7 +135,7 @@ async def add_batch_items(
             by = Giver(key.id, key.owner)
             begun = await _store(request).resumed(key.tenant, batch_id, by=by)
             upload = Upload(_store(request), begun, first=first)
-            await fill(upload, aiter(lines), await _checks(request, key, batch_id))
+            await fill(upload, aiter(lines), await _checks(request, key, begun))
             if last:
                 return _answer(await upload.seal(), 202)
             await upload.flush()
@@ -246,26 +246,30 @@ def _store(request: Request) -> BatchStore:
 
 async def _begin(request: Request, key: KeyRecord, asked: BatchRequest) -> Begun:
     services = services_of(request)
-    asked = await with_saved_script(SavedScripts(services.redis), key.tenant, asked)
-    if asked.run.force:
-        key.require(Scope.FORCE)
-    if asked.run.grants:
-        check_taking(GrantSet.parse(asked.run.grants), services.catalog)
     if asked.callback is not None:
         told = await services.triggers.callbacks.target(key.tenant, asked.callback)
         asked = replace(asked, callback=told)
     own_key = idempotency_key(request) or ""
     by = Giver(key.id, key.owner)
-    begun = await _store(request).begin(key.tenant, asked, by=by, key=own_key)
-    request.state.batch = begun.record.id
-    return begun
+    asked = replace(asked, asked=asked.digest())
+    # What a name meant when the batch was made holds, whatever it means by now.
+    if own_key and asked.run.script_ref is not None:
+        known = await _store(request).begun_before(key.tenant, asked, by=by, key=own_key)
+        if known is not None:
+            return known
+    asked = await with_saved_script(SavedScripts(services.redis), key.tenant, asked)
+    if asked.run.force:
+        key.require(Scope.FORCE)
+    if asked.run.grants:
+        check_taking(GrantSet.parse(asked.run.grants), services.catalog)
+    return await _store(request).begin(key.tenant, asked, by=by, key=own_key)
 
 
-async def _checks(request: Request, key: KeyRecord, batch_id: str | None = None) -> ItemChecks:
-    """Give what checks the items of a batch: the one that this request began, if none is named."""
+async def _checks(request: Request, key: KeyRecord, begun: Begun) -> ItemChecks:
+    """Give what checks the items of a batch; those of one that has all are only compared."""
     services = services_of(request)
-    terms = await _store(request).terms_of(key.tenant, batch_id or request.state.batch)
-    if terms.script_ref is None:
+    terms = await _store(request).terms_of(key.tenant, begun.record.id)
+    if terms.script_ref is None or begun.record.status is not BatchState.UPLOADING:
         return ItemChecks(terms)
     schema = await schema_of(SavedScripts(services.redis), key.tenant, terms.script_ref)
     return ItemChecks(terms, schema)

@@ -309,6 +309,7 @@ def _few(items: Sequence[Stored]) -> Sequence[Stored]:
 
 def _known_of(batch_id: str, fields: dict[bytes, bytes]) -> _Known:
     request: dict[str, Any] = orjson.loads(fields[b"request"])
+    script_ref = request.pop("script_ref")  # its text was looked up when the batch was made
     base = check_request(RunRequest(**request, script=_NO_SCRIPT))
     expires_ms = int(fields[b"expires_ms"]) if b"expires_ms" in fields else None
     origin = Origin(kind=OriginKind.BATCH, id=batch_id)
@@ -317,7 +318,7 @@ def _known_of(batch_id: str, fields: dict[bytes, bytes]) -> _Known:
         tenant=fields[b"tenant"].decode(),
         key_id=fields[b"key_id"].decode(),
         key_owner=fields[b"key_owner"].decode(),
-        base=replace(base, origin=origin, expires_ms=expires_ms, script_ref=request["script_ref"]),
+        base=replace(base, origin=origin, expires_ms=expires_ms, script_ref=script_ref),
         given_limits=request["limits"],
         own_seed=request.get("seed") is None,
         script_sha256=fields[b"script_sha256"].decode(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
@@ -60,7 +61,8 @@ class BatchRequest:
     be empty when each item has its own. `concurrency` is how many of them are on their way at
     once: queued, running or waiting. After `stop_after` failures nothing more is started; 0 goes
     on. With `awaited` it starts only with so many items.
-    `callback` is who is told of its end.
+    `callback` is who is told of its end. `asked` is the digest of the request as its client gave
+    it, where something was looked up since.
     """
 
     run: RunRequest
@@ -68,12 +70,36 @@ class BatchRequest:
     stop_after: int = 0
     awaited: int | None = None
     callback: str | None = None
+    asked: str = ""
 
     def text(self) -> bytes:
         """Give it as it is stored, without its script and its deadline."""
         return orjson.dumps(
             self.run.model_dump(exclude={"script", "input", "expires_at"}, mode="json")
         )
+
+    def fields(self) -> dict[str, bytes | int | str]:
+        """Give what is stored of it by its names, without its script and its deadline."""
+        said: dict[str, bytes | int | str | None] = {
+            "request": self.text(),
+            "concurrency": self.concurrency,
+            "stop_after": self.stop_after,
+            "awaited": self.awaited,
+            "callback": self.callback,
+        }
+        return {name: value for name, value in said.items() if value is not None}
+
+    def script_sha256(self) -> str:
+        """Give the digest of its script, empty when each item has its own."""
+        script = self.run.script.encode()
+        return hashlib.sha256(script).hexdigest() if script else ""
+
+    def digest(self) -> str:
+        """Give the digest of what was asked: the same for who asks the same again."""
+        if self.asked:
+            return self.asked
+        said = repr((self.script_sha256(), sorted(self.fields().items())))
+        return hashlib.sha256(said.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

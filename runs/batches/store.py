@@ -102,7 +102,11 @@ class BatchStore:
         check_tenant(tenant)
         checked = check_request(
             request.run.model_copy(
-                update={"script": request.run.script or _NO_SCRIPT, "input": None}
+                update={
+                    "script": request.run.script or _NO_SCRIPT,
+                    "script_ref": None,  # its text was looked up
+                    "input": None,
+                }
             )
         )
         with redis_errors():
@@ -124,6 +128,26 @@ class BatchStore:
                 hint="send the same terms again, or another key",
             )
         return await self._begun(tenant, found.decode(), by, again=word == b"known")
+
+    async def begun_before(
+        self, tenant: str, request: BatchRequest, *, by: Giver, key: str
+    ) -> Begun | None:
+        """
+        Give the batch that `key` began when the same was asked; None: there is none.
+
+        Raises:
+            Forbidden: another API key began it. Unavailable: Redis does not answer.
+        """
+        with redis_errors():
+            kept = cast("bytes | None", await self._redis.get(keys.batch_key(tenant, _digest(key))))
+            batch_id = (kept or b"").decode()
+            same = await cast(
+                "Awaitable[bytes | None]",
+                self._redis.hget(keys.batch(batch_id), "asked_sha256"),
+            )
+        if same != request.digest().encode():
+            return None
+        return await self._begun(tenant, batch_id, by, again=True)
 
     async def append(self, tenant: str, batch_id: str, piece: Piece) -> None:
         """
@@ -303,25 +327,14 @@ class BatchStore:
         by: Giver,
         key: str,
     ) -> list[Arg]:
-        script = request.run.script.encode()
-        digest = hashlib.sha256(script).hexdigest() if script else ""
-        fields: dict[str, Arg] = {
-            "request": request.text(),
-            "concurrency": request.concurrency,
-            "stop_after": request.stop_after,
-        }
-        if request.awaited is not None:
-            fields["awaited"] = request.awaited
-        if request.callback is not None:
-            fields["callback"] = request.callback
-        asked = hashlib.sha256(repr((digest, sorted(fields.items()))).encode()).hexdigest()
         keep_s = max(self._terms.result_ttl_s, self._terms.failure_ttl_s)
         return [
             *(batch_id, tenant, self._clock(), model.UPLOAD_TTL_S, keep_s, model.MAX_OPEN),
-            *(model.MAX_LISTED, _digest(key), asked, digest, script),
+            *(model.MAX_LISTED, _digest(key), request.digest(), request.script_sha256()),
+            request.run.script,
             *("key_id", by.key_id, "key_owner", by.owner),
             *(() if checked.expires_ms is None else ("expires_ms", checked.expires_ms)),
-            *(part for pair in fields.items() for part in pair),
+            *(part for pair in request.fields().items() for part in pair),
         ]
 
 

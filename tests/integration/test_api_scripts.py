@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
 import httpx2
 import pytest
 
-from core.redis_client import connect
+from core.redis_client import connect, connect_async
 from core.redis_server import PrivateRedis
+from runs.acceptance import Terms
+from runs.batches.feeding import Feeder
 from tenancy.scopes import Scope
 from tests.api_server import ApiServer
 
@@ -85,6 +89,68 @@ def test_what_is_wrong_in_an_input_is_told_with_its_places(client: httpx2.Client
     assert "schema of job@1" in answer.json()["hint"]
     good = client.post("/v1/runs", json={"script_ref": "job", "input": {"n": 1}})
     assert good.status_code == 202
+
+
+def batch(client: httpx2.Client, *items: Any, key: str = "", **terms: Any) -> httpx2.Response:
+    """Make a batch of inputs for a saved script."""
+    headers = {"Idempotency-Key": key} if key else {}
+    body = {**terms, "items": [{"input": one} for one in items]}
+    return client.post("/v1/batches", json=body, headers=headers)
+
+
+def test_a_batch_names_one_script(client: httpx2.Client) -> None:
+    """A saved one or its text; each input is held to the schema, each wrong value told."""
+    save(client, input_schema=SCHEMA, alias="prod")
+
+    made = batch(client, {"n": 1}, {"n": 2}, script_ref="job@prod")
+    assert (made.status_code, made.json()["name"]) == (202, "job@1"), made.text
+    wrong = batch(client, {"n": 1}, {"n": "1", "m": 4}, script_ref="job")
+    assert {one["pointer"] for one in wrong.json()["errors"]} == {
+        "/items/1/input/m",
+        "/items/1/input/n",
+    }
+    both = batch(client, {"n": 1}, script_ref="job", script="return 1")
+    gone = batch(client, {"n": 1}, script_ref="job@9")
+    for one in (wrong, both, gone):
+        assert one.status_code == 422
+    assert both.json()["errors"][0]["pointer"] == gone.json()["errors"][0]["pointer"]
+    assert both.json()["errors"][0]["pointer"] == "/script_ref"
+
+
+def test_runs_of_a_batch_say_which_version_they_were(client: httpx2.Client, redis_url: str) -> None:
+    """Text, limits and name are the script's as it was when the batch was made."""
+    save(client, limits={"calls": 5}, alias="prod")
+    made = batch(client, 1, 2, script_ref="job@prod", limits={"depth": 9}).json()
+    save(client, "return 2", alias="prod")
+
+    async def feed() -> int:
+        async with connect_async(redis_url) as redis:
+            return (await Feeder(redis, Terms()).feed(made["id"])).count
+
+    assert asyncio.run(feed()) == 2
+    for run in client.get("/v1/runs").json()["data"]:
+        shown = client.get(f"/v1/runs/{run['id']}").json()
+        assert (shown["script_ref"], shown["name"]) == ("job@1", "job@1")
+        assert (shown["limits"]["calls"], shown["limits"]["depth"]) == (5, 9)
+        assert shown["script_sha256"] == hashlib.sha256(b"return 1").hexdigest()
+
+
+def test_a_batch_that_is_sent_again_is_the_one_that_was_made(client: httpx2.Client) -> None:
+    """Also when its alias was moved in between, or its script deleted."""
+    save(client, alias="prod")
+    made = batch(client, 1, 2, key="k", script_ref="job@prod").json()
+    save(client, "return 2", alias="prod")
+
+    again = batch(client, 1, 2, key="k", script_ref="job@prod")
+    assert (again.status_code, again.json()["id"]) == (200, made["id"]), again.text
+    assert client.delete("/v1/scripts/job").status_code == 204
+    again = batch(client, 1, 2, key="k", script_ref="job@prod")
+    assert (again.status_code, again.json()["id"]) == (200, made["id"]), again.text
+    assert batch(client, 1, key="k", script_ref="job@prod").json()["code"] == (
+        "idempotency_key_reused"
+    )
+    other = batch(client, 1, 2, key="k", script_ref="job@1")
+    assert other.status_code == 422
 
 
 @pytest.mark.parametrize(
