@@ -222,8 +222,8 @@ class KeyChanges:
                 async with self._redis.pipeline(transaction=True) as pipe:
                     await pipe.watch(keys.TENANTS, keys.tenant_keys(tenant))
                     await watch_giver(pipe, giver)
-                    made = await begin(pipe)
                     try:
+                        made = await begin(pipe)
                         await pipe.execute()
                     except WatchError:
                         continue
@@ -246,7 +246,7 @@ async def watch_giver(pipe: Any, giver: KeyRecord | None) -> None:
     Let the coming MULTI hold only if the giver still is what it was, with nothing of its own.
 
     Raises:
-        Unauthenticated: it was revoked, rotated, or has expired.
+        Unauthenticated: it was revoked, rotated or narrowed, or has expired.
         Forbidden: it has terms of its own: what it gives would not count towards them.
     """
     if giver is None:
@@ -254,8 +254,14 @@ async def watch_giver(pipe: Any, giver: KeyRecord | None) -> None:
     owned, terms = keys.tenant_keys(giver.owner), keys.key_terms(giver.owner, giver.id)
     await pipe.watch(owned, terms, keys.grants(giver.owner))
     digest = await pipe.hget(owned, giver.id)
-    if digest is None or digest.decode() != giver.digest:
+    text = await pipe.hget(keys.KEYS, giver.digest)
+    if text is None or digest is None or digest.decode() != giver.digest:
         raise Unauthenticated("the API key was revoked or rotated meanwhile")
+    kept = KeyRecord.model_validate_json(text)
+    if set(giver.scopes) - set(kept.scopes) or not _within(giver, kept):
+        raise Unauthenticated(
+            "the API key was changed meanwhile, and has less", hint="send the request again"
+        )
     if giver.expires_ms is not None and giver.expires_ms <= await _now_ms(pipe):
         raise Unauthenticated("the API key has expired")
     if await pipe.exists(terms):
@@ -306,9 +312,11 @@ async def _check_taking_over(pipe: Any, giver: KeyRecord | None, target: KeyReco
 
 async def _find(pipe: Any, tenant: str, key_id: str) -> KeyRecord:
     digest = await pipe.hget(keys.tenant_keys(tenant), key_id)
-    text = None if digest is None else await pipe.hget(keys.KEYS, digest)
-    if text is None:
+    if digest is None:
         raise no_such_key(tenant, key_id)
+    text = await pipe.hget(keys.KEYS, digest)
+    if text is None:
+        raise WatchError("the key was rotated or revoked between two questions")
     return KeyRecord.model_validate_json(text)
 
 

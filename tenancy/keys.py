@@ -29,8 +29,24 @@ if TYPE_CHECKING:
 
 __all__ = ["KeyRecord", "KeyStore", "digest_of", "is_well_formed", "new_plain_key"]
 
-_AUTHENTICATE = (Path(__file__).parent / "authenticate.lua").read_text("utf-8")
-_SHA1 = hashlib.sha1(_AUTHENTICATE.encode(), usedforsecurity=False).hexdigest()
+
+class _Script:
+    """One of our scripts of Redis, sent whole only to a server that does not know it."""
+
+    def __init__(self, name: str) -> None:
+        self._text = (Path(__file__).parent / f"{name}.lua").read_text("utf-8")
+        self._sha1 = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+
+    async def run(self, redis: Redis, *args: str) -> Any:
+        """Give what the script gives; `RedisError` when Redis did not answer."""
+        try:
+            return await cast("Any", redis.evalsha(self._sha1, 0, *args))
+        except NoScriptError:
+            return await cast("Any", redis.eval(self._text, 0, *args))
+
+
+_AUTHENTICATE = _Script("authenticate")
+_RECORDS_OF = _Script("records_of")
 
 
 class KeyStore(KeyChanges):
@@ -59,7 +75,7 @@ class KeyStore(KeyChanges):
             check_tenant(acting_for)
         digest = digest_of(plain)
         async with redis_or_unavailable():
-            found = await self._ask(digest, acting_for or "")
+            found = await _AUTHENTICATE.run(self._redis, digest, acting_for or "")
         if found is None:
             raise _unknown()
         shown, kept, at_ms, suspended, other = found
@@ -74,12 +90,6 @@ class KeyStore(KeyChanges):
             raise NotFound(f"there is no tenant {acting_for}")
         return record.acting_for(acting_for)
 
-    async def _ask(self, digest: str, acting_for: str) -> Any:
-        try:
-            return await cast("Any", self._redis.evalsha(_SHA1, 0, digest, acting_for))
-        except NoScriptError:
-            return await cast("Any", self._redis.eval(_AUTHENTICATE, 0, digest, acting_for))
-
     async def get(self, tenant: str, key_id: str) -> KeyRecord:
         """
         Give one key of a tenant.
@@ -89,11 +99,8 @@ class KeyStore(KeyChanges):
             Unavailable: Redis could not be asked.
         """
         check_tenant(tenant)
-        async with redis_or_unavailable():
-            digest = await cast(
-                "Awaitable[bytes | None]", self._redis.hget(keys.tenant_keys(tenant), key_id)
-            )
-        found = [] if digest is None else await self._records([digest])
+        # An empty id would ask for all.
+        found = await self._records(tenant, key_id) if key_id else []
         if not found:
             raise no_such_key(tenant, key_id)
         return found[0]
@@ -107,11 +114,7 @@ class KeyStore(KeyChanges):
             Unavailable: Redis could not be asked.
         """
         check_tenant(tenant)
-        async with redis_or_unavailable():
-            digests = await cast(
-                "Awaitable[list[bytes]]", self._redis.hvals(keys.tenant_keys(tenant))
-            )
-        return sorted(await self._records(digests), key=lambda record: record.id)
+        return sorted(await self._records(tenant, ""), key=lambda record: record.id)
 
     async def last_uses(self, tenant: str, key_ids: Sequence[str]) -> dict[str, int]:
         """
@@ -130,13 +133,9 @@ class KeyStore(KeyChanges):
         both = zip(key_ids, found, strict=True)
         return {key_id: int(at_ms) for key_id, at_ms in both if at_ms is not None}
 
-    async def _records(self, digests: Sequence[bytes]) -> list[KeyRecord]:
-        if not digests:
-            return []
+    async def _records(self, tenant: str, key_id: str) -> list[KeyRecord]:
         async with redis_or_unavailable():
-            rows = await cast(
-                "Awaitable[list[bytes | None]]", self._redis.hmget(keys.KEYS, list(digests))
-            )
+            rows = await _RECORDS_OF.run(self._redis, tenant, key_id)
         return [KeyRecord.model_validate_json(row) for row in rows if row is not None]
 
 

@@ -239,6 +239,40 @@ async def test_a_key_that_was_revoked_meanwhile_gives_nothing(redis_async: Redis
     assert await redis_async.hgetall(keys.KEYS) == before
 
 
+async def test_a_key_that_was_narrowed_meanwhile_gives_what_it_has_left(redis_async: Redis) -> None:
+    """Scopes and life that were taken away after a giver was let in are not given any more."""
+    store = KeyStore(redis_async)
+    made = [await store.create("acme", "g", scopes=Role.ADMIN.scopes) for _ in range(2)]
+    fewer, shorter = [await store.authenticate(plain) for plain, _ in made]
+    await store.change("acme", fewer.id, KeyChange(scopes=(Scope.KEYS_ADMIN, Scope.READ)))
+    ends = await redis_ms(redis_async) + DAY_MS
+    await store.change("acme", shorter.id, KeyChange(expires_ms=ends))
+    before = await redis_async.hgetall(keys.KEYS)
+    for giver in (fewer, shorter):
+        with pytest.raises(Unauthenticated, match="changed"):
+            await store.create("acme", "x", scopes=Role.ADMIN.scopes, giver=giver)
+        with pytest.raises(Unauthenticated, match="changed"):
+            await TermsStore(redis_async).set(
+                "acme", giver.id, {"runs_per_day": 1}, by="", giver=giver
+            )
+    assert await redis_async.hgetall(keys.KEYS) == before
+
+
+async def test_a_key_is_there_while_it_is_rotated(redis_async: Redis) -> None:
+    """Who asks for a key in the moment of its rotation is not told that there is none."""
+    store = KeyStore(redis_async)
+    _, record = await store.create("acme", "a")
+
+    async def look() -> None:
+        for _ in range(10):
+            assert (await store.get("acme", record.id)).id == record.id
+            assert [one.id for one in await store.all("acme")] == [record.id]
+
+    await asyncio.gather(
+        *(store.rotate("acme", record.id) for _ in range(10)), *(look() for _ in range(4))
+    )
+
+
 async def test_two_rotations_at_once_are_one_after_the_other(redis_async: Redis) -> None:
     """Of texts that are given out at the same moment, no more than two open, and the last does."""
     store = KeyStore(redis_async)
