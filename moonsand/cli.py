@@ -1,8 +1,8 @@
 """
 The `moonsand` command.
 
-Each command's own module imports what is heavy inside the command, so that `--help` and errors
-come at once.
+Only the module of the command that is asked for is imported, and what is heavy inside the command,
+so that its `--help` and its errors come at once.
 """
 
 from __future__ import annotations
@@ -20,89 +20,65 @@ from typer.exceptions import TyperException
 from core.errors import Refused, ServiceError
 from moonsand import streams
 from moonsand.colons import spelled_out
-from moonsand.commands import (
-    approvals,
-    audit,
-    batch,
-    callbacks,
-    check,
-    connections,
-    credentials,
-    documentation,
-    grants,
-    hooks,
-    integrations,
-    keys,
-    ledger,
-    limits,
-    local,
-    mcp,
-    plan,
-    receipt,
-    remote,
-    replay,
-    run,
-    runs,
-    schedules,
-    scripts,
-    service,
-    syncs,
-    tenants,
-    usage,
-)
 from moonsand.exits import Exit, UsageFault
+from moonsand.lazy_commands import lazy_group
 from moonsand.terminal import write_error
 
+#: Where each command is, in the order of `--help`: a function, or a group of commands.
+_COMMANDS = {
+    "run": "moonsand.commands.run:run",
+    "check": "moonsand.commands.check:check",
+    "serve": "moonsand.commands.service:serve",
+    "api": "moonsand.commands.service:api",
+    "worker": "moonsand.commands.service:worker",
+    "scheduler": "moonsand.commands.service:scheduler",
+    "sequencer": "moonsand.commands.service:sequencer",
+    "submit": "moonsand.commands.remote:submit",
+    "logs": "moonsand.commands.remote:logs",
+    "cancel": "moonsand.commands.remote:cancel",
+    "apply": "moonsand.commands.plan:apply",
+    "replay": "moonsand.commands.replay:replay",
+    "receipt": "moonsand.commands.receipt:receipt",
+    "usage": "moonsand.commands.usage:usage",
+    "doctor": "moonsand.commands.local:doctor",
+    "stubs": "moonsand.commands.local:stubs",
+    "demo": "moonsand.commands.local:demo",
+    "version": "moonsand.commands.local:version",
+    "runs": "moonsand.commands.runs:app",
+    "scripts": "moonsand.commands.scripts:app",
+    "schedules": "moonsand.commands.schedules:app",
+    "batch": "moonsand.commands.batch:app",
+    "keys": "moonsand.commands.keys:app",
+    "tenants": "moonsand.commands.tenants:app",
+    "limits": "moonsand.commands.limits:app",
+    "approvals": "moonsand.commands.approvals:app",
+    "ledger": "moonsand.commands.ledger:app",
+    "plan": "moonsand.commands.plan:app",
+    "audit": "moonsand.commands.audit:app",
+    "mcp": "moonsand.commands.mcp:app",
+    "credentials": "moonsand.commands.credentials:app",
+    "grants": "moonsand.commands.grants:app",
+    "connections": "moonsand.commands.connections:app",
+    "syncs": "moonsand.commands.syncs:app",
+    "hooks": "moonsand.commands.hooks:app",
+    "callbacks": "moonsand.commands.callbacks:app",
+    "integrations": "moonsand.commands.integrations:app",
+    "docs": "moonsand.commands.documentation:app",
+}
 app = typer.Typer(
     name="moonsand",
-    help="Runs untrusted Lua for AI agents, safely, at scale, with proof of what happened.",
+    cls=lazy_group(_COMMANDS),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (
-    run.run,
-    check.check,
-    service.serve,
-    service.api,
-    service.worker,
-    service.scheduler,
-    service.sequencer,
-    remote.submit,
-    remote.logs,
-    remote.cancel,
-    plan.apply,
-    replay.replay,
-    receipt.receipt,
-    usage.usage,
-    local.doctor,
-    local.stubs,
-    local.demo,
-    local.version,
-):
-    app.command(command.__name__)(command)
-app.add_typer(runs.app, name="runs")
-app.add_typer(scripts.app, name="scripts")
-app.add_typer(schedules.app, name="schedules")
-app.add_typer(batch.app, name="batch")
-app.add_typer(keys.app, name="keys")
-app.add_typer(tenants.app, name="tenants")
-app.add_typer(limits.app, name="limits")
-app.add_typer(approvals.app, name="approvals")
-app.add_typer(ledger.app, name="ledger")
-app.add_typer(plan.app, name="plan")
-app.add_typer(audit.app, name="audit")
-app.add_typer(mcp.app, name="mcp")
-app.add_typer(credentials.app, name="credentials")
-app.add_typer(grants.app, name="grants")
-app.add_typer(connections.app, name="connections")
-app.add_typer(syncs.app, name="syncs")
-app.add_typer(hooks.app, name="hooks")
-app.add_typer(callbacks.app, name="callbacks")
-app.add_typer(integrations.app, name="integrations")
-app.add_typer(documentation.app, name="docs")
 #: What says that a disk or device takes no more: no bug of ours.
 _NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
+
+@app.callback()
+def moonsand() -> None:
+    """Runs untrusted Lua for AI agents, safely, at scale, with proof of what happened."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
