@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from moonsand.exchange import Ask
+from moonsand.listing_asks import Page, listing, nothing
 from moonsand.path_part import path_part
 from triggers.callback_store import Endpoint
 from triggers.delivery_log import DeliveryRecord
@@ -15,8 +16,6 @@ T = TypeVar("T")
 _HOOKS, _CALLBACKS, _DELIVERIES = "/v1/hooks", "/v1/callbacks", "/v1/deliveries"
 #: A thing, and the secret that was made for it and is shown this once, if one was.
 Made = tuple[T, str | None]
-#: Some things, and the cursor of those that follow, None at the end.
-Page = tuple[list[T], str | None]
 
 
 def create_hook(terms: Mapping[str, Any]) -> Ask[Made[Hook]]:
@@ -31,7 +30,7 @@ def get_hook(hook_id: str) -> Ask[Hook]:
 
 def list_hooks(cursor: str | None = None) -> Ask[Page[Hook]]:
     """Ask for a page of hooks, newest first."""
-    return _listing(_HOOKS, Hook.model_validate, cursor)
+    return listing(_HOOKS, Hook.model_validate, cursor)
 
 
 def change_hook(hook_id: str, changes: Mapping[str, Any]) -> Ask[Hook]:
@@ -41,7 +40,7 @@ def change_hook(hook_id: str, changes: Mapping[str, Any]) -> Ask[Hook]:
 
 def delete_hook(hook_id: str) -> Ask[None]:
     """Ask for the end of a hook."""
-    return Ask("DELETE", _path(_HOOKS, hook_id), _nothing)
+    return Ask("DELETE", _path(_HOOKS, hook_id), nothing)
 
 
 def add_hook_secret(hook_id: str, secret: str | None) -> Ask[Made[Hook]]:
@@ -69,7 +68,7 @@ def get_callback(endpoint_id: str) -> Ask[Endpoint]:
 
 def list_callbacks(cursor: str | None = None) -> Ask[Page[Endpoint]]:
     """Ask for a page of endpoints, newest first."""
-    return _listing(_CALLBACKS, Endpoint.model_validate, cursor)
+    return listing(_CALLBACKS, Endpoint.model_validate, cursor)
 
 
 def change_callback(endpoint_id: str, changes: Mapping[str, Any]) -> Ask[Endpoint]:
@@ -80,7 +79,7 @@ def change_callback(endpoint_id: str, changes: Mapping[str, Any]) -> Ask[Endpoin
 
 def delete_callback(endpoint_id: str) -> Ask[None]:
     """Ask for the end of an endpoint."""
-    return Ask("DELETE", _path(_CALLBACKS, endpoint_id), _nothing)
+    return Ask("DELETE", _path(_CALLBACKS, endpoint_id), nothing)
 
 
 def add_callback_secret(endpoint_id: str) -> Ask[Made[Endpoint]]:
@@ -123,19 +122,6 @@ def _made(kind: type[Hook | Endpoint]) -> Callable[[Any], Any]:
         return kind.model_validate(found), secret
 
     return read
-
-
-def _listing(where: str, read: Callable[[Any], T], cursor: str | None) -> Ask[Page[T]]:
-    params: Mapping[str, str] = {} if cursor is None else {"cursor": cursor}
-
-    def read_page(found: Any) -> Page[T]:
-        return [read(one) for one in found["data"]], found.get("next_cursor")
-
-    return Ask("GET", where, read_page, params={"limit": "100", **params})
-
-
-def _nothing(_: Any) -> None:
-    """Take an answer without a body."""
 
 
 def _path(base: str, one: str) -> str:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from moonsand.exchange import Ask
+from moonsand.listing_asks import Page, listing, nothing
 from moonsand.path_part import path_part
 from triggers.saved import SavedScript, ScriptDraft, ScriptVersion
 from triggers.schedules import Fire, Schedule, ScheduleChange, ScheduleDraft
 
 T = TypeVar("T")
 _SCRIPTS, _SCHEDULES = "/v1/scripts", "/v1/schedules"
-#: Some things, and the cursor of those that follow, None at the end.
-Page = tuple[list[T], str | None]
 
 
 def save_script(draft: ScriptDraft, *, check: bool = False) -> Ask[ScriptVersion]:
@@ -36,13 +34,13 @@ def get_version(name: str, which: str) -> Ask[dict[str, Any]]:
 
 def list_scripts(cursor: str | None = None) -> Ask[Page[SavedScript]]:
     """Ask for a page of scripts, by name."""
-    return _listing(_SCRIPTS, SavedScript.model_validate, cursor)
+    return listing(_SCRIPTS, SavedScript.model_validate, cursor)
 
 
 def list_versions(name: str, cursor: str | None = None) -> Ask[Page[ScriptVersion]]:
     """Ask for a page of versions, newest first."""
     where = f"{_SCRIPTS}/{path_part(name)}/versions"
-    return _listing(where, ScriptVersion.model_validate, cursor)
+    return listing(where, ScriptVersion.model_validate, cursor)
 
 
 def set_alias(name: str, alias: str, version: int) -> Ask[SavedScript]:
@@ -53,13 +51,13 @@ def set_alias(name: str, alias: str, version: int) -> Ask[SavedScript]:
 
 def delete_alias(name: str, alias: str) -> Ask[None]:
     """Ask for an alias to mean nothing any more."""
-    return Ask("DELETE", f"{_SCRIPTS}/{path_part(name)}/aliases/{path_part(alias)}", _nothing)
+    return Ask("DELETE", f"{_SCRIPTS}/{path_part(name)}/aliases/{path_part(alias)}", nothing)
 
 
 def delete_script(name: str, version: int | None = None) -> Ask[None]:
     """Ask for the end of a script, or of one version."""
     where = f"{_SCRIPTS}/{path_part(name)}"
-    return Ask("DELETE", where if version is None else f"{where}/versions/{version}", _nothing)
+    return Ask("DELETE", where if version is None else f"{where}/versions/{version}", nothing)
 
 
 def create_schedule(draft: ScheduleDraft) -> Ask[Schedule]:
@@ -75,7 +73,7 @@ def get_schedule(schedule_id: str) -> Ask[Schedule]:
 
 def list_schedules(cursor: str | None = None) -> Ask[Page[Schedule]]:
     """Ask for a page of schedules, newest first."""
-    return _listing(_SCHEDULES, Schedule.model_validate, cursor)
+    return listing(_SCHEDULES, Schedule.model_validate, cursor)
 
 
 def list_fires(schedule_id: str, limit: int) -> Ask[list[Fire]]:
@@ -97,17 +95,4 @@ def change_schedule(schedule_id: str, change: ScheduleChange) -> Ask[Schedule]:
 
 def delete_schedule(schedule_id: str) -> Ask[None]:
     """Ask for the end of a schedule."""
-    return Ask("DELETE", f"{_SCHEDULES}/{path_part(schedule_id)}", _nothing)
-
-
-def _listing(where: str, read: Callable[[Any], T], cursor: str | None) -> Ask[Page[T]]:
-    params: Mapping[str, str] = {} if cursor is None else {"cursor": cursor}
-
-    def read_page(found: Any) -> Page[T]:
-        return [read(one) for one in found["data"]], found.get("next_cursor")
-
-    return Ask("GET", where, read_page, params={"limit": "100", **params})
-
-
-def _nothing(_: Any) -> None:
-    """Take an answer without a body."""
+    return Ask("DELETE", f"{_SCHEDULES}/{path_part(schedule_id)}", nothing)
