@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,15 +63,7 @@ def from_file(path: str) -> str:
 
 
 def prompted(pack: Pack) -> dict[str, str]:
-    """
-    Ask a person at a terminal for every field; secrets are not echoed.
-
-    Raises:
-        UsageFault: nobody is there to ask.
-    """
-    if not sys.stdin.isatty():
-        raise UsageFault("there is nothing to change: give --set, --env, --file, --read, --write, "
-                         "--enable or --stdin-json")  # fmt: skip
+    """Ask a person at a terminal for every field; secrets are not echoed."""
     values: dict[str, str] = {}
     for name, wanted in pack.credentials.items():
         label = wanted.label + ("" if wanted.required else " (may be empty)")

@@ -92,6 +92,9 @@ def configure(
     if stdin_json:
         wanted = _with_stdin(wanted)
     if wanted.is_empty:
+        if not sys.stdin.isatty():
+            raise UsageFault("there is nothing to change: give --set, --env, --file, --read, "
+                             "--write, --enable or --stdin-json")  # fmt: skip
         wanted = replace(wanted, values=prompted(pack))
     _check_permissions(wanted.permissions)
     _warn(pack, shown)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from moonsand.commands.keys import redis_url
+from moonsand.credential_values import MAX_BYTES, from_env, from_file, prompted
 from moonsand.exits import Exit, UsageFault
 from moonsand.terminal import safe, write_error, write_output
 
@@ -29,7 +28,6 @@ T = TypeVar("T")
 
 app = typer.Typer(no_args_is_help=True, help="Keep vendor accounts in the credential vault.")
 
-_MAX_BYTES = 256 * 1024
 Tenant = Annotated[str, typer.Option(help="Whose account.")]
 IntegrationName = Annotated[str, typer.Argument(metavar="INTEGRATION", help="As `mux`.")]
 AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Name of the account.")]
@@ -191,39 +189,17 @@ def _given(pack: Pack, env: list[str], file: list[str]) -> dict[str, str]:
         if not equals or field in values:
             # The text is not repeated: somebody may have put a secret there.
             raise UsageFault(f"{option} takes FIELD=NAME, each field once")
-        values[field] = _from_env(source) if option == "--env" else _from_file(source)
+        values[field] = from_env(source) if option == "--env" else from_file(source)
     if values:
         return values
     if not sys.stdin.isatty():
         return _from_stdin()
-    for name, wanted in pack.credentials.items():
-        label = wanted.label + ("" if wanted.required else " (may be empty)")
-        text = typer.prompt(label, default="", hide_input=wanted.secret, show_default=False)
-        if text:
-            values[name] = text.strip()
-    return values
-
-
-def _from_env(variable: str) -> str:
-    value = os.environ.get(variable)
-    if value is None:
-        raise UsageFault("--env names a variable that is not set")
-    return value.strip()
-
-
-def _from_file(path: str) -> str:
-    try:
-        with Path(path).open("rb") as file:
-            return file.read(_MAX_BYTES).decode().strip()
-    except OSError as error:
-        raise UsageFault(f"--file names a file that cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageFault("--file names a file that is not UTF-8") from None
+    return prompted(pack)
 
 
 def _from_stdin() -> dict[str, str]:
     try:
-        found = json.loads(sys.stdin.buffer.read(_MAX_BYTES))
+        found = json.loads(sys.stdin.buffer.read(MAX_BYTES))
     except ValueError:
         found = None
     if not isinstance(found, dict) or not all(isinstance(one, str) for one in found.values()):
