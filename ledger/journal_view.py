@@ -25,6 +25,7 @@ from core.errors import Unavailable
 from ledger.journal import START, Entry, Head, follow
 from ledger.leaves import read_leaf
 from ledger.merkle import leaf_hash
+from ledger.sqlite_writes import all_or_none
 from ledger.tiles import Edge, LedgerDamaged
 
 _WAIT_S = 10.0
@@ -230,15 +231,8 @@ class JournalView:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with _readable():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+        with _readable(), all_or_none(self._db):
+            yield
 
 
 def _trusted(head: Head, entry: Entry) -> Head:

@@ -22,6 +22,7 @@ from core.errors import Unavailable
 from ledger.archive import Erasing, Found, NewLeaf, Outrun, Payload, TapeLine
 from ledger.leaves import read_leaf
 from ledger.merkle import leaf_hash
+from ledger.sqlite_writes import all_or_none
 from ledger.tiles import Edge, LedgerDamaged
 
 NAME = "archive.db"
@@ -225,15 +226,9 @@ class SqliteArchive:
     @contextmanager
     def _transaction(self, epoch: int | None = None) -> Iterator[None]:
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
+            with all_or_none(self._db):
                 self._check(epoch)
                 yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
         except sqlite3.OperationalError as error:  # locked, full, read-only: all may pass
             raise Unavailable(f"the ledger's archive takes no writes: {error}") from error
         except sqlite3.DatabaseError as error:

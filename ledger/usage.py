@@ -25,6 +25,7 @@ import orjson
 
 from core.errors import Unavailable
 from ledger.archive import ArchiveReader
+from ledger.sqlite_writes import all_or_none
 from ledger.usage_rows import Place, UsageRow, Used, fold
 
 STEM = "usage"
@@ -172,15 +173,8 @@ class Usage:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with _readable():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+        with _readable(), all_or_none(self._db):
+            yield
 
 
 def _digest(leaf: bytes) -> str:
