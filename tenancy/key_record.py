@@ -95,6 +95,22 @@ class KeyRecord(BaseModel):
             hint=f"make a key with that scope: moonsand keys create --scope {scope}",
         )
 
+    def unfit_for(self, tenant: str, scopes: Iterable[Scope], now_ms: int) -> str | None:
+        """
+        Say why this key, as it is kept, may no longer do what it was asked for earlier.
+
+        For what goes on by itself after a key set it up: `scopes` are those that it takes, `tenant`
+        is the one that it happens in. None: it may.
+        """
+        if self.expires_ms is not None and self.expires_ms <= now_ms:
+            return f"the key {self.id} has expired"
+        missing = [scope for scope in scopes if scope not in self.scopes]
+        if missing:
+            return f"the key {self.id} lacks the scope {missing[0]}"
+        if self.owner != tenant and not self.is_operators:
+            return f"the key {self.id} is no operator's any more"
+        return None
+
     def check_giving(self, scopes: Iterable[Scope], expires_ms: int | None) -> None:
         """
         Refuse to give what this key does not have.

@@ -4,7 +4,7 @@ The JSON Schema that a saved script's input is held to: bounded, and complete in
 Runs in: api, scheduler, CLI. Trusts: nobody. Refuses: a schema that leads out of itself or into
 itself, that is too large when all its references are written out, or has a word nobody checks; a
 regular expression that could take more than linear time; an input too large for its schema.
-May import: stdlib, jsonschema_rs, orjson, core.
+May import: stdlib, jsonschema_rs, orjson, core, integrations.arguments.
 
 Whoever saves a script writes its schema, and the API checks inputs with it in its own process. The
 work is bounded by two numbers, the parts of the schema with references written out and the values
@@ -22,6 +22,7 @@ import jsonschema_rs
 import orjson
 
 from core.errors import Invalid
+from integrations.arguments import count_values
 
 MAX_BYTES = 65_536
 MAX_PARTS = 1_000
@@ -148,19 +149,6 @@ def _validator_of(text: str) -> jsonschema_rs.Draft202012Validator:
 @lru_cache(maxsize=256)
 def _parts_of(text: str) -> int:
     return _Reader(orjson.loads(text), "").read()
-
-
-def count_values(value: Any, most: int) -> int:
-    """Count the values in a JSON value, itself included; of more than `most`, not all."""
-    waiting, count = [value], 0
-    while waiting and count <= most:
-        one = waiting.pop()
-        count += 1
-        if isinstance(one, dict):
-            waiting.extend(one.values())
-        elif isinstance(one, list):
-            waiting.extend(one)
-    return count
 
 
 class _Reader:

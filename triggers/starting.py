@@ -3,7 +3,8 @@ Starting a saved script as a run: the one way for schedules, hooks and syncs.
 
 Runs in: api, scheduler. Trusts: whoever calls it to have checked why it is called.
 Refuses: a key that is gone, has expired or may not start runs; an input that the script's schema
-does not take. May import: stdlib, redis, core, runs, tenancy, triggers.
+does not take. May import: stdlib, redis, core, integrations.arguments, runs,
+tenancy, triggers.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 from core.clock import Clock, now_ms
 from core.errors import Forbidden, NotFound
 from core.ids import id_of
+from integrations.arguments import count_values
 from runs.accept import Checked, check_request
 from runs.model import RunRecord, RunRequest
 from runs.origin import Origin
 from runs.store import ID_PREFIX, RunStore
 from tenancy.keys import KeyStore
 from tenancy.scopes import Scope
-from triggers.input_schema import check_input, count_values, schema_text
+from triggers.input_schema import check_input, schema_text
 from triggers.refs import Ref
 from triggers.saved import ScriptVersion
 from triggers.scripts import SavedScripts
@@ -111,12 +113,9 @@ class Starter:
             key = await self._keys.get(owner.key_tenant, owner.key_id)
         except NotFound:
             raise KeyUnfit(f"the key {owner.key_id} was revoked") from None
-        if key.expires_ms is not None and key.expires_ms <= self._clock():
-            raise KeyUnfit(f"the key {owner.key_id} has expired")
-        if Scope.WRITE not in key.scopes:
-            raise KeyUnfit(f"the key {owner.key_id} lacks the scope {Scope.WRITE}")
-        if owner.key_tenant != tenant and not key.is_operators:
-            raise KeyUnfit(f"the key {owner.key_id} is no operator's any more")
+        why = key.unfit_for(tenant, [Scope.WRITE], self._clock())
+        if why is not None:
+            raise KeyUnfit(why)
         if len(self._fit) >= _MAX_FIT:
             self._fit.clear()
         self._fit[owner, tenant] = time.monotonic() + _FIT_S

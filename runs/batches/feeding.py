@@ -226,11 +226,8 @@ class Feeder:
             key = await self._keys.get(known.key_owner, known.key_id)
         except NotFound:
             return False
-        if key.expires_ms is not None and key.expires_ms <= self._clock():
-            return False
-        needed = {Scope.WRITE, Scope.FORCE} if known.base.force else {Scope.WRITE}
-        mine = known.key_owner == known.tenant or key.is_operators
-        return mine and needed <= set(key.scopes)
+        needed = [Scope.WRITE, Scope.FORCE] if known.base.force else [Scope.WRITE]
+        return key.unfit_for(known.tenant, needed, self._clock()) is None
 
     async def _step(
         self, known: _Known, seen: _Seen, ceiling: Mapping[Whose, GrantSet]
