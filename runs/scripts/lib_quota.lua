@@ -101,7 +101,7 @@ local function no_rate(a, holder, windows, now_s)
         return { 'quota', holder[1], quota, allowed, seen.sum, amount, wait_s }
       end
       windows[#windows + 1] = { seen = seen, amount = amount, whose = holder[1], quota = quota,
-        allowed = allowed, reserved = rate[3] and amount }
+        allowed = allowed, reserved = rate[3] ~= nil }
     end
   end
 end
@@ -113,7 +113,7 @@ end
 local function admit(a)
   local now_s = tonumber(redis.call('TIME')[1])
   local holders, windows, rows = holders_of(a.tenant, a.key_id), {}, {}
-  local bytes, reserved = guess(a.record), nil
+  local bytes, reserved = guess(a.record), {}
   if holders[1][3].suspended_ms then return { 'suspended' } end
   for _, holder in ipairs(holders) do
     local refused = too_high(a, holder) or no_place(a, holder, bytes, now_s)
@@ -123,12 +123,15 @@ local function admit(a)
   for _, one in ipairs(windows) do
     count(one.seen, one.amount)
     rows[#rows + 1] = row_of(one.whose, one.quota, one.allowed, one.seen, now_s)
-    reserved = reserved or one.reserved
+    if one.reserved then
+      reserved[#reserved + 1] = string.format('%s %s %.0f %.0f', one.whose, one.quota, one.seen.now,
+        one.amount)
+    end
   end
   local function note(name, value)
     a.record[#a.record + 1], a.record[#a.record + 2] = name, value
   end
-  if reserved then note('reserved', string.format('%.0f|%.0f', reserved, now_s)) end
+  if #reserved > 0 then note('reserved', table.concat(reserved, '|')) end
   local of_key = holders[2]
   note('stored', store_new(a, bytes, of_key and of_key[3].stored_bytes and a.key_id, now_s))
   if of_key and (of_key[3].queued_runs or of_key[3].concurrent_runs) then
@@ -139,18 +142,16 @@ local function admit(a)
 end
 
 -- Gives back what a run that has ended did not use of what was reserved for it. `kept`: its field
--- `reserved`. One that had begun and tells nothing of its use has used all of it.
+-- `reserved`, with the windows that it was counted in: others were set after its acceptance, and
+-- have of this run nothing to give. One that had begun and tells nothing of its use has used all
+-- of it.
 local function settle(run, tenant, key_id, kept)
-  local reserved, at_s = string.match(kept, '^(%d+)|(%d+)$')
   local known = redis.call('HMGET', run, 'usage', 'attempt')
   local used = known[1] and string.match(known[1], '"instructions":(%d+)')
-  if not used then used = tonumber(known[2] or 0) == 0 and 0 or reserved end
   redis.call('HDEL', run, 'reserved')
-  local change = used - reserved
-  if change == 0 then return end
-  for _, hash in ipairs({ quota_key(tenant), quota_key(tenant, key_id) }) do
-    for _, rate in ipairs(RATES) do
-      if rate[3] then correct(hash, rate[1], rate[2], tonumber(at_s), change) end
-    end
+  for whose, quota, step, reserved in string.gmatch(kept, '(%l+) ([%l_]+) (%d+) (%d+)') do
+    local gone = used or (tonumber(known[2] or 0) == 0 and 0 or reserved)
+    local hash = quota_key(tenant, whose == 'key' and key_id or nil)
+    if gone ~= reserved then correct(hash, quota, step, gone - reserved) end
   end
 end

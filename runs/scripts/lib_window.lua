@@ -61,9 +61,9 @@ local function count(seen, amount)
   redis.call('EXPIRE', seen.hash, KEEP_S)
 end
 
--- Changes what was counted at `at_s`, if that is still in the window.
-local function correct(hash, name, span_s, at_s, change)
-  local field = name .. ':' .. math.floor(at_s / (span_s / STEPS))
+-- Changes what was counted in a step, if that is still in the window.
+local function correct(hash, name, step, change)
+  local field = name .. ':' .. step
   if redis.call('HEXISTS', hash, field) == 0 then return end
   redis.call('HINCRBY', hash, field, change)
   redis.call('HINCRBY', hash, name .. ':sum', change)

@@ -149,6 +149,26 @@ async def test_instructions_are_reserved_and_what_was_not_used_is_given_back(
     await tenant.submit(instructions=6_000)
 
 
+async def test_a_run_gives_back_only_what_was_counted_for_it(
+    tenant: Tenant, worker: Worker
+) -> None:
+    """A quota that was set after a run's acceptance loses nothing of what others reserved in it."""
+    await tenant.terms(instructions_per_minute=20_000)
+    await tenant.submit(instructions=6_000)
+    await tenant.terms(instructions_per_day=10_000)
+    await tenant.terms("key_a", instructions_per_minute=10_000)
+    later = await tenant.submit(instructions=5_000)
+    (claim,) = await worker.claim()
+    await worker.finish(claim, instructions=1_500)
+    assert await used(tenant, "instructions_per_minute") == 6_500
+    assert await used(tenant, "instructions_per_day") == 5_000
+    assert await used(tenant, "instructions_per_minute", "key_a") == 5_000
+    await tenant.store.cancel("acme", later.id)
+    assert await used(tenant, "instructions_per_minute") == 1_500
+    assert await used(tenant, "instructions_per_day") == 0
+    assert await used(tenant, "instructions_per_minute", "key_a") == 0
+
+
 async def test_a_run_that_was_cancelled_in_its_queue_used_nothing(tenant: Tenant) -> None:
     """All that was reserved for it is free again."""
     await tenant.terms(instructions_per_minute=10_000)
