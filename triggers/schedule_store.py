@@ -147,7 +147,8 @@ class ScheduleStore:
                 raise Conflict("nothing is left to fire", hint="give `at`, `every_s` or `cron`")
             changed = kept.with_draft(draft, anchor_ms, now_ms, await self._maker(key), state)
             active = state is ScheduleState.ACTIVE
-            if await self._put(changed, next_ms if active else None, now_ms):
+            was_ms = shown.next_fire_ms
+            if await self._put(changed, next_ms if active else None, now_ms, was_ms):
                 return await self.get(key.tenant, schedule_id)
         raise Conflict("others change this schedule at the same time", hint="try again")
 
@@ -200,14 +201,16 @@ class ScheduleStore:
         rules = (await GrantStore(self._redis).ceiling(key.tenant, key.id)).get(Whose.KEY)
         return Maker(key, None if rules is None else rules.to_json())
 
-    async def _put(self, kept: Kept, next_ms: int | None, now_ms: int) -> bool:
+    async def _put(
+        self, kept: Kept, next_ms: int | None, now_ms: int, was_ms: int | None = None
+    ) -> bool:
         rate = fires_per_minute(kept.timing(), now_ms)
         jitter = Jitter(kept.id, kept.draft.jitter_s * 1000)
         what = "changed" if kept.rev else "created"
         args: list[Arg] = [
             *(kept.tenant, kept.id, kept.rev, now_ms),
             *("" if next_ms is None else next_ms, 0 if next_ms is None else jitter.due_ms(next_ms)),
-            *(rate, MAX_SCHEDULES, MAX_FIRES_PER_MINUTE),
+            *(rate, MAX_SCHEDULES, MAX_FIRES_PER_MINUTE, "" if was_ms is None else was_ms),
             _leaf(kept.tenant, kept.id, what, kept.key_id, now_ms),
             *spec_of(kept),
         ]

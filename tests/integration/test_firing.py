@@ -532,6 +532,30 @@ async def test_a_change_and_a_fire_do_not_undo_each_other(bench: Bench) -> None:
     assert await bench.history(one) == [("started", 0)]
 
 
+@pytest.mark.parametrize("timing", [{"every_s": 1}, {"at": "2099-01-01T12:00:00"}])
+async def test_a_fire_in_the_middle_of_a_change_stays_fired(
+    bench: Bench, timing: dict[str, Any]
+) -> None:
+    """Who changes a schedule has read it before: its moment is not put back."""
+    one = await bench.make(**timing)
+    bench.at_ms = one.next_fire_ms or 0
+    fires = [bench.scheduler()]
+
+    async def clock() -> int:
+        if fires:
+            await fires.pop().turn()
+        return bench.at_ms
+
+    await ScheduleStore(bench.redis, clock).change(bench.key, one.id, ScheduleChange(name="new"))
+
+    await bench.end_all()
+    await bench.pass_s(0)
+    shown = await bench.now(one)
+    assert (shown.name, shown.counts.started) == ("new", 1)
+    assert await bench.history(one) == [("started", 0)]
+    assert shown.state is (ScheduleState.ACTIVE if "every_s" in timing else ScheduleState.DONE)
+
+
 async def test_another_tenants_schedule_is_no_schedule(bench: Bench) -> None:
     """Nothing of it is shown, changed or deleted."""
     one = await bench.make()
