@@ -7,6 +7,7 @@ import time
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.metrics import Requests
@@ -54,6 +55,8 @@ class RequestContext:
 
         try:
             await self._app(scope, receive, send_marked)
+        except ClientDisconnect:
+            pass  # within its body: nobody is there to be answered, and anybody may do that
         except Exception:
             _log.exception("unhandled")
             if status:

@@ -17,6 +17,7 @@ import httpx2
 import orjson
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from core import keys
 from core.clock import now_ms
@@ -28,6 +29,7 @@ from tenancy.master_keys import new_line
 from tenancy.scopes import Scope
 from tests.api_server import ApiServer
 from tests.canary import MARK
+from tests.deadline import Deadline
 from triggers.hook_store import MAX_HOOKS
 from triggers.receiving import KNOWN_S, MAX_EVENT_BYTES
 from triggers.saved import ScriptDraft, check_draft
@@ -429,6 +431,23 @@ def test_a_repeated_header_on_the_wire_is_refused(service: Service) -> None:
             answer = b"".join(iter(lambda: line.recv(65_536), b""))
         assert answer.startswith(b"HTTP/1.1 401 "), answer
     assert service.runs() == []
+
+
+def test_a_sender_that_leaves_within_its_body_is_no_error_of_ours(
+    service: Service, deadline: Deadline
+) -> None:
+    """Anybody can do that: it is one line of the log, as each request is, and no trace."""
+    hook = service.hook(Scheme.GITHUB)
+    ends = (("Content-Length: 9", b"{"), ("Transfer-Encoding: chunked", b"no length\r\n"))
+    with capture_logs() as logged:
+        for length, begun in ends:
+            lines = [f"POST {hook['path']} HTTP/1.1", "Host: x", length, "", ""]
+            with socket.create_connection(("127.0.0.1", service.api.port), 10) as line:
+                line.sendall("\r\n".join(lines).encode() + begun)
+        deadline.until(lambda: len(logged) >= len(ends), "the ends of the requests")
+    assert [(one["event"], one["log_level"], one.get("status")) for one in logged] == [
+        ("request", "info", 0)
+    ] * len(ends)
 
 
 def test_ids_that_are_no_hook_answer_alike(service: Service) -> None:
