@@ -193,11 +193,16 @@ def test_renditions_may_say_together_that_they_are_ready() -> None:
 
 
 def test_a_public_playback_id_goes_before_a_signed_one() -> None:
-    """Both are kept; the first is one that anybody may play."""
-    ids = [{"id": "s", "policy": "signed"}, {"id": "p", "policy": "public"}]
-    vendors = Vendors([asset("a", playback_ids=ids)])
+    """All that the asset has are kept, in this order; the first is one that anybody may play."""
+    policies = {"d": "drm", "s": "signed", "p": "public", "t": "signed"}
+    ids = [{"id": one, "policy": policy} for one, policy in policies.items()]
+    vendors = Vendors([asset("a", playback_ids=ids), asset("b", playback_ids=ids[:2])])
     cycle(vendors)
-    assert vendors.objects[0]["source_metadata"]["playback_ids"] == ["p", "s"]
+    kept = [one["source_metadata"] for one in vendors.objects]
+    assert [(one["playback_id"], one["playback_ids"]) for one in kept] == [
+        ("p", ["p", "s", "t", "d"]),
+        ("s", ["s", "d"]),
+    ]
 
 
 def test_what_is_indexed_stays_as_it_is() -> None:

@@ -11,17 +11,16 @@ local RENDITIONS = {
 -- Bits a second of a file of which nothing is said but how long it plays.
 local GUESSED_BITRATE = 2000000
 
---- Give the playback IDs that a player can use, public ones first.
+--- Give all playback IDs, public ones first, then signed ones, and the first that a player can use.
 local function playback_ids_of(asset)
-  local public, signed = {}, {}
+  local public, signed, other = {}, {}, {}
+  local lists = { public = public, signed = signed }
   for _, one in ipairs(asset.playback_ids or {}) do
-    if one.policy == "public" then
-      public[#public + 1] = one.id
-    elseif one.policy == "signed" then
-      signed[#signed + 1] = one.id
-    end
+    table.insert(lists[one.policy] or other, one.id)
   end
-  return table.move(signed, 1, #signed, #public + 1, public)
+  local first = public[1] or signed[1]
+  local ids = table.move(signed, 1, #signed, #public + 1, public)
+  return table.move(other, 1, #other, #ids + 1, ids), first
 end
 
 --- Give the file that can be downloaded, of the first quality there is; nil without one.
@@ -53,8 +52,7 @@ end
 
 --- Give what is kept with an object, and comes back with every match of a retriever.
 local function captured_of(asset)
-  local ids = playback_ids_of(asset)
-  local first = ids[1]
+  local ids, first = playback_ids_of(asset)
   return {
     asset_id = asset.id,
     playback_id = first,
