@@ -55,7 +55,6 @@ async def _wait(client: redis.Redis, tape_redis: Any, claim: Claim, kind: str) -
         "arguments_sha256": "0" * 64,
         "for": kind,
         "until_ms": now_ms() + 86_400_000,
-        "preview": "",
         "surface_sha256": digest_of(b"{}"),
     }
     await RedisTape(tape_redis, claim.run_id, claim.next_seq).append(Kind.WAITING, body)

@@ -227,7 +227,7 @@ def asked_leaf(run_id: str, tenant: str, wait: Wait) -> bytes:
 def _read(run_id: str, kept: Mapping[str, bytes], n: int) -> Approval:
     answer = kept.get(_ANSWER + str(n))
     said = orjson.loads(answer) if answer else {}
-    return Approval(run=run_id, **orjson.loads(kept[str(n)]), **said)
+    return Approval(**{"run": run_id, "n": n, **orjson.loads(kept[str(n)])}, **said)
 
 
 def _refused(word: str, approval: Approval) -> Conflict:

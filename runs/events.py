@@ -91,4 +91,8 @@ def _streams(reply: Any) -> list[tuple[bytes, list[Any]]]:
 def _to_event(entry: Any) -> Event:
     entry_id, fields = entry
     kind = cast("EventType", fields[b"type"].decode())
-    return Event(entry_id.decode(), kind, orjson.loads(fields[b"data"]))
+    data = orjson.loads(fields[b"data"])
+    if kind == "state":
+        # The id tells it already. Without it a run that waits has its events in one small node.
+        data.setdefault("at_ms", int(entry_id.partition(b"-")[0]))
+    return Event(entry_id.decode(), kind, data)

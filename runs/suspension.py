@@ -55,8 +55,6 @@ def usage_json(usage: Usage) -> bytes:
 
 
 def question_json(wait: Wait) -> bytes:
-    """Give an approval as it is stored until it is answered; `n` is the number of the call."""
+    """Give an approval as it is stored, by the number of its call, until it is answered."""
     asked = wait.question.to_json() if wait.question is not None else {}
-    return orjson.dumps(
-        {"n": wait.seq, **asked, "asked_ms": wait.began_ms, "until_ms": wait.until_ms}
-    )
+    return orjson.dumps({**asked, "asked_ms": wait.began_ms, "until_ms": wait.until_ms})

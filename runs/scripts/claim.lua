@@ -60,7 +60,7 @@ local function start_run(id, execution)
   local body = { attempt = attempt, worker = worker, clock_ms = tonumber(now_ms) }
   append(tape, 'started', now_ms, cjson.encode(body))
   redis.call('XADD', events, '*', 'type', 'state', 'data',
-    cjson.encode({ state = 'running', at_ms = tonumber(now_ms), attempt = attempt }))
+    '{"state":"running","attempt":' .. attempt .. '}')
 end
 
 local function judge(queue, id)

@@ -28,8 +28,7 @@ local function accept_run(a)
   redis.call('XADD', tape, '1-0', 'kind', 'accepted', 'at_ms', a.now_ms, 'body', a.accepted)
   redis.call('EXPIRE', tape, a.keep_s)
   redis.call('XADD', 'ms:ledger:inbox', '*', 'kind', 'run.accepted', 'run', a.id, 'leaf', a.leaf)
-  redis.call('XADD', events, '*', 'type', 'state', 'data',
-    cjson.encode({ state = 'queued', at_ms = tonumber(a.now_ms) }))
+  redis.call('XADD', events, '*', 'type', 'state', 'data', '{"state":"queued"}')
   redis.call('EXPIRE', events, a.keep_s)
 
   redis.call('ZADD', index, a.now_ms, a.id)

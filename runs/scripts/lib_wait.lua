@@ -5,10 +5,14 @@
 
 --#include lib_ring
 
--- Forgets when a run is to go on.
+-- Forgets when a run is to go on, and writes back how long its job is kept after its end.
 local function stop_waiting(queue, id)
   redis.call('ZREM', 'ms:waiting', queue .. '|' .. id)
   redis.call('ZREM', 'rq:scheduled:' .. queue, id)
+  local kept = redis.call('HMGET', 'ms:run:' .. id, 'result_ttl_s', 'failure_ttl_s')
+  if kept[1] and kept[2] and redis.call('EXISTS', 'rq:job:' .. id) == 1 then
+    redis.call('HSET', 'rq:job:' .. id, 'result_ttl', kept[1], 'failure_ttl', kept[2])
+  end
 end
 
 -- Puts a waiting run to the front of its queue, once: whoever comes second finds it `woken`.

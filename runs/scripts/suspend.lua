@@ -54,14 +54,14 @@ for _, name in ipairs({ 'ms:script:' .. found[4], 'ms:runs:' .. found[3] }) do
 end
 
 redis.call('XADD', 'ms:events:' .. id, 'MAXLEN', '~', 1000, '*', 'type', 'state', 'data',
-  '{"state":"waiting","at_ms":' .. string.format('%d', now_ms) .. ',"waits":' .. ARGV[7] .. '}')
+  '{"state":"waiting","waits":' .. ARGV[7] .. '}')
 redis.call('ZADD', 'ms:waiting', due_ms, queue .. '|' .. id)
 if redis.call('EXISTS', job) == 1 then
   -- What RQ reads as empty when it is absent: many may wait, and each of these takes its room.
-  -- WAKE writes back what the job says of itself.
+  -- WAKE writes back what the job says of itself, and `stop_waiting` how long it is kept.
   redis.call('HDEL', job, 'started_at', 'ended_at', 'last_heartbeat', 'worker_name', 'group_id',
     'success_callback_name', 'failure_callback_name', 'stopped_callback_name', 'enqueued_at',
-    'description')
+    'description', 'result_ttl', 'failure_ttl')
   redis.call('HSET', job, 'status', 'scheduled')
   redis.call('ZADD', 'rq:scheduled:' .. queue, math.ceil(due_ms / 1000), id)
 end

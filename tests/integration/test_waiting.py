@@ -22,6 +22,7 @@ from core.errors import Conflict, NotFound, QuotaExceeded
 from integrations.waits import Decision, Question, Wait
 from runs.acceptance import Terms
 from runs.approvals import ApprovalStore
+from runs.events import read
 from runs.model import Approval, RunRequest, State
 from runs.redis_scripts import Arg, load
 from runs.rq_job import timestamp
@@ -446,6 +447,43 @@ async def test_nothing_of_a_waiting_run_expires(store: RunStore, redis_sync: red
     await store.cancel(TENANT, run_id)
     assert redis_sync.ttl(keys.run(run_id)) > 0
     assert redis_sync.ttl(keys.approvals(run_id)) > 0
+
+
+async def test_the_events_of_a_waiting_run_take_one_small_node(
+    store: RunStore, redis_sync: redis.Redis, redis_async: redis.asyncio.Redis
+) -> None:
+    """Ten thousand may wait: an event tells its time by its id, and all three fit together."""
+    run_id = await submit(store)
+    claim = take_and_vanish(redis_sync)
+    suspend(redis_sync, claim, question(now_ms() + FAR_MS))
+
+    events = await read(redis_async, run_id, "0-0", None)
+    assert [one.data["state"] for one in events] == ["queued", "running", "waiting"]
+    assert [one.data["at_ms"] for one in events] == [int(one.id.split("-")[0]) for one in events]
+    info: Any = redis_sync.xinfo_stream(keys.events(run_id))
+    assert info["radix-tree-keys"] == 1
+
+
+@pytest.mark.parametrize("how", ["answered", "cancelled"])
+async def test_a_job_has_its_times_to_live_again_when_its_run_goes_on(
+    store: RunStore, redis_sync: redis.Redis, approvals: ApprovalStore, how: str
+) -> None:
+    """They are left out while it waits; RQ reads them as before once it is queued or has ended."""
+    run_id = await submit(store)
+
+    def lives() -> tuple[int | None, int | None]:
+        job = Job.fetch(run_id, connection=redis_sync, serializer="json")
+        return job.result_ttl, job.failure_ttl
+
+    before = lives()
+    assert None not in before
+    suspend(redis_sync, take_and_vanish(redis_sync), question(now_ms() + FAR_MS))
+    assert lives() == (None, None)
+    if how == "answered":
+        await approvals.answer(TENANT, run_id, 2, Decision.APPROVE, by="key_1")
+    else:
+        await store.cancel(TENANT, run_id)
+    assert lives() == before
 
 
 # --- RQ's tools ----------------------------------------------------------------------------------
