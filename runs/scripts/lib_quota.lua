@@ -141,17 +141,16 @@ local function admit(a)
   return nil, rows
 end
 
--- Gives back what a run that has ended did not use of what was reserved for it. `kept`: its field
--- `reserved`, with the windows that it was counted in: others were set after its acceptance, and
--- have of this run nothing to give. One that had begun and tells nothing of its use has used all
--- of it.
+-- Gives back what a run that has ended did not use of what was reserved for it, in the windows that
+-- it was counted in. `kept`: its field `reserved`. Who began and tells of no instruction, because
+-- the child was killed or its worker lost, has used all of it.
 local function settle(run, tenant, key_id, kept)
-  local known = redis.call('HMGET', run, 'usage', 'attempt')
-  local used = known[1] and string.match(known[1], '"instructions":(%d+)')
+  local known = redis.call('HMGET', run, 'usage', 'attempt', 'reason')
+  local used = tonumber(known[1] and string.match(known[1], '"instructions":(%d+)') or 0)
+  local begun = tonumber(known[2] or 0) > 0 and known[3] ~= 'sandbox_unavailable'
   redis.call('HDEL', run, 'reserved')
+  if used == 0 and begun then return end
   for whose, quota, step, reserved in string.gmatch(kept, '(%l+) ([%l_]+) (%d+) (%d+)') do
-    local gone = used or (tonumber(known[2] or 0) == 0 and 0 or reserved)
-    local hash = quota_key(tenant, whose == 'key' and key_id or nil)
-    if gone ~= reserved then correct(hash, quota, step, gone - reserved) end
+    correct(quota_key(tenant, whose == 'key' and key_id or nil), quota, step, used - reserved)
   end
 end

@@ -91,11 +91,13 @@ class Worker:
         rows = await load("claim").run_async(self._redis, [*head, *executions])
         return [(row[1].decode(), row[2].decode(), row[3].decode()) for row in rows]
 
-    async def finish(self, claim: tuple[str, str, str], instructions: int = 0) -> None:
+    async def finish(
+        self, claim: tuple[str, str, str], instructions: int = 0, reason: Reason = Reason.OK
+    ) -> None:
         """End a claimed run, which used so many instructions."""
-        ending = Ending(Reason.OK, usage=Usage(instructions=instructions))
+        ending = Ending(reason, usage=Usage(instructions=instructions))
         args: list[Arg] = [*claim, "w", "finished", "", "2026-01-01T00:00:00.000000Z", "0", "0"]
-        args += ["succeeded", "ok", tape_body(ending, 1), *record_fields(ending)]
+        args += [ending.state.value, reason.value, tape_body(ending, 1), *record_fields(ending)]
         assert await load("finish").run_async(self._redis, args) >= 1
 
 
@@ -167,6 +169,27 @@ async def test_a_run_gives_back_only_what_was_counted_for_it(
     assert await used(tenant, "instructions_per_minute") == 1_500
     assert await used(tenant, "instructions_per_day") == 0
     assert await used(tenant, "instructions_per_minute", "key_a") == 0
+
+
+@pytest.mark.parametrize(
+    ("reason", "counted"),
+    [
+        (Reason.CPU_LIMIT, 6_000),
+        (Reason.WALL_LIMIT, 6_000),
+        (Reason.CANCELLED, 6_000),
+        (Reason.CRASHED, 6_000),
+        (Reason.SANDBOX_UNAVAILABLE, 0),
+    ],
+)
+async def test_a_run_whose_child_was_killed_used_all_that_it_might_have(
+    tenant: Tenant, worker: Worker, reason: Reason, counted: int
+) -> None:
+    """Its count went with the child: else loops that run into another limit would be free."""
+    await tenant.terms(instructions_per_minute=10_000)
+    await tenant.submit(instructions=6_000)
+    (claim,) = await worker.claim()
+    await worker.finish(claim, reason=reason)
+    assert await used(tenant, "instructions_per_minute") == counted
 
 
 async def test_a_run_that_was_cancelled_in_its_queue_used_nothing(tenant: Tenant) -> None:
