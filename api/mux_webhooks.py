@@ -15,7 +15,6 @@ api.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from typing import Any
@@ -25,18 +24,19 @@ from fastapi import APIRouter, Request, Response
 
 from api.connections import answer
 from api.connector_shapes import MuxEventAnswer
-from api.problems import InvalidJson, RequestTimeout
+from api.problems import InvalidJson
 from api.services import Services, services_of
+from api.strict_json import read_raw
 from api.waiting import wait_for_end
-from core.errors import NotFound, TooLarge
+from core.errors import NotFound
 from runs.model import State
 from triggers.mux_mixpeek.jobs import Job, deleted_objects
 from triggers.mux_mixpeek.model import Connection
 from triggers.mux_mixpeek.work import Event
+from triggers.receiving import MAX_EVENT_BYTES
 from triggers.verification.delivery import Delivery
 from triggers.verification.schemes import Scheme, event_id, verify
 
-MAX_BODY_BYTES = 1 << 20
 #: Mux gives up after five seconds, and sends the event again.
 _WAIT_S = 3.5
 _READ_S = 5.0
@@ -59,7 +59,6 @@ router = APIRouter(prefix="/v1/webhooks/mux", tags=["connections"])
 async def receive_mux_event(request: Request, connection_id: str) -> Response:
     """Take an event, signed by Mux; one that comes again is answered, and not done again."""
     services = services_of(request)
-    body = await _read(request)
     connection = await services.connector.connections.find(connection_id)
     if connection is None:
         raise NotFound("there is no Mux connection with this id")
@@ -68,6 +67,7 @@ async def receive_mux_event(request: Request, connection_id: str) -> Response:
     headers = [
         (name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw
     ]
+    body = await read_raw(request, MAX_EVENT_BYTES, within_s=_READ_S)
     delivery = Delivery(headers, body)
     verify(Scheme.MUX, delivery, [secret], now_s=time.time())
     event = _parsed(body)
@@ -118,9 +118,10 @@ async def _deleted(services: Services, job: Job) -> int | None:
 
 
 def _asset_id(event: dict[str, Any]) -> str | None:
-    for place in ("data", "object"):
+    # What is a part of an asset, as a track, has an id of its own, and names its asset beside it.
+    for place, name in (("data", "asset_id"), ("data", "id"), ("object", "id")):
         inner = event.get(place)
-        found = inner.get("id") if isinstance(inner, dict) else None
+        found = inner.get(name) if isinstance(inner, dict) else None
         if isinstance(found, str) and _ASSET_ID.fullmatch(found):
             return found
     return None
@@ -134,16 +135,3 @@ def _parsed(body: bytes) -> dict[str, Any]:
     if not isinstance(event, dict):
         raise InvalidJson("the payload is no JSON object")
     return event
-
-
-async def _read(request: Request) -> bytes:
-    body = bytearray()
-    try:
-        async with asyncio.timeout(_READ_S):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_BODY_BYTES:
-                    raise TooLarge(f"the body has more than the {MAX_BODY_BYTES} bytes allowed")
-    except TimeoutError:
-        raise RequestTimeout(f"the body did not arrive within {_READ_S:.0f} s") from None
-    return bytes(body)

@@ -63,19 +63,20 @@ async def read_body(request: Request) -> bytes:
     return body
 
 
-async def read_raw(request: Request, most: int) -> bytes:
+async def read_raw(request: Request, most: int, *, within_s: float | None = None) -> bytes:
     """
     Read a body of any type, byte for byte.
 
     Raises:
         TooLarge: more than `most` bytes.
-        RequestTimeout: it did not arrive within 30 s.
+        RequestTimeout: it did not arrive within `within_s` seconds, 30 unless told.
     """
+    within_s = within_s or _READ_S
     try:
-        async with asyncio.timeout(_READ_S):
+        async with asyncio.timeout(within_s):
             return await _read(request, most)
     except TimeoutError:
-        raise RequestTimeout(f"the body did not arrive within {_READ_S:.0f} s") from None
+        raise RequestTimeout(f"the body did not arrive within {within_s:.0f} s") from None
 
 
 def parse(body: bytes) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -80,6 +81,10 @@ def test_a_deleted_asset_without_objects_is_handled(desk: Desk, connection: str)
             event("video.live_stream.idle", "abc"),
             {"event_type": "video.live_stream.idle", "handled": False},
         ),
+        (
+            b'{"type": "video.asset.track.ready", "data": {"id": "track", "asset_id": "abc"}}',
+            {"event_type": "video.asset.track.ready", "handled": False, "asset_id": "abc"},
+        ),
         (b"{}", {"event_type": None, "handled": False}),
         (b'{"type": 5, "data": []}', {"event_type": None, "handled": False}),
         (
@@ -111,6 +116,17 @@ def test_an_unknown_connection_is_not_found(desk: Desk, connection: str) -> None
     for one in (new_id("con"), new_id("syn"), "x", "con_" + "0" * 26, "%2e%2e"):
         problem(desk.send(one, DELETED), 404, "not_found")
         problem(desk.send(one, b"no json", "nonsense"), 404, "not_found")
+
+
+def test_who_cannot_be_checked_sends_no_body(desk: Desk) -> None:
+    """404 and 400 are said before the body is there: nobody holds memory with ids of nobody."""
+    account = {"credentials": {"type": "account", "account": "default"}}
+    made = desk.connect(test_before_save=False, provider_config=account)["connection_id"]
+    for one, code in ((new_id("con"), b"404"), (made, b"400")):
+        lines = [f"POST /v1/webhooks/mux/{one} HTTP/1.1", "Host: x", "Content-Length: 99", "", ""]
+        with socket.create_connection(("127.0.0.1", desk.api.port), 10) as line:
+            line.sendall("\r\n".join(lines).encode())
+            assert line.recv(65_536).startswith(b"HTTP/1.1 " + code)
 
 
 def test_a_connection_without_a_secret_says_so(desk: Desk) -> None:
