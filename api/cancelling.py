@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import ValidationError
 
 from api.auth import Writer
+from api.bodies import read_model
 from api.cancelling_body import CancelBody
-from api.problems import MAX_ERRORS, FieldError, InvalidFields
 from api.runs import only_known_parameters
 from api.schema import json_body
 from api.services import services_of
-from api.strict_json import parse, pointer_to, read_body
 from core.errors import Invalid
 from runs.cancelling_many import ACTIVE, Chosen, cancel_chosen
 from runs.model import CancelledRuns, Priority, State
@@ -30,24 +28,10 @@ router = APIRouter(prefix="/v1/runs", tags=["runs"], dependencies=[Depends(only_
 )
 async def cancel_runs(request: Request, key: Writer) -> Response:
     """Stop all runs of the tenant, or some, as they are now. Asked again it stops what is left."""
-    chosen = _chosen(_body(await read_body(request)))
+    chosen = _chosen(await read_model(request, CancelBody))
     with redis_errors("some runs may have been cancelled; asking again is harmless"):
         done = await cancel_chosen(services_of(request).redis, key.tenant, chosen)
     return Response(orjson.dumps(done.model_dump()), media_type="application/json")
-
-
-def _body(text: bytes) -> CancelBody:
-    value = parse(text)
-    try:
-        return CancelBody.model_validate(value)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        raise InvalidFields(
-            [
-                FieldError(pointer=pointer_to(*one["loc"]), detail=one["msg"])
-                for one in found[:MAX_ERRORS]
-            ]
-        ) from None
 
 
 def _chosen(body: CancelBody) -> Chosen:

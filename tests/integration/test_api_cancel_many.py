@@ -97,6 +97,14 @@ def test_nothing_is_stopped_by_mistake(acme: httpx2.Client, body: Any, pointer: 
     assert acme.get(f"/v1/runs/{run['id']}").json()["status"] == "queued"
 
 
+def test_a_misspelt_name_is_told_with_the_nearest(acme: httpx2.Client) -> None:
+    """As everywhere else: what is known, and what was meant."""
+    (wrong,) = acme.post(PATH, json={"priorty": "low"}).json()["errors"]
+
+    assert (wrong["pointer"], wrong["nearest"]) == ("/priorty", "priority")
+    assert "origin_id" in wrong["detail"]
+
+
 def test_a_key_that_only_reads_stops_nothing(acme: httpx2.Client, api: ApiServer) -> None:
     """It takes the scope that submitting takes."""
     reads = {"Authorization": f"Bearer {api.new_key('acme', (Scope.READ,))}"}
