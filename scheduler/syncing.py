@@ -2,7 +2,7 @@
 The duty of driving syncs: their cycles, and what Mux said of single assets.
 
 Runs in: scheduler. Trusts: Redis. Refuses: nothing.
-May import: stdlib, structlog, core, runs, triggers.
+May import: stdlib, redis, structlog, core, runs, triggers.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 import structlog
+from redis.exceptions import RedisError
 
 from core.clock import Clock, now_ms
 from core.errors import ServiceError
@@ -54,10 +55,15 @@ class Syncing:
 
 async def _each(found: Iterable[str], look: Callable[[str], Awaitable[None]]) -> None:
     for one in found:
+        # Whatever it is, that one is due again in half a minute; the others are due now.
         try:
             await look(one)
-        except ServiceError as error:  # it is due again in half a minute; the others are due now
+        except ServiceError as error:
             structlog.get_logger(__name__).warning("sync_failed", what=one, problem=error.code)
+        except (RedisError, OSError):
+            raise  # it is everybody's
+        except Exception as error:  # noqa: BLE001 (one record's fault must not stop the others)
+            structlog.get_logger(__name__).error("sync_broken", what=one, exc_info=error)
 
 
 def of_settings(settings: Settings, redis: Redis) -> Syncing:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import redis.asyncio
+from structlog.testing import capture_logs
 
 from core import keys
 from core.clock import now_ms
@@ -13,6 +14,7 @@ from core.ids import new_id
 from runs.acceptance import Terms
 from runs.model import RunRecord, RunRequest, State
 from runs.store import RunStore
+from scheduler.syncing import Syncing
 from tenancy.keys import KeyStore
 from tests.mux_mixpeek import BUCKET, SECRET, TRIGGER_KEYS
 from triggers.mux_mixpeek.connector import Connector, connector_of
@@ -207,6 +209,21 @@ async def test_a_revoked_key_ends_the_cycles_and_says_so(rig: Rig) -> None:
     assert (after.run, after.failures) == (None, 1)
     assert "was revoked" in (after.last_error or "")
     assert await rig.runs() == []
+
+
+async def test_a_broken_record_holds_up_nobody_else(rig: Rig) -> None:
+    """What of a sync or an event cannot be read is logged; what is due beside it is done."""
+    connection = await rig.connection()
+    syncs = sorted([(await rig.sync(connection, source_path=f"mux://{n}")).id for n in range(2)])
+    await rig.redis.hset(keys.sync(syncs[0]), "config", "{}")
+    await rig.redis.zadd(keys.MUX_JOBS, {"evt_broken": 0})
+    await rig.redis.hset(keys.mux_job("evt_broken"), "tenant", TENANT)
+    parts = rig.connector
+    with capture_logs() as logged:
+        await Syncing(parts.syncs, parts.cycles, parts.jobs).turn()
+    assert [one.origin and one.origin.id for one in await rig.runs()] == [syncs[1]]
+    broken = [(one["event"], one["what"], one["log_level"]) for one in logged]
+    assert broken == [("sync_broken", one, "error") for one in ("evt_broken", syncs[0])]
 
 
 async def test_an_event_kept_by_one_that_died_is_done(rig: Rig) -> None:
