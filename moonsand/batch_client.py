@@ -13,46 +13,24 @@ Errors are those of `core.errors`. A request is sent once.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any
 
 import httpx2
 import orjson
 
 from moonsand import exchange
-from moonsand.client import DEFAULT_URL, ClientOptions
+from moonsand.async_asking import AsyncAsking
 from moonsand.exchange import Ask
+from moonsand.listing_asks import Page, listing
 from runs.batches.model import BatchRecord, ItemResult
 
-T = TypeVar("T")
 _NDJSON = {"Content-Type": "application/x-ndjson"}
 _UPLOAD_S = 120.0
 _RESULTS_S = 60.0
 
 
-class BatchClient(ClientOptions):
+class BatchClient(AsyncAsking):
     """A client of batches for asyncio. Close it, or use it in `async with`."""
-
-    def __init__(self, url: str = DEFAULT_URL, key: str | None = None) -> None:
-        super().__init__(url, key)
-        self._http = httpx2.AsyncClient(**self._http_options)
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        await self._http.aclose()
-
-    async def __aenter__(self) -> Self:
-        """Give the client."""
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        await self.aclose()
 
     async def create(
         self, terms: Mapping[str, Any], *, idempotency_key: str | None = None
@@ -103,12 +81,9 @@ class BatchClient(ClientOptions):
         path = f"/v1/batches/{batch_id}/cancel"
         return await self._ask(Ask("POST", path, BatchRecord.model_validate))
 
-    async def page(
-        self, *, cursor: str | None = None, limit: int = 50
-    ) -> tuple[list[BatchRecord], str | None]:
+    async def page(self, *, cursor: str | None = None, limit: int = 50) -> Page[BatchRecord]:
         """Give some batches, newest first, and the cursor of the next page, None on the last."""
-        params = {"limit": str(limit)} | ({} if cursor is None else {"cursor": cursor})
-        return await self._ask(Ask("GET", "/v1/batches", _read_page, params=params))
+        return await self._ask(listing("/v1/batches", BatchRecord.model_validate, cursor, limit))
 
     async def results(self, batch_id: str, first: int = 0) -> AsyncIterator[ItemResult]:
         """
@@ -134,20 +109,3 @@ class BatchClient(ClientOptions):
                     yield line
         except httpx2.TransportError as error:
             raise exchange.no_connection(self.url, error) from error
-
-    async def _ask(self, ask: Ask[T]) -> T:
-        try:
-            response = await self._http.request(
-                *(ask.method, ask.path),
-                json=ask.json,
-                params=ask.params,
-                headers=ask.headers,
-                timeout=ask.timeout_s,
-            )
-        except httpx2.TransportError as error:
-            raise exchange.no_connection(self.url, error) from error
-        return exchange.read_answer(ask, response)
-
-
-def _read_page(body: Any) -> tuple[list[BatchRecord], str | None]:
-    return [BatchRecord.model_validate(one) for one in body["data"]], body.get("next_cursor")

@@ -22,15 +22,10 @@ import httpx2
 
 from core.errors import Unavailable
 from moonsand import approval_asks, cancel_asks, exchange, plan_asks
+from moonsand.async_asking import DEFAULT_URL, http_options
 from moonsand.cancel_asks import CancelOptions
-from moonsand.client import (
-    DEFAULT_URL,
-    EVENT_SILENCE_S,
-    RECONNECT_S,
-    RECONNECTS,
-    ClientOptions,
-    SubmitOptions,
-)
+from moonsand.client import EVENT_SILENCE_S, RECONNECT_S, RECONNECTS, SubmitOptions
+from moonsand.connector_client import MixpeekShaped
 from moonsand.exchange import Ask, Event, Page
 from moonsand.plan_asks import PlanState
 from runs.model import Approval, CancelledRuns, Decision, RunRecord, RunRequest, State
@@ -38,12 +33,12 @@ from runs.model import Approval, CancelledRuns, Decision, RunRecord, RunRequest,
 T = TypeVar("T")
 
 
-class Client(ClientOptions):
+class Client(MixpeekShaped):
     """A client that blocks. Close it, or use it in `with`."""
 
     def __init__(self, url: str = DEFAULT_URL, key: str | None = None) -> None:
-        super().__init__(url, key)
-        self._http = httpx2.Client(**self._http_options)
+        self.url = url.rstrip("/")
+        self._http = httpx2.Client(**http_options(self.url, key))
 
     def close(self) -> None:
         """Close all connections."""

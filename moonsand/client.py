@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from types import TracebackType
-from typing import Any, Self, TypedDict, TypeVar, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
 import httpx2
 
 from core.errors import Unavailable
 from core.plans import Mode
 from moonsand import approval_asks, cancel_asks, exchange, plan_asks
+from moonsand.async_asking import AsyncAsking
 from moonsand.cancel_asks import CancelOptions
 from moonsand.connector_client import MixpeekShaped
 from moonsand.exchange import Ask, Event, Page
@@ -34,27 +34,9 @@ from runs.model import (
 
 T = TypeVar("T")
 
-DEFAULT_URL = "http://127.0.0.1:8420"
-
 RECONNECTS = 5
 RECONNECT_S = 0.5
 EVENT_SILENCE_S = 60.0  # the API sends a comment at least every 15 s
-
-
-class ClientOptions(MixpeekShaped):
-    """What both clients are made of."""
-
-    def __init__(self, url: str = DEFAULT_URL, key: str | None = None) -> None:
-        self.url = url.rstrip("/")
-        headers = {"User-Agent": "moonsand"}
-        if key:
-            headers["Authorization"] = f"Bearer {key}"
-        # No proxy from the environment: a key for a loopback address must not leave the machine.
-        self._http_options: dict[str, Any] = {
-            "base_url": self.url,
-            "headers": headers,
-            "trust_env": False,
-        }
 
 
 class SubmitOptions(TypedDict, total=False):
@@ -72,29 +54,8 @@ class SubmitOptions(TypedDict, total=False):
     expires_at: str | None
 
 
-class AsyncClient(ClientOptions):
+class AsyncClient(MixpeekShaped, AsyncAsking):
     """A client for asyncio. Close it, or use it in `async with`."""
-
-    def __init__(self, url: str = DEFAULT_URL, key: str | None = None) -> None:
-        super().__init__(url, key)
-        self._http = httpx2.AsyncClient(**self._http_options)
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        await self._http.aclose()
-
-    async def __aenter__(self) -> Self:
-        """Give the client."""
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        await self.aclose()
 
     async def submit(
         self,
@@ -234,16 +195,3 @@ class AsyncClient(ClientOptions):
     async def send(self, ask: Ask[T]) -> T:
         """Ask the API something that has no method here, as `moonsand.trigger_asks` makes it."""
         return await self._ask(ask)
-
-    async def _ask(self, ask: Ask[T]) -> T:
-        try:
-            response = await self._http.request(
-                *(ask.method, ask.path),
-                json=ask.json,
-                params=ask.params,
-                headers=ask.headers,
-                timeout=ask.timeout_s,
-            )
-        except httpx2.TransportError as error:
-            raise exchange.no_connection(self.url, error) from error
-        return exchange.read_answer(ask, response)

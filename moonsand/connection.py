@@ -49,7 +49,7 @@ def open_batches(url: str | None, key: str | None) -> BatchClient:
 
 
 def _service(url: str | None, key: str | None) -> tuple[str, str]:
-    from moonsand.client import DEFAULT_URL  # noqa: PLC0415 (heavy)
+    from moonsand.async_asking import DEFAULT_URL  # noqa: PLC0415 (heavy)
 
     local = LocalState.load(default_directory())
     if url is None:
