@@ -13,6 +13,7 @@ from pathlib import Path
 import pydantic_monty
 
 from benchmarks.figures import Row, median, percentile, spread
+from benchmarks.process_cpu import tree_cpu_us
 from sandbox.calls import Call, Reply, StartRequest
 from sandbox.supervisor import Sandbox
 
@@ -90,16 +91,9 @@ def _bare_fork_us() -> float:
         return float(pipe.read())
 
 
-def _tree_cpu_us(pid: int) -> int:
-    """CPU of a process and its reaped children, from /proc (proc(5): fields 14 to 17)."""
-    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
-        fields = stat.read().rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) * 1_000_000 // os.sysconf("SC_CLK_TCK")
-
-
 async def _saturated_us(sandbox: Sandbox) -> tuple[float, float, float]:
     zygote = sandbox.zygote_pid
-    before, ours, began = _tree_cpu_us(zygote), time.process_time(), time.perf_counter()
+    before, ours, began = tree_cpu_us(zygote), time.process_time(), time.perf_counter()
 
     async def lane() -> None:
         for _ in range(RUNS // 2):
@@ -107,7 +101,7 @@ async def _saturated_us(sandbox: Sandbox) -> tuple[float, float, float]:
 
     await asyncio.gather(*[lane() for _ in range(4)])
     count = RUNS * 2
-    jailed = (_tree_cpu_us(zygote) - before) / count
+    jailed = (tree_cpu_us(zygote) - before) / count
     supervisor = (time.process_time() - ours) * 1e6 / count
     return jailed, supervisor, count / (time.perf_counter() - began)
 

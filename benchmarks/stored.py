@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ import httpx2
 import redis.asyncio
 
 from benchmarks.figures import Row
+from benchmarks.process_cpu import tree_cpu_us
 from benchmarks.throughput import NO_OP, items, service
 from core import keys
 from core.ids import new_id
@@ -54,15 +55,6 @@ redis.call('ZREMRANGEBYRANK', 'ms:runs:' .. tenant, 0, -100001)
 """
 
 
-def _cpu_us(pids: Iterable[int]) -> int:
-    """CPU of processes and their reaped children, from /proc (proc(5): fields 14 to 17)."""
-    total = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
-        total += sum(map(int, fields[11:15]))
-    return total * 1_000_000 // os.sysconf("SC_CLK_TCK")
-
-
 def _children(parents: set[int]) -> set[int]:
     found = set(parents)
     for entry in Path("/proc").iterdir():
@@ -92,14 +84,14 @@ async def _cost_us(
 ) -> float:
     """Have `RUNS` runs submitted, and give what one costs."""
     pids = await _long_lived(running, client)
-    before = _cpu_us(pids)
+    before = sum(map(tree_cpu_us, pids))
     ended = await _ended(client)
     await submit()
     end = time.monotonic() + _LONGEST_S
     while await _ended(client) - ended < RUNS or await client.xlen(keys.LEDGER_INBOX):
         assert time.monotonic() < end, "the runs do not end"
         await asyncio.sleep(0.05)
-    return (_cpu_us(pids) - before) / RUNS
+    return (sum(map(tree_cpu_us, pids)) - before) / RUNS
 
 
 async def _ended(client: redis.asyncio.Redis) -> int:
