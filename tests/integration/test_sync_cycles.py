@@ -244,7 +244,7 @@ async def test_an_event_kept_by_one_that_died_is_done(rig: Rig) -> None:
 
 
 async def test_a_failed_event_is_tried_for_a_day(rig: Rig) -> None:
-    """Each time with another run, later than the time before; then it is let go."""
+    """Each time with another run, later than before; then it is let go. Its owner is told why."""
     connection = await rig.connection()
     await rig.sync(connection)
     jobs = rig.connector.jobs
@@ -254,6 +254,8 @@ async def test_a_failed_event_is_tried_for_a_day(rig: Rig) -> None:
     second = await jobs.get(job.id)
     assert second is not None
     assert (second.tries, second.run == job.run) == (1, False)
+    told = await rig.connector.connections.get(TENANT, connection.id)
+    assert (told.last_error or "").startswith("deleted asset abc: ")
     await jobs.look(job.id)
     await rig.end(second.run, b'{"deleted_objects":2}')
     await jobs.look(job.id)

@@ -209,6 +209,8 @@ class Jobs:
         now = self._clock()
         log = structlog.get_logger(__name__)
         log.warning("mux_event_failed", tenant=job.tenant, job=job.id, run=job.run)
+        told = f"{job.event} asset {job.asset_id}: {problem}"
+        await self._connections.note(job.connection_id, told[:500])
         if now - job.created_ms > TRIED_MS:
             await self._go_on(job, "", 0, failed=problem[:500])
             return
