@@ -14,16 +14,15 @@ from urllib.parse import urlencode
 
 import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from api.auth import Approver, Reader
+from api.bodies import read_model
 from api.problems import FieldError, InvalidFields
 from api.runs import check_run_id, only_known_parameters
 from api.schema import json_body
 from api.services import services_of
 from api.shapes import ApprovalBody, ApprovalList, ApprovalPage
-from api.strict_json import parse, pointer_to, read_body
 from core.errors import Invalid, NotFound, Unavailable
 from integrations.waits import Decision
 from runs.approvals import MAX_PAGE, ApprovalStore
@@ -98,7 +97,7 @@ async def answer_approval(
     check_run_id(run_id)
     if not (n.isascii() and n.isdigit() and len(n) <= _MOST_DIGITS and n == str(int(n))):
         raise NotFound("no run of yours asks this", hint="GET /v1/approvals lists what is open")
-    body = _body(await read_body(request))
+    body = await read_model(request, ApprovalBody)
     with _redis_or_unavailable():
         approval = await _store(request).answer(
             key.tenant, run_id, int(n), Decision(body.decision), by=key.id, comment=body.comment
@@ -113,16 +112,6 @@ def _store(request: Request) -> ApprovalStore:
 def _list(approvals: Sequence[Approval]) -> Response:
     rows = {"data": [one.model_dump() for one in approvals]}
     return Response(orjson.dumps(rows), media_type="application/json")
-
-
-def _body(text: bytes) -> ApprovalBody:
-    try:
-        return ApprovalBody.model_validate(parse(text))
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        raise InvalidFields(
-            [FieldError(pointer=pointer_to(*one["loc"]), detail=one["msg"]) for one in found[:20]]
-        ) from None
 
 
 @contextmanager

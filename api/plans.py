@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import ValidationError
 
 from api.auth import Approver, Reader
-from api.problems import FieldError, InvalidFields
+from api.bodies import read_model
 from api.runs import check_run_id, no_such_run, only_known_parameters
 from api.schema import json_body
 from api.services import services_of
 from api.shapes import PlanApprovalBody, PlanState
-from api.strict_json import parse, pointer_to, read_body
 from core.errors import NotFound
 from runs.plans import KeptPlan, Plans
 
@@ -41,7 +39,7 @@ async def get_plan(request: Request, run_id: str, key: Reader) -> Response:
 async def approve_plan(request: Request, run_id: str, key: Approver) -> Response:
     """Approve exactly the plan with this digest, once. Who and when goes into the ledger."""
     check_run_id(run_id)
-    body = _body(await read_body(request))
+    body = await read_model(request, PlanApprovalBody)
     try:
         kept = await _plans(request).approve(
             key.tenant, run_id, digest=body.digest, comment=body.comment, key_id=key.id
@@ -54,17 +52,6 @@ async def approve_plan(request: Request, run_id: str, key: Approver) -> Response
 def _plans(request: Request) -> Plans:
     services = services_of(request)
     return Plans(services.redis, services.store)
-
-
-def _body(text: bytes) -> PlanApprovalBody:
-    value = parse(text)
-    try:
-        return PlanApprovalBody.model_validate(value)
-    except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        raise InvalidFields(
-            [FieldError(pointer=pointer_to(*one["loc"]), detail=one["msg"]) for one in found[:20]]
-        ) from None
 
 
 def _answer(kept: KeptPlan) -> Response:

@@ -11,6 +11,7 @@ import pytest
 import moonsand
 from core import keys
 from core.errors import Conflict, Forbidden, NotFound
+from core.ids import new_id
 from core.redis_client import connect
 from core.redis_server import PrivateRedis
 from runs.model import RunRecord
@@ -123,6 +124,23 @@ def test_what_is_no_answer_is_refused(
     assert (said.status_code, said.headers["content-type"]) == (status, "application/problem+json")
     assert submitter.get(run.id).status.value == "waiting"
     submitter.cancel(run.id)
+
+
+@pytest.mark.parametrize(
+    ("path", "given", "meant"),
+    [("approvals/1", "decison", "decision"), ("plan/approve", "digst", "digest")],
+)
+def test_a_misspelt_name_is_told_with_the_nearest(
+    api: ApiServer, path: str, given: str, meant: str
+) -> None:
+    """Of whatever run: the body is looked at first."""
+    headers = {"Authorization": f"Bearer {api.new_key('acme', APPROVER)}"}
+    with api.client(**headers) as client:
+        said = client.post(f"/v1/runs/{new_id('run')}/{path}", json={given: "approve"})
+
+    assert (f"/{given}", meant) in {
+        (one["pointer"], one.get("nearest")) for one in said.json()["errors"]
+    }
 
 
 def test_a_run_that_waits_says_so(api: ApiServer, submitter: moonsand.Client) -> None:
