@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from tests import warm
 
 MOONSAND = [sys.executable, "-m", "moonsand"]
 
@@ -26,16 +29,16 @@ def environment(home: Path | None = None, **more: str) -> dict[str, str]:
 def moonsand(
     *arguments: str, env: Mapping[str, str] | None = None, stdin: str = "", seconds: float = 45
 ) -> subprocess.CompletedProcess[str]:
-    """Run one command to its end."""
-    return subprocess.run(
-        [*MOONSAND, *arguments],
-        input=stdin,
-        env=environment() if env is None else env,
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
+    """Run one command to its end, in a process that starts warm (see `tests.warm`)."""
+    env = environment() if env is None else env
+    done = warm.run("moonsand", *arguments, env=env, stdin=stdin.encode(), seconds=seconds)
+    return subprocess.CompletedProcess(
+        done.args, done.returncode, _text(done.stdout), _text(done.stderr)
     )
+
+
+def _text(content: bytes) -> str:
+    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8").read()
 
 
 def is_running(pid: int) -> bool:

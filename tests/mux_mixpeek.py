@@ -5,13 +5,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -22,7 +19,6 @@ from integrations.stubs import Stubs
 from tenancy.master_keys import new_line
 from tenancy.scopes import Role
 from tests.api_server import ApiServer
-from tests.command import environment
 from tests.deadline import Deadline
 
 SECRET = "canary-webhook-secret-0123456789"
@@ -36,19 +32,6 @@ CONNECTIONS = "/v1/organizations/connections"
 def tenant_accounts(stubs: Stubs, tenant: str) -> str:
     """Give the text of an accounts file with the stubs' accounts for one tenant."""
     return stubs.accounts_toml.replace("\n[", f"\n[tenants.{tenant}.")
-
-
-@contextmanager
-def running_scheduler(redis_url: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a real scheduler."""
-    command = [sys.executable, "-m", "moonsand", "scheduler"]
-    env = environment(REDIS_URL=redis_url, MOONSAND_LOG_LEVEL="warning")
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[1], env=env)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait(10)
 
 
 def sign(body: bytes, secret: str = SECRET, at_s: int | None = None) -> str:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+from tests import warm
 from tests.command import environment
+from tests.warm import WarmProcess
 
 
 @contextmanager
-def running_scheduler(redis_url: str) -> Iterator[subprocess.Popen[bytes]]:
+def running_scheduler(redis_url: str) -> Iterator[WarmProcess]:
     """Run a scheduler; kill it at the end if it still lives."""
-    command = [sys.executable, "-m", "moonsand", "scheduler"]
     env = environment(REDIS_URL=redis_url, MOONSAND_LOG_LEVEL="warning")
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[1], env=env)
+    process = warm.start("moonsand", "scheduler", env=env)
     try:
         yield process
     finally:

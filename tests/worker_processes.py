@@ -14,6 +14,7 @@ from typing import Any
 import redis
 
 from core.redis_client import connect
+from tests import warm
 from tests.deadline import Deadline
 from tests.hosts import Host
 
@@ -34,9 +35,12 @@ class WorkerProcess:
         }
         environ |= {f"MOONSAND_{name.upper()}": str(value) for name, value in settings.items()}
         environ.setdefault("MOONSAND_LOG_LEVEL", "warning")
-        command = [sys.executable, "-m", "moonsand", "worker", *arguments]
-        command = host.command(command) if host is not None else command
-        self.process = subprocess.Popen(command, env=environ, cwd=Path(__file__).parents[1])
+        self.process: subprocess.Popen[bytes] | warm.WarmProcess
+        if host is None:
+            self.process = warm.start("moonsand", "worker", *arguments, env=environ)
+        else:
+            command = host.command([sys.executable, "-m", "moonsand", "worker", *arguments])
+            self.process = subprocess.Popen(command, env=environ, cwd=warm.ROOT)
 
     @property
     def pid(self) -> int:

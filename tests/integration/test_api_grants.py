@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from core.redis_client import connect
 from core.redis_server import PrivateRedis
 from integrations.stubs import Stubs
 from tenancy.scopes import Role, Scope
+from tests import warm
 from tests.api_server import ApiServer
 from tests.deadline import Deadline
 
@@ -39,8 +38,8 @@ def api(
     with connect(redis_server.url) as redis:
         redis.flushall()
     with ApiServer(redis_server.url) as served, served.client("acme") as client:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "moonsand", "worker", "--slots", "2"],
+        worker = warm.start(
+            *("moonsand", "worker", "--slots", "2"),
             env={
                 "PATH": os.environ["PATH"],
                 "REDIS_URL": redis_server.url,

@@ -18,6 +18,7 @@ import redis
 from core import keys
 from core.redis_client import connect
 from runs.batches.items import unpack_chunk
+from tests import warm
 from tests.api_server import ApiServer
 from tests.command import MOONSAND, environment, moonsand
 from tests.deadline import Deadline
@@ -166,6 +167,28 @@ def test_a_file_with_something_wrong_leaves_nothing(site: Site) -> None:
     assert list((site.home / "moonsand" / "batches").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ('{"imput":1}', "line 2503: there is no such name"),
+        ('{"input":', "line 2503: unexpected end of data"),
+        ('{"id":"a"}', "item 0 has this id already, so item 2500 cannot have it"),
+    ],
+)
+def test_what_is_wrong_far_down_a_file_is_told_with_its_line(
+    site: Site, wrong: str, told: str
+) -> None:
+    """The line of the file, which is sent in pieces, without its terms and its empty lines."""
+    jobs = site.home / "jobs.ndjson"
+    lines = ['{"batch":{"concurrency":4}}', "", '{"id":"a"}', *['{"input":1}'] * 2_499, wrong]
+    jobs.write_text("\n".join(lines))
+
+    command = site.command("run", str(jobs), *SCRIPT)
+
+    assert command.returncode == 2
+    assert told in command.stderr
+
+
 def test_ctrl_c_says_how_to_go_on(site: Site, deadline: Deadline) -> None:
     """The batch goes on in the service; what to do is said, and both ways work."""
     jobs = str(site.jobs(5))
@@ -208,15 +231,16 @@ def test_an_api_killed_in_the_middle_of_an_upload_costs_no_item(
 
 
 @contextmanager
-def serving(redis_url: str, listener: socket.socket) -> Iterator[subprocess.Popen[bytes]]:
+def serving(redis_url: str, listener: socket.socket) -> Iterator[warm.WarmProcess]:
     """Run an API in a process of its own; kill it at the end if it still lives."""
-    command = [*MOONSAND, "api", "--fd", str(listener.fileno())]
     env = environment(REDIS_URL=redis_url, MOONSAND_LOG_LEVEL="warning")
-    with subprocess.Popen(command, env=env, pass_fds=[listener.fileno()]) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    fd = listener.fileno()
+    process = warm.start("moonsand", "api", "--fd", str(fd), env=env, pass_fds=[fd])
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(10)
 
 
 def count_items(client: redis.Redis, batch_id: str) -> int:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx2
@@ -23,6 +20,7 @@ from core.redis_client import connect_async
 from core.redis_server import PrivateRedis
 from tenancy.master_keys import new_line
 from tenancy.scopes import Scope
+from tests import warm
 from tests.api_server import ApiServer
 from tests.callback_receiver import Receiver, receiver, status
 from tests.deadline import Deadline
@@ -96,11 +94,11 @@ def listening() -> Iterator[Receiver]:
 
 
 @contextmanager
-def scheduler(redis_url: str) -> Iterator[subprocess.Popen[bytes]]:
+def scheduler(redis_url: str) -> Iterator[warm.WarmProcess]:
     """Run a scheduler process that may send to this machine; kill it at the end."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "moonsand", "scheduler"],
-        cwd=Path(__file__).parents[2],
+    process = warm.start(
+        "moonsand",
+        "scheduler",
         env={
             "PATH": os.environ["PATH"],
             "REDIS_URL": redis_url,

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from integrations.catalog import MAX_DEPTH, MAX_FILE_BYTES, PackInvalid, load_pack
-from tests.command import MOONSAND, environment, moonsand
+from tests import warm
+from tests.command import environment, moonsand
 from tests.openapi_runs import DOCUMENTS
 
 BYTES = b"\xff\xfe\x1b[2J"
@@ -21,15 +22,7 @@ def command(
     *arguments: str | bytes, stdin: bytes = b"", home: Path
 ) -> subprocess.CompletedProcess[bytes]:
     """Run the command with arguments that need not be text."""
-    return subprocess.run(
-        [*MOONSAND, *arguments],
-        input=stdin,
-        env=environment(home),
-        cwd=home,
-        capture_output=True,
-        timeout=45,
-        check=False,
-    )
+    return warm.run("moonsand", *arguments, env=environment(home), stdin=stdin, cwd=home)
 
 
 @pytest.mark.parametrize(

@@ -9,19 +9,17 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-MOONSAND = [sys.executable, "-m", "moonsand"]
+from tests import warm
+from tests.command import MOONSAND, environment
 
 
 def refused(*arguments: str, stdin: bytes = b"") -> str:
     """Run `moonsand`, see it refuse with nothing on stdout, and give its one line."""
-    done = subprocess.run(
-        [*MOONSAND, *arguments], input=stdin, capture_output=True, timeout=30, check=False
-    )
+    done = warm.run("moonsand", *arguments, env=environment(), stdin=stdin)
     assert done.returncode == 2
     assert done.stdout == b""
     lines = done.stderr.decode().splitlines()

@@ -24,9 +24,9 @@ from tests.mux_mixpeek import (
     Library,
     desk_of,
     event,
-    running_scheduler,
     tenant_accounts,
 )
+from tests.scheduler_process import running_scheduler
 from tests.worker_processes import running_worker
 
 pytestmark = pytest.mark.jail

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +15,7 @@ from runs.model import State
 from runs.store import RunStore
 from tenancy.keys import KeyStore
 from tests.deadline import Deadline
+from tests.scheduler_process import running_scheduler
 from tests.worker_processes import running_worker
 from triggers.saved import ScriptDraft, check_draft
 from triggers.schedule_store import ScheduleStore
@@ -28,21 +24,6 @@ from triggers.scripts import SavedScripts
 
 pytestmark = [pytest.mark.anyio, pytest.mark.jail]
 ROOT = Path(__file__).parents[2]
-
-
-@contextmanager
-def scheduler(redis_url: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a real one; kill it in the end."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "moonsand", "scheduler"],
-        cwd=ROOT,
-        env={**os.environ, "REDIS_URL": redis_url, "MOONSAND_LOG_LEVEL": "warning"},
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait(10)
 
 
 async def make(client: redis.asyncio.Redis, **draft: Any) -> Schedule:
@@ -97,11 +78,11 @@ async def test_each_second_is_fired_once_while_schedulers_and_workers_die(redis_
     async with connect_async(redis_url) as client:
         one = await make(client)
         with running_worker(redis_url) as worker:
-            with scheduler(redis_url) as first:
+            with running_scheduler(redis_url) as first:
                 await fired(client, one, 2)
                 first.kill()
                 first.wait(10)
-            with scheduler(redis_url), scheduler(redis_url) as third:
+            with running_scheduler(redis_url), running_scheduler(redis_url) as third:
                 await fired(client, one, 5)
                 worker.kill()
                 third.kill()

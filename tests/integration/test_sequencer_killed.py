@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from ledger.journal import entry_name, read_entry
 from ledger.leaves import read_leaf
 from ledger.objects import DirectoryStore
 from tenancy.master_keys import MasterKeys
+from tests import warm
 from tests.archive_kinds import IN_BUCKET, SQLITE, Place, place_of
 from tests.killed_sequencer import BOUNDARIES, MASTER
 from tests.sequencing import check_archive, ended_run, plain, taking
@@ -49,9 +49,12 @@ def place(
 def run_until_killed(url: str, place: Place, boundary: str, when: str, nth: int) -> None:
     """Start a sequencer and wait for its death."""
     where = [str(place.directory), place.objects]
-    command = [sys.executable, "-m", "tests.killed_sequencer", url, *where]
-    done = subprocess.run([*command, boundary, when, str(nth)], cwd=ROOT, timeout=40, check=False)
-    assert done.returncode == -signal.SIGKILL
+    death = (boundary, when, str(nth))
+    process = warm.start("tests.killed_sequencer", url, *where, *death, env=os.environ)
+    try:
+        assert process.wait(40) == -signal.SIGKILL
+    finally:
+        process.kill()
 
 
 @pytest.mark.parametrize("when", ["before", "after"])

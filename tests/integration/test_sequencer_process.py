@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -26,6 +24,7 @@ from ledger.receipts import check_receipt, make_receipt
 from ledger.sqlite_archive import NAME, SqliteArchive
 from ledger.witness import UrlWitness, witness_of
 from runs.store import RunStore
+from tests import warm
 from tests.command import environment, moonsand
 from tests.deadline import Deadline
 from tests.integration.run_watching import TENANT, ended, submit
@@ -38,15 +37,14 @@ KEY = SigningKey("log.example.org/process", bytes(32))
 
 
 @contextmanager
-def sequencer(redis_url: str, directory: Path, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+def sequencer(redis_url: str, directory: Path, **more: str) -> Iterator[warm.WarmProcess]:
     """Start `moonsand sequencer`; kill it at the end if it still lives."""
     (directory / "key").write_text(KEY.secret())
     environ = {"PATH": os.environ["PATH"], "REDIS_URL": redis_url, **more}
     environ["MOONSAND_LEDGER_DIR"] = str(directory / "ledger")
     environ["MOONSAND_LEDGER_KEY_FILE"] = str(directory / "key")
     environ |= {"MOONSAND_LEDGER_CHECKPOINT_S": "1", "MOONSAND_LOG_LEVEL": "warning"}
-    command = [sys.executable, "-m", "moonsand", "sequencer"]
-    process = subprocess.Popen(command, env=environ, cwd=ROOT)
+    process = warm.start("moonsand", "sequencer", env=environ)
     try:
         yield process
     finally:
