@@ -105,7 +105,18 @@ class BatchClient(AsyncAsking):
                 if response.is_error:
                     await response.aread()
                     raise exchange.problem_of(response)
-                async for line in response.aiter_lines():
+                async for line in _lines(response):
                     yield line
         except httpx2.TransportError as error:
             raise exchange.no_connection(self.url, error) from error
+
+
+async def _lines(response: httpx2.Response) -> AsyncIterator[str]:
+    # Not `aiter_lines`: it takes U+2028 and U+0085, which JSON leaves as they are, for ends too.
+    rest = b""
+    async for piece in response.aiter_bytes():
+        *whole, rest = (rest + piece).split(b"\n")
+        for line in whole:
+            yield line.decode()
+    if rest:
+        yield rest.decode()

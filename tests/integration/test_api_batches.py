@@ -13,7 +13,9 @@ import httpx2
 import orjson
 import pytest
 
+from core import keys
 from core.redis_client import connect_async
+from moonsand import BatchClient
 from runs.acceptance import Terms
 from runs.batches.feeding import Feeder
 from runs.store import RunStore
@@ -110,6 +112,27 @@ def test_a_batch_of_lines_is_taken_as_it_comes(client: httpx2.Client) -> None:
     rows = results(client, made.json()["id"], **{"from": 990})
     assert [row["id"] for row in rows] == [f"i{number}" for number in range(990, 1_000)]
     assert {row["status"] for row in rows} == {"pending"}
+
+
+def test_a_result_is_one_line_whatever_it_holds(server: ApiServer, redis_url: str) -> None:
+    """JSON leaves some line separators of Unicode as they are: a client must, too."""
+    odd, key = "a\u2028b\u2029c\x85d", server.new_key("acme")
+
+    async def read() -> list[Any]:
+        async with (
+            BatchClient(server.url, key) as batches,
+            connect_async(redis_url) as redis,
+        ):
+            made = await batches.create({"script": "return input"})
+            await batches.add_items(made.id, 0, [{"input": odd}, {"input": 2}])
+            await Feeder(redis, Terms()).feed(made.id)
+            for row in [row async for row in batches.results(made.id)]:
+                text = await redis.hget(keys.run(row.run or ""), "input")
+                ended = {"state": "succeeded", "reason": "ok", "result": text or b""}
+                await redis.hset(keys.run(row.run or ""), mapping=ended)
+            return [row.result async for row in batches.results(made.id)]
+
+    assert asyncio.run(read()) == [odd, 2]
 
 
 def test_without_a_script_each_item_needs_one(client: httpx2.Client) -> None:
