@@ -149,8 +149,8 @@ class Lines:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Write what was seen last."""
-        if self._last:
+        """Write what was seen last, if it was not written."""
+        if self._last != self._shown:
             self._write(self._last)
 
     def show(self, record: BatchRecord, total: int) -> None:
@@ -173,9 +173,8 @@ class Lines:
             self._write(row)
 
     def _write(self, row: dict[str, Any]) -> None:
-        if row != self._shown:
-            self._shown = row
-            write_output(f"{json.dumps(row)}\n")
+        self._shown = row
+        write_output(f"{json.dumps(row)}\n")
 
 
 def _clock(seconds: float) -> str:
