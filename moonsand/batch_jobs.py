@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from sandbox.limits import MIB
 _SENT_ITEMS = 2_000
 _SENT_BYTES = 4 * MIB
 _MAX_LINE_BYTES = 8 * MIB
+#: How the service names a line of a request.
+_LINE = re.compile(r"\bline (\d+)(?=:| has more)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,22 @@ class Jobs:
                 piece, size_bytes = [], 0
         if piece:
             yield index - len(piece), piece
+
+    def in_file(self, told: str, first: int) -> str:
+        """
+        Put this file's lines into a message about lines of a piece that begins with item `first`.
+
+        Raises:
+            UsageFault: the file cannot be read any more.
+        """
+        named = _LINE.search(told)
+        if named is None:
+            return told
+        place = self._has_terms() + first + int(named[1]) - 1
+        found = next(islice(_lines(self.path), place, None), None)
+        if found is None:
+            return told
+        return f"{told[: named.start(1)]}{found[0]}{told[named.end(1) :]}"
 
     def _has_terms(self) -> int:
         _, line = next(_lines(self.path))

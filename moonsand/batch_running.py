@@ -118,7 +118,11 @@ class BatchRun:
             return await client.add_items(record.id, record.counts.received, [])
         for first, piece in self.jobs.pieces(record.counts.received):
             last = first + len(piece) == total
-            record = await client.add_items(record.id, first, piece, last=last)
+            try:
+                record = await client.add_items(record.id, first, piece, last=last)
+            except Refused as refused:
+                refused.detail = self.jobs.in_file(refused.detail, first)
+                raise
             self._show(view, record)
         return record
 

@@ -39,7 +39,8 @@ class TwiceInBatch(Invalid):
 
     def __init__(self, index: int, before: int) -> None:
         super().__init__(
-            f"item {before} has this id already: in one batch each id stands once",
+            f"item {before} has this id already, so item {index} cannot have it: in one batch each"
+            " id stands once",
             pointer=f"/items/{index}/id",
         )
         self.index = index
