@@ -30,6 +30,9 @@ print(#mixpeek.mixpeek_list_syncs({ bucket_id = bucket.bucket_id, limit = 5 }).r
 print(mixpeek.mixpeek_get_sync(both).status)
 print(mixpeek.mixpeek_trigger_sync(both).sync_job_id ~= nil)
 
+local found = mixpeek.mixpeek_execute_retriever({ retriever_id = "ret_videos", inputs = { query_text = "intro" } })
+print(found.documents[1].source_metadata.asset_id)
+
 mixpeek.mixpeek_delete_sync(both)
 mixpeek.mixpeek_delete_bucket({ bucket_id = bucket.bucket_id })
 mixpeek.mixpeek_delete_connection(here)

@@ -1,4 +1,4 @@
-"""The part of Mixpeek's HTTP API that connects, stores and syncs, on this machine."""
+"""The part of Mixpeek's HTTP API that connects, stores, syncs and searches, on this machine."""
 
 from __future__ import annotations
 
@@ -101,6 +101,7 @@ class MixpeekStub:
                 self._route("PATCH", sync, self._update_sync),
                 self._route("DELETE", sync, self._delete_sync),
                 self._route("POST", f"{sync}/trigger", self._trigger_sync),
+                self._route("POST", "/v1/retrievers/{retriever}/execute", self._execute_retriever),
             ],
             exception_handlers={404: _no_route, 405: _no_route},
         )
@@ -144,7 +145,7 @@ class MixpeekStub:
         if not known:
             raise MixpeekRefused(401, "AuthenticationError", "Invalid API key")
         home = self.homes[known.pop()]
-        namespaced = request.url.path.startswith("/v1/buckets")
+        namespaced = request.url.path.startswith(("/v1/buckets", "/v1/retrievers"))
         if namespaced and request.headers.get("x-namespace") != home.namespace:
             raise MixpeekRefused(404, "NotFoundError", "Namespace not found")
         return home
@@ -245,6 +246,12 @@ class MixpeekStub:
 
     def _trigger_sync(self, home: Home, request: Request, _: dict[str, Any]) -> Any:
         return {"sync_job_id": f"job_{_sync(home, request)['sync_config_id']}"}
+
+    def _execute_retriever(self, home: Home, request: Request, body: dict[str, Any]) -> Any:
+        _check(body, {"inputs": dict, "pagination": dict, "stream": bool})
+        if request.path_params["retriever"] not in {"ret_videos", "videos"}:
+            raise MixpeekRefused(404, "NotFoundError", "Retriever not found")
+        return {"execution_id": "exec_1", **home.objects.search(body.get("pagination", {}))}
 
 
 def _home(name: str) -> Home:

@@ -81,6 +81,21 @@ class Objects:
         rows = [_selected(one, body.get("select")) for one in found[:limit]]
         return {"results": rows, "pagination": pagination}
 
+    def search(self, pagination: Mapping[str, Any]) -> dict[str, Any]:
+        """Give a document for each object that is or will be processed, as a retriever does."""
+        limit = pagination.get("limit", 20)
+        documents = [
+            {
+                "document_id": f"doc_{one['object_id'].removeprefix('obj_')}",
+                "object_id": one["object_id"],
+                "score": 1.0,
+                "source_metadata": one.get("source_metadata", {}),
+            }
+            for one in self.rows
+            if one["status"] != "DRAFT"
+        ]
+        return {"documents": documents[:limit], "pagination": {"method": "cursor", "cursor": None}}
+
 
 def _selected(row: dict[str, Any], names: list[str] | None) -> dict[str, Any]:
     """Give the top-level fields that were asked for, with those that are always there."""

@@ -22,7 +22,7 @@ PRINTED = {
     "file_filters": "1000000\n",
     "metadata_filters": "1\n",
     "reconcile": "true\n",
-    "lifecycle": ("true\ntrue\nACTIVE\n1\nlifecycle\n1\nPENDING\ntrue\nARCHIVED\n"),
+    "lifecycle": ("true\ntrue\nACTIVE\n1\nlifecycle\n1\nPENDING\ntrue\nabc123xyz\nARCHIVED\n"),
     "docs_read": "# Mixpeek — Lua API Reference\n...",
 }
 
@@ -68,6 +68,20 @@ async def test_organizations_have_no_namespace(stubs: Stubs) -> None:
     headers, body = await sent(stubs, "list_connections", {})
     assert "x-namespace" not in headers
     assert body == {}
+
+
+async def test_a_retriever_is_asked_in_the_namespace(stubs: Stubs) -> None:
+    """Inputs and pagination go as they were given; an unknown retriever is the vendor's 404."""
+    pagination = {"method": "cursor", "limit": 1}
+    given = {"retriever_id": "ret_videos", "inputs": {"query_text": "x"}, "pagination": pagination}
+    headers, body = await sent(stubs, "execute_retriever", given)
+    assert (headers["x-namespace"], body) == (
+        "ns-default",
+        {"inputs": {"query_text": "x"}, "pagination": pagination},
+    )
+    async with vendor_run(stubs) as run:
+        error = await run.error("mixpeek.execute_retriever", {"retriever_id": "no-such"})
+    assert (error["code"], error["status"]) == ("NotFoundError", 404)
 
 
 async def test_sizes_have_both_names_and_paths_a_default(stubs: Stubs) -> None:

@@ -31,6 +31,11 @@ from tests.worker_processes import running_worker
 
 pytestmark = pytest.mark.jail
 CREATE = f"POST /v1/buckets/{BUCKET}/objects"
+SEARCH = """
+local asked = { retriever_id = "ret_videos", inputs = { query_text = "a launch" } }
+local matches = app.integrations.mixpeek.execute_retriever(asked).documents
+return matches[#matches].source_metadata
+"""
 FLAGGED = {"metadata_filters": [{"field": "passthrough", "operator": "contains", "value": "vi:1"}]}
 
 
@@ -64,7 +69,8 @@ def test_a_library_is_indexed_and_stays_so(desk: Desk, library: Library) -> None
     """
     What can be downloaded is indexed with what Mux says of it, once, and new assets follow.
 
-    Assets without static renditions, and those that are not ready, are passed over.
+    A retriever's matches carry the same. Assets without static renditions, and those that are not
+    ready, are passed over.
     """
     first = library.add(passthrough="myapp|vi:1|v:abc")
     library.add(renditions=False)
@@ -89,6 +95,8 @@ def test_a_library_is_indexed_and_stays_so(desk: Desk, library: Library) -> None
     }
     assert made["blobs"][0]["data"] == f"https://stream.mux.com/{playback}/720p.mp4"
     assert made["status"] == "PENDING"
+    searched = desk.client.post("/v1/runs", json={"script": SEARCH, "wait_s": 20}).json()
+    assert searched["result"] == made["source_metadata"]
     assert (shown["status"], shown["total_files_synced"]) == ("ACTIVE", 1)
     library.stubs.mux.environments["default"].finish(late)
     second = library.add()
