@@ -10,9 +10,9 @@ Unlike the zygote, the child here goes on after a required step fails, to find o
 
 from __future__ import annotations
 
+import _socket
 import json
 import os
-import socket
 from dataclasses import asdict, dataclass
 
 from sandbox.jail import JailUnavailable, prepare, rehearse, take
@@ -87,7 +87,7 @@ def is_usable(checks: list[Check]) -> bool:
     return bool(checks) and all(check.ok for check in checks if check.required)
 
 
-def _probe(end: socket.socket) -> None:
+def _probe(end: _socket.socket) -> None:
     checks: list[Check] = []
     try:
         checks.extend(_checks(end.fileno()))

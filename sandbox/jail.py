@@ -23,10 +23,10 @@ when writing code that runs inside:
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import signal
-import socket
 from collections.abc import Sequence
 
 from sandbox.jail_steps import ZYGOTE_STEPS, Plan, Step, Taken, child_calls, words
@@ -139,7 +139,7 @@ def rehearse(plan: Plan) -> None:
         raise JailUnavailable("seccomp", "the filter was loaded, yet socket(2) did not kill")
 
 
-def _act_out(plan: Plan, end: socket.socket) -> None:
+def _act_out(plan: Plan, end: _socket.socket) -> None:
     fd = end.detach()
     try:
         confine_child(plan, fd)
@@ -147,7 +147,7 @@ def _act_out(plan: Plan, end: socket.socket) -> None:
         os.write(fd, f"{refused.step}\n{refused.why}".encode())
         return
     os.write(fd, _what_open_says())
-    socket.socket()
+    _socket.socket()
 
 
 def _what_open_says() -> bytes:
@@ -168,7 +168,7 @@ def _compiled_policy() -> bytes:
     return content
 
 
-def _send_policy(end: socket.socket) -> None:
+def _send_policy(end: _socket.socket) -> None:
     try:
         end.sendall(b"compiled\n" + seccomp.compile_policy())
     except (seccomp.CompilerMissing, OSError) as failure:

@@ -3,7 +3,7 @@ The steps of the jail, in order: what the zygote gives up, and what each fork gi
 
 Runs in: zygote; the calls laid out here are made in each fork of it.
 Trusts: the kernel. Refuses: a step that the kernel says it took and did not.
-May import: stdlib, sandbox.kernel, sandbox.limits.
+May import: stdlib, sandbox.kernel, sandbox.limit_specs.
 
 Start at `ZYGOTE_STEPS` and `child_calls`: the order is the argument.
 """
@@ -18,13 +18,11 @@ import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from sandbox.kernel import capabilities, landlock, libc, namespaces, prctl, seccomp
+from sandbox.kernel import capabilities, landlock, libc, namespaces, prctl, proc, seccomp
 from sandbox.kernel.prepared import PreparedCall, lay_out
-from sandbox.limits import MIB, SPECS
+from sandbox.limit_specs import MIB, SPECS
 
 #: The user and group that a run has where the zygote may choose: nobody, nogroup.
 UNPRIVILEGED_ID = 65534
@@ -41,8 +39,7 @@ _WITHOUT_A_PATH = {stat.S_IFSOCK, stat.S_IFIFO, 0}
 _CPU_SECONDS = SPECS["cpu_ms"].maximum // 1000 + 1
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """How one step went: taken or not, and a word about it."""
 
     step: str
@@ -51,7 +48,6 @@ class Taken:
     detail: str
 
 
-@dataclass(slots=True)
 class Plan:
     """
     What the steps are given and what they leave behind.
@@ -59,11 +55,19 @@ class Plan:
     `calls` are those that confine a fork, for each number its socket may have.
     """
 
-    program: seccomp.Program
-    parent_pid: int
-    kept_fds: frozenset[int] = frozenset()
-    taken: list[Taken] = field(default_factory=list)
-    calls: dict[int, tuple[PreparedCall, ...]] = field(default_factory=dict)
+    __slots__ = ("calls", "kept_fds", "parent_pid", "program", "taken")
+
+    def __init__(
+        self,
+        program: seccomp.Program,
+        parent_pid: int,
+        calls: dict[int, tuple[PreparedCall, ...]] | None = None,
+    ) -> None:
+        self.program = program
+        self.parent_pid = parent_pid
+        self.kept_fds: frozenset[int] = frozenset()
+        self.taken: list[Taken] = []
+        self.calls = calls or {}
 
     def report(self) -> dict[str, Any]:
         """Give how each step went, as JSON: name to {"required", "ok", "detail"}."""
@@ -73,8 +77,7 @@ class Plan:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """
     One step. `act` returns a word about what it did and raises `OSError` when it cannot.
 
@@ -89,7 +92,7 @@ class Step:
 def _have_one_thread(_: Plan) -> str:
     # Most of what follows binds one thread only; a second one would stay free.
     try:
-        count = len(list(Path("/proc/self/task").iterdir()))
+        count = len(os.listdir("/proc/self/task"))  # noqa: PTH208 (no pathlib: a thin zygote)
     except OSError:
         return "not told: /proc is not here"
     if count != 1:
@@ -129,7 +132,7 @@ def _empty_the_environment(_: Plan) -> str:
 def _own_all_writable_memory(_: Plan) -> str:
     # A page that is writable and shared would let one run speak to the next; one that is writable
     # and executable would make the filter's ban on new executable memory idle.
-    for line in Path("/proc/self/maps").read_text().splitlines():
+    for line in proc.read("maps").splitlines():
         permissions = line.split()[1]
         if "w" in permissions and ("x" in permissions or "s" in permissions):
             raise OSError(1, f"a mapping is {permissions}: {line.split(maxsplit=5)[-1]}")
@@ -137,7 +140,7 @@ def _own_all_writable_memory(_: Plan) -> str:
 
 
 def _offer_to_die_first(_: Plan) -> str:
-    Path("/proc/self/oom_score_adj").write_text("1000")
+    proc.write("oom_score_adj", "1000")
     return "before the worker, when memory is short"
 
 
@@ -206,8 +209,7 @@ def _deny_by_landlock(_: Plan) -> str:
 
 
 def _lower_inherited_limits(_: Plan) -> str:
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    mapped_bytes = pages * resource.getpagesize()
+    mapped_bytes = proc.mapped_bytes()
     address_space_bytes = (
         mapped_bytes + 2 * SPECS["memory_bytes"].maximum + _ADDRESS_SPACE_MARGIN_BYTES
     )

@@ -17,11 +17,10 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
-from sandbox.limits import KIB, MIB, SPECS
+from sandbox.limit_specs import KIB, MIB, SPECS
 
 HEADER = struct.Struct("!IB")
 _LENGTH = struct.Struct("!I")
@@ -47,8 +46,7 @@ class Type(IntEnum):
     FAILED = 19
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """What may be said: by whom, how long, how often."""
 
     sender: str

@@ -19,7 +19,6 @@ import json
 import os
 import select
 import signal
-import socket
 import struct
 import time
 from collections.abc import Callable
@@ -43,7 +42,7 @@ _NO_ROOM = {
 _PAUSE_S = 0.002
 _NICE = 5
 _DESCRIPTORS = struct.Struct("@2i")
-_RIGHTS_LEVEL, _RIGHTS = int(socket.SOL_SOCKET), int(socket.SCM_RIGHTS)
+_RIGHTS_LEVEL, _RIGHTS = int(_socket.SOL_SOCKET), int(_socket.SCM_RIGHTS)
 
 
 class ChildHalf(Protocol):
@@ -58,7 +57,7 @@ class ChildHalf(Protocol):
 
 def main(control_fd: int, child: ChildHalf = lua_child) -> NoReturn:
     """Confine this process, say so, and fork on demand until the supervisor is gone."""
-    control = socket.socket(fileno=control_fd)
+    control = _socket.socket(fileno=control_fd)
     try:
         # Ctrl-C in a terminal is the supervisor's to judge.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -87,7 +86,7 @@ def main(control_fd: int, child: ChildHalf = lua_child) -> NoReturn:
                 _report_exits(control)
 
 
-def _refuse(control: socket.socket, failure: BaseException) -> NoReturn:
+def _refuse(control: _socket.socket, failure: BaseException) -> NoReturn:
     step = getattr(failure, "step", type(failure).__name__)
     why = getattr(failure, "why", str(failure))
     with contextlib.suppress(OSError):
@@ -95,7 +94,7 @@ def _refuse(control: socket.socket, failure: BaseException) -> NoReturn:
     os._exit(1)
 
 
-def _fork_some(control: socket.socket, plan: jail.Plan, child: ChildHalf) -> None:
+def _fork_some(control: _socket.socket, plan: jail.Plan, child: ChildHalf) -> None:
     asked = control.recv(1)
     if not asked:
         os._exit(0)
@@ -103,7 +102,7 @@ def _fork_some(control: socket.socket, plan: jail.Plan, child: ChildHalf) -> Non
         _fork_one(control, plan, child)
 
 
-def _fork_one(control: socket.socket, plan: jail.Plan, child: ChildHalf) -> None:
+def _fork_one(control: _socket.socket, plan: jail.Plan, child: ChildHalf) -> None:
     # Whatever is written to between two forks is a page to copy here too: plain descriptors and
     # one system call each, no objects of the socket module.
     one, other = _when_possible(control, _socket.socketpair)
@@ -122,7 +121,7 @@ def _fork_one(control: socket.socket, plan: jail.Plan, child: ChildHalf) -> None
     os.close(pidfd)
 
 
-def _when_possible(control: socket.socket, act: Callable[..., T], *arguments: object) -> T:
+def _when_possible(control: _socket.socket, act: Callable[..., T], *arguments: object) -> T:
     """
     Do something for which the host may have no room at the moment.
 
@@ -148,7 +147,7 @@ def _be_child(fd: int, plan: jail.Plan, child: ChildHalf) -> NoReturn:
         os._exit(70)
 
 
-def _report_exits(control: socket.socket) -> None:
+def _report_exits(control: _socket.socket) -> None:
     while True:
         pid, status, cpu_us = reaper.next_exit()
         if pid <= 0:

@@ -2,16 +2,15 @@
 The limits that the kernel keeps for one run: processor time and address space.
 
 Runs in: child. Trusts: the kernel. Refuses: nothing; it can only lower. May import: stdlib,
-sandbox.limits.
+sandbox.limit_specs.
 """
 
 from __future__ import annotations
 
 import resource
 import signal
-from pathlib import Path
 
-from sandbox.limits import MIB
+from sandbox.limit_specs import MIB
 
 #: Address space of a zygote whose own cannot be read: what one was measured at, and some.
 _USUAL_BYTES = 1024 * MIB
@@ -24,7 +23,8 @@ _set_limit, _CPU, _ADDRESS_SPACE = resource.setrlimit, resource.RLIMIT_CPU, reso
 def address_space_bytes() -> int:
     """Give how much address space this process has mapped."""
     try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        with open("/proc/self/statm", "rb") as statm:  # noqa: PTH123 (thin zygote)
+            pages = int(statm.read().split()[0])
     except (OSError, ValueError, IndexError):
         return _USUAL_BYTES
     return pages * resource.getpagesize()

@@ -2,7 +2,7 @@
 The words in which a run's end is told: message and hint of a FAILED frame.
 
 Runs in: child. Trusts: the prelude's counts. Refuses: text that is not UTF-8 (it is replaced).
-May import: stdlib, sandbox.outcome, sandbox.wire.
+May import: stdlib, sandbox.reasons, sandbox.wire.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 from typing import NamedTuple
 
 from sandbox import wire
-from sandbox.outcome import Reason
+from sandbox.reasons import Reason
 
 
 class Ceiling(NamedTuple):

@@ -7,8 +7,8 @@ Refuses: a second script. May import: stdlib, lupa, re2, sandbox.wire and the vo
 
 from __future__ import annotations
 
+import _socket
 import os
-import socket
 from typing import NoReturn
 
 from sandbox import wire
@@ -40,15 +40,16 @@ def _rehearse(engine: Engine) -> None:
     It writes into code objects and its caches while it does; in a fork each such write would copy
     a page.
     """
-    theirs, ours = socket.socketpair()
-    with theirs, ours:
-        channel = Channel(ours.fileno())
-        start = wire.pack_start({}, b"", b"null")
-        for _ in range(_REHEARSALS):
-            theirs.sendall(start)
-            channel.start()
-            engine.rehearse(channel)
-            theirs.recv(64)
+    theirs, ours = _socket.socketpair()
+    channel = Channel(ours.fileno())
+    start = wire.pack_start({}, b"", b"null")
+    for _ in range(_REHEARSALS):
+        theirs.sendall(start)
+        channel.start()
+        engine.rehearse(channel)
+        theirs.recv(64)
+    theirs.close()
+    ours.close()
 
 
 def serve(fd: int) -> NoReturn:

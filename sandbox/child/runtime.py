@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
 import lupa
@@ -22,7 +21,7 @@ from lupa import lua54
 from sandbox.child import confinement, faults, policy
 from sandbox.child.channel import Channel, HungUp
 from sandbox.child.regex import Search
-from sandbox.outcome import Reason
+from sandbox.reasons import Reason
 
 LUPA_VERSION, LUA_VERSION = "2.8", (5, 4)
 #: In the order in which they need each other.
@@ -112,9 +111,8 @@ class Engine:
             os._exit(EXIT_BROKEN)
 
     def _load_prelude(self) -> Any:
-        folder = Path(__file__).parent / "prelude"
-        sources = [(folder / f"{name}.lua").read_bytes() for name in PRELUDE]
-        boot = self._lua.compile((folder / "boot.lua").read_bytes(), name="=\1boot", mode="t")
+        sources = [_source(name) for name in PRELUDE]
+        boot = self._lua.compile(_source("boot"), name="=\1boot", mode="t")
         return boot(
             self._hostcall,
             self._die,
@@ -202,6 +200,13 @@ class Engine:
 
     def _peak_bytes(self, peak_kb: float) -> int:
         return max(0, min(int(peak_kb * 1024) - self._base_bytes, self._memory_bytes))
+
+
+def _source(name: str) -> bytes:
+    # Not by pathlib: see sandbox.kernel.proc.
+    folder = os.path.dirname(__file__)  # noqa: PTH120
+    with open(f"{folder}/prelude/{name}.lua", "rb") as file:  # noqa: PTH123
+        return file.read()
 
 
 def _leave(failure: BaseException) -> NoReturn:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sandbox.kernel import prctl
 from sandbox.kernel.libc import checked, function
@@ -54,8 +54,7 @@ _capget = function("capget", ctypes.POINTER(_Header), ctypes.POINTER(_Word))
 _capset = function("capset", ctypes.POINTER(_Header), ctypes.POINTER(_Word))
 
 
-@dataclass(frozen=True, slots=True)
-class CapabilitySets:
+class CapabilitySets(NamedTuple):
     """The five sets of a thread."""
 
     effective: int

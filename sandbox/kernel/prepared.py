@@ -15,7 +15,6 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 _NUMBERS = {
@@ -49,8 +48,7 @@ class PreparedCall(NamedTuple):
     kept_alive: tuple[ctypes.Structure, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """The step whose call failed or answered wrongly, and why."""
 
     step: str

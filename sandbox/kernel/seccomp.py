@@ -14,8 +14,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 #: Architectures whose list has been tried.
 ARCHITECTURES = ("x86_64", "aarch64")
@@ -35,11 +34,10 @@ _OWN_CLOCKS = 0xFFFF_FFF8
 _INT = 0xFFFF_FFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """A condition: argument number *index*, under *mask*, has *value*."""
+class Argument(NamedTuple):
+    """A condition: argument number *place*, under *mask*, has *value*."""
 
-    index: int
+    place: int
     value: int
     mask: int = _INT
 
@@ -127,7 +125,7 @@ def compile_policy() -> bytes:
             policy.add_rule(
                 compiler.ALLOW,
                 name,
-                *(compiler.Arg(c.index, compiler.MASKED_EQ, c.mask, c.value) for c in conditions),
+                *(compiler.Arg(c.place, compiler.MASKED_EQ, c.mask, c.value) for c in conditions),
             )
     for name in PROBES:
         if _exists(compiler, name):

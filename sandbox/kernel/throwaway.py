@@ -7,19 +7,18 @@ longer than the deadline. May import: stdlib.
 
 from __future__ import annotations
 
+import _socket
 import os
 import select
 import signal
-import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _DEADLINE_S = 20.0
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
+class Trial(NamedTuple):
     """What a throw-away child sent before it ended, and its wait status."""
 
     said: bytes
@@ -31,13 +30,13 @@ class Trial:
         return os.WTERMSIG(self.status) if os.WIFSIGNALED(self.status) else None
 
 
-def run(act: Callable[[socket.socket], None]) -> Trial:
+def run(act: Callable[[_socket.socket], None]) -> Trial:
     """
     Fork, let the child call *act* with its end of a socket pair, and collect what it sends.
 
     What *act* raises ends the child with status 1 and is not told; it must send what matters.
     """
-    ours, theirs = socket.socketpair()
+    ours, theirs = _socket.socketpair()
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -61,7 +60,7 @@ def run(act: Callable[[socket.socket], None]) -> Trial:
     return Trial(said, status)
 
 
-def _read_to_end(end: socket.socket) -> bytes:
+def _read_to_end(end: _socket.socket) -> bytes:
     deadline = time.monotonic() + _DEADLINE_S
     said = b""
     while (left := deadline - time.monotonic()) > 0:

@@ -69,7 +69,7 @@ def _expected(number: int, arguments: tuple[int, ...]) -> int:
     name = _numbers().get(number)
     for allowed, conditions in seccomp.ALLOWED:
         if allowed == name and all(
-            arguments[one.index] & one.mask == one.value for one in conditions
+            arguments[one.place] & one.mask == one.value for one in conditions
         ):
             return int(_ALLOW)
     return int(pyseccomp.ERRNO(errno.EPERM)) if name in seccomp.PROBES else int(_KILL)

@@ -10,6 +10,7 @@ are not), `doctor` (ask the doctor instead), `refuse` (system calls that an oute
 
 from __future__ import annotations
 
+import _socket
 import ctypes
 import errno
 import json
@@ -295,7 +296,7 @@ def _attempt(number: int, arguments: list[Any], _: int) -> dict[str, Any]:
 
 
 def _try(plan: jail.Plan, act: Callable[[int], Any], *, confined: bool) -> dict[str, Any]:
-    def child(end: socket.socket) -> None:
+    def child(end: _socket.socket) -> None:
         fd = end.detach()
         if confined:
             jail.confine_child(plan, fd)

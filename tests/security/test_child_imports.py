@@ -35,8 +35,8 @@ def test_the_child_imports_stdlib_lupa_and_re2_only() -> None:
     assert own == {"lupa", "re2", "sandbox"}
     assert [name for name in rooms if not name.startswith("sandbox.child")] == [
         "sandbox",
-        "sandbox.limits",
-        "sandbox.outcome",
+        "sandbox.limit_specs",
+        "sandbox.reasons",
         "sandbox.script_names",
         "sandbox.wire",
     ]
