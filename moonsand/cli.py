@@ -39,6 +39,7 @@ _COMMANDS = {
     "apply": "moonsand.commands.plan:apply",
     "replay": "moonsand.commands.replay:replay",
     "receipt": "moonsand.commands.receipt:receipt",
+    "quotas": "moonsand.commands.quotas:quotas",
     "usage": "moonsand.commands.usage:usage",
     "doctor": "moonsand.commands.local:doctor",
     "stubs": "moonsand.commands.local:stubs",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import httpx2
@@ -10,6 +11,8 @@ import redis
 
 from core import keys
 from core.redis_server import PrivateRedis
+from tenancy.scopes import Scope
+from tests import command
 from tests.api_server import ApiServer
 
 BODY = {"script": "return 1", "limits": {"instructions": 1_000}}
@@ -112,6 +115,31 @@ def test_quotas_are_shown_to_who_asks(client: httpx2.Client, redis_sync: redis.R
     assert rows["stored_bytes"]["allowed"] is None
     assert rows["stored_bytes"]["used"] > 4_000
     assert (rows["queued_runs"]["used"], rows["queued_runs"]["span_s"]) == (1, None)
+
+
+def test_the_command_shows_what_the_api_tells(
+    api: ApiServer, client: httpx2.Client, redis_sync: redis.Redis
+) -> None:
+    """A line for each quota, in words and as JSON; an operator's key names whose."""
+    terms(redis_sync, runs_per_day=9)
+    client.post("/v1/runs", json=BODY)
+    operator = api.new_key("operator", (Scope.TENANTS_ADMIN, Scope.READ))
+    told = client.get("/v1/quotas").json()["data"]
+
+    def show(*given: str) -> str:
+        asked = ("quotas", "--url", api.url, "--key", operator, "--tenant", *given)
+        return command.moonsand(*asked, env=command.environment()).stdout
+
+    assert [json.loads(line) | {"reset_s": 0} for line in show("acme", "--json").splitlines()] == [
+        one | {"reset_s": 0} for one in told
+    ]
+    head, *lines = [line.split() for line in show("acme").splitlines()]
+    rows = [dict(zip(head, line, strict=True)) for line in lines]
+    assert [(row["quota"], row["used"], row["allowed"]) for row in rows] == [
+        (one["quota"], str(one["used"]), str(one["allowed"] or "-")) for one in told
+    ]
+    assert rows[-1]["span_s"] == "86400"
+    assert not show("nobody")
 
 
 def test_a_suspended_tenant_is_told_so(client: httpx2.Client, redis_sync: redis.Redis) -> None:
