@@ -12,6 +12,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 ROOMS := sandbox core ledger tenancy integrations runs triggers worker scheduler api moonsand
 
+# Images of Python set this, and then hundreds of processes of tests compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
 export PIP_ROOT_USER_ACTION := ignore
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export UV_PYTHON_DOWNLOADS := never
