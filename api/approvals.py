@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlencode
 
 import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -18,12 +17,12 @@ from redis.exceptions import RedisError
 
 from api.auth import Approver, Reader
 from api.bodies import read_model
-from api.problems import FieldError, InvalidFields
+from api.listing import Cursor, page_answer, wrong_cursor
 from api.runs import check_run_id, only_known_parameters
 from api.schema import json_body
 from api.services import services_of
 from api.shapes import ApprovalBody, ApprovalList, ApprovalPage
-from core.errors import Invalid, NotFound, Unavailable
+from core.errors import NotFound, Unavailable
 from integrations.waits import Decision
 from runs.approvals import MAX_PAGE, ApprovalStore
 from runs.model import Approval
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/v1", tags=["approvals"], dependencies=[Depends(only_known_parameters)])
 _MOST_DIGITS = 9
-_MAX_CURSOR_CHARS = 100
 
 
 @router.get(
@@ -45,26 +43,13 @@ _MAX_CURSOR_CHARS = 100
 async def list_approvals(
     request: Request,
     key: Reader,
-    cursor: Annotated[
-        str | None,
-        Query(max_length=_MAX_CURSOR_CHARS, description="`next_cursor` of the page before."),
-    ] = None,
+    cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
 ) -> Response:
     """List what the tenant's runs wait for somebody to approve."""
-    try:
-        with _redis_or_unavailable():
-            found, after = await _store(request).page(key.tenant, cursor=cursor, limit=limit)
-    except Invalid as error:
-        wrong = FieldError(parameter="cursor", detail=error.detail)
-        raise InvalidFields([wrong]) from None
-    rows = [one.model_dump() for one in found]
-    page = {"data": rows, "next_cursor": after, "has_more": after is not None}
-    headers = {}
-    if after is not None:
-        query = urlencode({"cursor": after, "limit": limit})
-        headers["Link"] = f'</v1/approvals?{query}>; rel="next"'
-    return Response(orjson.dumps(page), headers=headers, media_type="application/json")
+    with wrong_cursor(), _redis_or_unavailable():
+        found, after = await _store(request).page(key.tenant, cursor=cursor, limit=limit)
+    return page_answer(request, [one.model_dump() for one in found], after)
 
 
 @router.get(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import replace
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -15,7 +14,8 @@ from api.batch_body import ItemChecks, take_terms
 from api.batch_upload import BrokenOff, Lines, NumberedLine, fill, fill_listed, parse_aside
 from api.idempotency import REPLAYED, idempotency_key
 from api.lines import NDJSON, LineStream
-from api.problems import FieldError, InvalidFields, RequestTimeout, UnsupportedMediaType
+from api.listing import Cursor, page_answer, wrong_cursor
+from api.problems import RequestTimeout, UnsupportedMediaType
 from api.runs import only_known_parameters
 from api.schema import batch_body, items_body
 from api.services import services_of
@@ -34,7 +34,6 @@ from triggers.batch_scripts import schema_of, with_saved_script
 from triggers.scripts import SavedScripts
 
 _NDJSON_TYPES = frozenset({NDJSON, "application/ndjson", "application/jsonl"})
-_MAX_CURSOR_CHARS = 200
 
 router = APIRouter(
     prefix="/v1/batches", tags=["batches"], dependencies=[Depends(only_known_parameters)]
@@ -156,27 +155,13 @@ async def add_batch_items(
 async def list_batches(
     request: Request,
     key: Reader,
-    cursor: Annotated[
-        str | None,
-        Query(max_length=_MAX_CURSOR_CHARS, description="`next_cursor` of the page before."),
-    ] = None,
+    cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
 ) -> Response:
     """List the tenant's batches, newest first."""
-    try:
-        records, next_cursor = await _store(request).page(key.tenant, cursor=cursor, limit=limit)
-    except Invalid as error:
-        raise InvalidFields([FieldError(parameter="cursor", detail=error.detail)]) from None
-    page = {
-        "data": [one.model_dump(mode="json") for one in records],
-        "next_cursor": next_cursor,
-        "has_more": next_cursor is not None,
-    }
-    headers = {}
-    if next_cursor is not None:
-        query = urlencode({"cursor": next_cursor, "limit": limit})
-        headers["Link"] = f'</v1/batches?{query}>; rel="next"'
-    return Response(orjson.dumps(page), headers=headers, media_type="application/json")
+    with wrong_cursor():
+        found, following = await _store(request).page(key.tenant, cursor=cursor, limit=limit)
+    return page_answer(request, [one.model_dump(mode="json") for one in found], following)
 
 
 @router.get(

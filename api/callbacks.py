@@ -17,10 +17,10 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from api.auth import TriggersReader, TriggersWriter
 from api.bodies import read_model
 from api.idempotency import idempotent
+from api.listing import Cursor, page_answer, wrong_cursor
 from api.runs import only_known_parameters
 from api.schema import json_body
 from api.services import services_of
-from api.trigger_pages import page_answer, wrong_cursor
 from api.trigger_shapes import (
     CallbackBody,
     CallbackChangeBody,
@@ -32,7 +32,6 @@ from triggers.callback_store import ID_PREFIX, Change, Endpoint
 from triggers.delivery_log import DeliveryRecord
 from triggers.kept import MAX_PAGE
 
-_MAX_CURSOR_CHARS = 64
 router = APIRouter(
     prefix="/v1/callbacks", tags=["callbacks"], dependencies=[Depends(only_known_parameters)]
 )
@@ -50,14 +49,15 @@ deliveries = APIRouter(
 async def list_callbacks(
     request: Request,
     key: TriggersReader,
-    cursor: Annotated[str | None, Query(max_length=_MAX_CURSOR_CHARS)] = None,
+    cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
 ) -> Response:
     """List the tenant's endpoints, newest first; a secret is never shown."""
     store = services_of(request).triggers.callbacks
     with wrong_cursor():
         found, following = await store.page(key.tenant, cursor=cursor, limit=limit)
-    return page_answer("/v1/callbacks", found, following, limit)
+    rows = [one.model_dump(exclude_none=True) for one in found]
+    return page_answer(request, rows, following)
 
 
 @router.post(
@@ -162,7 +162,7 @@ async def list_deliveries(
     request: Request,
     callback_id: str,
     key: TriggersReader,
-    cursor: Annotated[str | None, Query(max_length=_MAX_CURSOR_CHARS)] = None,
+    cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
 ) -> Response:
     """List the newest deliveries of an endpoint, each with its attempts."""
@@ -172,7 +172,8 @@ async def list_deliveries(
         found, following = await triggers.deliveries.page(
             key.tenant, callback_id, cursor=cursor, limit=limit
         )
-    return page_answer(f"/v1/callbacks/{callback_id}/deliveries", found, following, limit)
+    rows = [one.model_dump(exclude_none=True) for one in found]
+    return page_answer(request, rows, following)
 
 
 @deliveries.get(

@@ -22,6 +22,7 @@ from api.auth import TriggersReader, TriggersWriter
 from api.bodies import read_model
 from api.connector_shapes import ConnectionList, ConnectionShown, ConnectionTrial, Success
 from api.idempotency import idempotent
+from api.listing import Cursor
 from api.problems import FieldError, InvalidFields
 from api.runs import only_known_parameters
 from api.schema import json_body
@@ -45,9 +46,6 @@ from triggers.mux_mixpeek.model import (
 _TRIAL_S = 30
 _CREDENTIALS = "/provider_config/credentials"
 
-Cursor = Annotated[
-    str | None, Query(max_length=200, description="`next_cursor` of the page before.")
-]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 
 router = APIRouter(

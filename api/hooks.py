@@ -21,12 +21,12 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from api.auth import TriggersReader, TriggersWriter
 from api.bodies import read_model
 from api.idempotency import idempotent
+from api.listing import Cursor, page_answer, wrong_cursor
 from api.problems import UnsupportedMediaType
 from api.runs import only_known_parameters
 from api.schema import json_body
 from api.services import services_of
 from api.strict_json import read_raw
-from api.trigger_pages import page_answer, wrong_cursor
 from api.trigger_shapes import (
     EventTaken,
     HookBody,
@@ -45,7 +45,6 @@ from triggers.scripts import SavedScripts
 from triggers.starting import Owner
 from triggers.verification.delivery import Delivery
 
-_MAX_CURSOR_CHARS = 64
 #: Events come to this one: its callers have no key.
 events = APIRouter(prefix="/v1/hooks", tags=["hooks"])
 router = APIRouter(
@@ -91,14 +90,15 @@ async def receive_event(request: Request, hook_id: str) -> Response:
 async def list_hooks(
     request: Request,
     key: TriggersReader,
-    cursor: Annotated[str | None, Query(max_length=_MAX_CURSOR_CHARS)] = None,
+    cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
 ) -> Response:
     """List the tenant's hooks, newest first; a secret is never shown."""
     hooks = services_of(request).triggers.hooks
     with wrong_cursor():
         found, following = await hooks.page(key.tenant, cursor=cursor, limit=limit)
-    return page_answer("/v1/hooks", found, following, limit)
+    rows = [one.model_dump(exclude_none=True) for one in found]
+    return page_answer(request, rows, following)
 
 
 @router.post(

@@ -10,7 +10,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from functools import partial
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -26,7 +25,7 @@ from api.administration_shapes import (
 from api.auth import KeysAdmin, caller
 from api.bodies import read_model
 from api.idempotency import idempotent
-from api.problems import FieldError, InvalidFields
+from api.listing import Cursor, no_cursor, page_answer
 from api.runs import only_known_parameters
 from api.schema import json_body
 from api.services import services_of
@@ -50,29 +49,18 @@ KeyId = Annotated[str, Path(description="Id of a key of the tenant, `key_...`.")
 async def list_keys(
     request: Request,
     key: KeysAdmin,
-    cursor: Annotated[
-        str | None, Query(max_length=200, description="`next_cursor` of the page before.")
-    ] = None,
+    cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
 ) -> Response:
     """List the tenant's keys, those that have expired too, never their texts."""
     if cursor is not None and not is_id(cursor, "key"):
-        wrong = FieldError(parameter="cursor", detail="it is no cursor that a page gave")
-        raise InvalidFields([wrong])
+        raise no_cursor("it is no cursor that a page gave")
     every = await _store(request).all(key.tenant)
     start = 0 if cursor is None else bisect_right(every, cursor, key=lambda one: one.id)
     part = every[start : start + limit]
     more = start + limit < len(every)
-    page = {
-        "data": await _rows(request, key.tenant, part),
-        "next_cursor": part[-1].id if more else None,
-        "has_more": more,
-    }
-    headers = {}
-    if more:
-        text = urlencode({"cursor": part[-1].id, "limit": limit})
-        headers["Link"] = f'</v1/keys?{text}>; rel="next"'
-    return _answer(page, headers=headers)
+    rows = await _rows(request, key.tenant, part)
+    return page_answer(request, rows, part[-1].id if more else None)
 
 
 @router.post(

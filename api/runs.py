@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -13,6 +12,7 @@ from pydantic import BaseModel
 
 from api.auth import Reader, Writer, caller
 from api.idempotency import Once, idempotent
+from api.listing import Cursor, page_answer, wrong_cursor
 from api.parameters import refuse_unknown_parameters
 from api.problems import FieldError, InvalidFields
 from api.rate_limits import rate_headers
@@ -22,7 +22,7 @@ from api.shapes import LONG_FIELDS, RunPage
 from api.strict_json import read_body
 from api.submission import MAX_WAIT_S, Taken, read_submission
 from api.waiting import wait_for_end
-from core.errors import Invalid, NotFound
+from core.errors import NotFound
 from core.ids import is_id
 from integrations.grant_names import check_taking
 from runs.acceptance import Accepted
@@ -35,7 +35,6 @@ from triggers.scripts import SavedScripts
 from triggers.starting import look_up
 
 MAX_PAGE = 200
-_MAX_CURSOR_CHARS = 200
 _PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=[,;]|$)", re.IGNORECASE)
 
 
@@ -154,35 +153,16 @@ async def list_runs(
     request: Request,
     key: Reader,
     state: Annotated[State | None, Query(description="Only runs in this state.")] = None,
-    cursor: Annotated[
-        str | None,
-        Query(
-            max_length=_MAX_CURSOR_CHARS,
-            description="`next_cursor` of the page before.",
-        ),
-    ] = None,
+    cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
 ) -> Response:
     """List the tenant's runs, newest first, without results, output and calls."""
-    try:
-        records, next_cursor = await services_of(request).store.page(
+    with wrong_cursor():
+        records, following = await services_of(request).store.page(
             key.tenant, state=state, cursor=cursor, limit=limit
         )
-    except Invalid as error:
-        # All else was checked above; the store only speaks of bodies.
-        wrong = FieldError(parameter="cursor", detail=error.detail)
-        raise InvalidFields([wrong]) from None
-    page = {
-        "data": [_plain(record, leave_out=LONG_FIELDS) for record in records],
-        "next_cursor": next_cursor,
-        "has_more": next_cursor is not None,
-    }
-    headers = {}
-    if next_cursor is not None:
-        query = {"state": state, "cursor": next_cursor, "limit": limit}
-        text = urlencode({name: value for name, value in query.items() if value is not None})
-        headers["Link"] = f'</v1/runs?{text}>; rel="next"'
-    return Response(orjson.dumps(page), headers=headers, media_type="application/json")
+    rows = [_plain(record, leave_out=LONG_FIELDS) for record in records]
+    return page_answer(request, rows, following)
 
 
 @router.post(

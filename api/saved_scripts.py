@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
-from urllib.parse import urlencode
+from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -13,7 +12,7 @@ from pydantic import BaseModel
 from api.auth import Reader, ScriptsWriter
 from api.bodies import read_model
 from api.idempotency import idempotent
-from api.problems import FieldError, InvalidFields
+from api.listing import Cursor, no_cursor, page_answer, wrong_cursor
 from api.runs import only_known_parameters
 from api.schema import json_body
 from api.script_shapes import AliasBody, ScriptBody, ScriptPage, ScriptText, VersionPage
@@ -33,9 +32,6 @@ Which = Annotated[
 ]
 Alias = Annotated[str, Path(description="Name of an alias, such as `prod`.", max_length=200)]
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
-Cursor = Annotated[
-    str | None, Query(max_length=200, description="`next_cursor` of the page before.")
-]
 
 router = APIRouter(
     prefix="/v1/scripts", tags=["scripts"], dependencies=[Depends(only_known_parameters)]
@@ -80,11 +76,9 @@ async def list_scripts(
     request: Request, key: Reader, cursor: Cursor = None, limit: Limit = 50
 ) -> Response:
     """List saved scripts by name, each with its newest version and its aliases."""
-    try:
+    with wrong_cursor():
         found, more = await _scripts(request).page(key.tenant, after=cursor, limit=limit)
-    except Invalid as wrong:
-        raise InvalidFields([FieldError(parameter="cursor", detail=wrong.detail)]) from None
-    return _page("/v1/scripts", found, more, limit)
+    return page_answer(request, [one.model_dump() for one in found], more)
 
 
 @router.get(
@@ -122,14 +116,13 @@ async def list_script_versions(
 ) -> Response:
     """List the versions of a script, newest first, without their texts."""
     if cursor is not None and not (cursor.isascii() and cursor.isdecimal()):
-        wrong = FieldError(parameter="cursor", detail="not a cursor of this list")
-        raise InvalidFields([wrong])
+        raise no_cursor("not a cursor of this list")
     below = None if cursor is None else int(cursor)
     found, more = await _scripts(request).versions(
         key.tenant, _name(name), below=below, limit=limit
     )
-    where = f"/v1/scripts/{name}/versions"
-    return _page(where, found, None if more is None else str(more), limit)
+    rows = [one.model_dump() for one in found]
+    return page_answer(request, rows, None if more is None else str(more))
 
 
 @router.get(
@@ -218,18 +211,6 @@ def _ref(name: str, which: str) -> Ref:
         return Ref.parse(f"{name}@{which}")
     except Invalid as wrong:
         raise Invalid(wrong.detail) from None
-
-
-def _page(where: str, found: list[Any], more: str | None, limit: int) -> Response:
-    body = {
-        "data": [one.model_dump() for one in found],
-        "next_cursor": more,
-        "has_more": more is not None,
-    }
-    headers = {}
-    if more is not None:
-        headers["Link"] = f'<{where}?{urlencode({"cursor": more, "limit": limit})}>; rel="next"'
-    return Response(orjson.dumps(body), headers=headers, media_type="application/json")
 
 
 def _answer(shown: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:

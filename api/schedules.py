@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -14,11 +13,10 @@ from pydantic import BaseModel
 from api.auth import TriggersReader, TriggersWriter
 from api.bodies import read_model
 from api.idempotency import idempotent
-from api.problems import FieldError, InvalidFields
+from api.listing import Cursor, page_answer, wrong_cursor
 from api.runs import only_known_parameters
 from api.schema import json_body
 from api.services import services_of
-from core.errors import Invalid
 from integrations.grant_names import check_taking
 from sandbox.limits import KIB
 from tenancy.grants import GrantSet
@@ -85,26 +83,13 @@ async def create_schedule(request: Request, key: TriggersWriter) -> Response:
 async def list_schedules(
     request: Request,
     key: TriggersReader,
-    cursor: Annotated[
-        str | None, Query(max_length=60, description="`next_cursor` of the page before.")
-    ] = None,
+    cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
 ) -> Response:
     """List the tenant's schedules, newest first."""
-    try:
+    with wrong_cursor():
         found, more = await _store(request).page(key.tenant, cursor=cursor, limit=limit)
-    except Invalid as wrong:
-        raise InvalidFields([FieldError(parameter="cursor", detail=wrong.detail)]) from None
-    body = {
-        "data": [one.model_dump() for one in found],
-        "next_cursor": more,
-        "has_more": more is not None,
-    }
-    headers = {}
-    if more is not None:
-        query = urlencode({"cursor": more, "limit": limit})
-        headers["Link"] = f'</v1/schedules?{query}>; rel="next"'
-    return Response(orjson.dumps(body), headers=headers, media_type="application/json")
+    return page_answer(request, [one.model_dump() for one in found], more)
 
 
 @router.get(

@@ -18,7 +18,6 @@ from pydantic import BaseModel, ConfigDict
 from api.auth import TriggersReader, TriggersWriter
 from api.bodies import read_model
 from api.connections import (
-    Cursor,
     Limit,
     answer,
     fits,
@@ -28,6 +27,7 @@ from api.connections import (
 )
 from api.connector_shapes import Success, SyncList, SyncShown, Triggered
 from api.idempotency import idempotent
+from api.listing import Cursor
 from api.problems import FieldError, InvalidFields
 from api.runs import only_known_parameters
 from api.schema import json_body

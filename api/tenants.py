@@ -7,7 +7,6 @@ Every route needs the scope `tenants:admin`, which no key of an ordinary tenant 
 from __future__ import annotations
 
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -15,7 +14,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from api.administration_shapes import TenantBody, TenantPage, TenantShown
 from api.auth import TenantsAdmin
 from api.bodies import read_model
-from api.problems import FieldError, InvalidFields
+from api.listing import Cursor, no_cursor, page_answer
 from api.runs import only_known_parameters
 from api.schema import json_body
 from api.services import services_of
@@ -40,27 +39,15 @@ Name = Annotated[str, Path(description="Name of a tenant.")]
 async def list_tenants(
     request: Request,
     _key: TenantsAdmin,
-    cursor: Annotated[
-        str | None, Query(max_length=200, description="`next_cursor` of the page before.")
-    ] = None,
+    cursor: Cursor = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
 ) -> Response:
     """List all tenants, those that were deleted too."""
     try:
         records, next_cursor = await _store(request).page(cursor, limit)
     except Invalid:
-        wrong = FieldError(parameter="cursor", detail="it is no cursor that a page gave")
-        raise InvalidFields([wrong]) from None
-    page = {
-        "data": [_shown(record) for record in records],
-        "next_cursor": next_cursor,
-        "has_more": next_cursor is not None,
-    }
-    headers = {}
-    if next_cursor is not None:
-        text = urlencode({"cursor": next_cursor, "limit": limit})
-        headers["Link"] = f'</v1/tenants?{text}>; rel="next"'
-    return _answer(page, headers=headers)
+        raise no_cursor("it is no cursor that a page gave") from None
+    return page_answer(request, [_shown(record) for record in records], next_cursor)
 
 
 @router.post(

@@ -21,6 +21,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from api.auth import UsageReader
+from api.listing import no_cursor, page_answer
 from api.problems import FieldError, InvalidFields
 from api.runs import only_known_parameters
 from api.services import services_of
@@ -114,8 +115,8 @@ async def get_usage(  # noqa: PLR0913, PLR0917 (a parameter each)
         name = f"usage-{wanted.tenant or 'all'}-{wanted.first_day}-{wanted.last_day}.csv"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return StreamingResponse(_csv(settings, wanted), headers=headers, media_type=_CSV)
-    page = await to_thread.run_sync(partial(_page, settings, wanted, after, limit))
-    return Response(orjson.dumps(page), media_type="application/json")
+    rows, more, counted = await to_thread.run_sync(partial(_page, settings, wanted, after, limit))
+    return page_answer(request, rows, _cursor(more), entries=counted)
 
 
 def _days(first: str | None, last: str | None) -> Wanted:
@@ -146,8 +147,7 @@ def _after(cursor: str | None) -> Place | None:
     except (ValueError, TypeError):
         parts = None
     if not (isinstance(parts, list) and all(isinstance(one, str) for one in parts)):
-        detail = "it is no cursor that a page gave"
-        raise InvalidFields([FieldError(parameter="cursor", detail=detail)])
+        raise no_cursor("it is no cursor that a page gave")
     return Place(day, tenant, key)
 
 
@@ -157,15 +157,12 @@ def _cursor(place: Place | None) -> str | None:
     return base64.urlsafe_b64encode(orjson.dumps([place.day, place.tenant, place.key])).decode()
 
 
-def _page(settings: Settings, wanted: Wanted, after: Place | None, limit: int) -> dict[str, Any]:
+def _page(
+    settings: Settings, wanted: Wanted, after: Place | None, limit: int
+) -> tuple[list[dict[str, Any]], Place | None, int]:
     with closing(_counted(settings)) as usage:
         rows, more = usage.page(wanted, after, limit)
-        return {
-            "data": [row.to_json() for row in rows],
-            "entries": usage.counted,
-            "next_cursor": _cursor(more),
-            "has_more": more is not None,
-        }
+        return [row.to_json() for row in rows], more, usage.counted
 
 
 def _follow(settings: Settings) -> None:
