@@ -16,15 +16,9 @@ from core.ids import new_id
 from core.redis_server import PrivateRedis
 from tests.api_server import ApiServer
 from tests.mux_mixpeek import CONNECTIONS, SECRET, TRIGGER_KEYS, Desk, desk_of, event, sign
+from tests.mux_vector import MUX_AT_S, MUX_BODY, MUX_HEADER, MUX_SECRET
 
 DELETED = event("video.asset.deleted", "abc")
-#: Published with its parts: secret, time, body and the signature that they make.
-VECTOR_SECRET = "whsec_test_0123456789abcdef"
-VECTOR_BODY = (
-    b'{"type":"video.asset.deleted","id":"evt_1","object":{"type":"asset","id":"abc"},'
-    b'"data":{"id":"abc","status":"ready"}}'
-)
-VECTOR = "t=1700000000,v1=0be850828c66c7068fbcff569bf838683455363d7c7b59e77e0b51f9a06ce86d"
 
 
 @pytest.fixture(scope="module")
@@ -197,13 +191,13 @@ def test_a_body_beyond_a_mebibyte_is_refused(desk: Desk, connection: str) -> Non
 def test_the_published_vector_is_old_and_true(desk: Desk) -> None:
     """Its signature is refused for its age alone; signed anew with its secret, it is taken."""
     config = {
-        "credentials": {"type": "account", "account": "default", "webhook_secret": VECTOR_SECRET}
+        "credentials": {"type": "account", "account": "default", "webhook_secret": MUX_SECRET}
     }
     made = desk.connect(test_before_save=False, provider_config=config)["connection_id"]
-    found = problem(desk.send(made, VECTOR_BODY, VECTOR), 401, "signature_refused")
+    found = problem(desk.send(made, MUX_BODY, MUX_HEADER), 401, "signature_refused")
     assert "signed time" in found["detail"]
-    assert sign(VECTOR_BODY, VECTOR_SECRET, 1_700_000_000) == VECTOR
-    assert desk.send(made, VECTOR_BODY, sign(VECTOR_BODY, VECTOR_SECRET)).status_code == 200
+    assert sign(MUX_BODY, MUX_SECRET, MUX_AT_S) == MUX_HEADER
+    assert desk.send(made, MUX_BODY, sign(MUX_BODY, MUX_SECRET)).status_code == 200
 
 
 def test_the_secret_is_sealed_and_never_shown(

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import Invalid
+from tests.mux_vector import MUX_AT_S, MUX_BODY, MUX_HEADER, MUX_SECRET, MUX_V1
 from triggers.verification import (
     github,
     mux,
@@ -36,14 +37,8 @@ from triggers.verification.schemes import (
     verify,
 )
 
-NOW_S = 1_700_000_000
+NOW_S = MUX_AT_S
 BODY = b'{"type":"video.asset.deleted","id":"evt_1","data":{"name":"\xc3\xa9 \xf0\x9f\x8e\xac"}}'
-MUX_BODY = (
-    b'{"type":"video.asset.deleted","id":"evt_1","object":{"type":"asset","id":"abc"},'
-    b'"data":{"id":"abc","status":"ready"}}'
-)
-MUX_SECRET = "whsec_test_0123456789abcdef"
-MUX_V1 = "0be850828c66c7068fbcff569bf838683455363d7c7b59e77e0b51f9a06ce86d"
 SLACK_BODY = (
     b"token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow"
     b"&channel_id=G8PSS9T3V&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner"
@@ -126,7 +121,7 @@ class Vector(NamedTuple):
 
 
 VECTORS = [
-    Vector(Scheme.MUX, MUX_SECRET, [("mux-signature", f"t={NOW_S},v1={MUX_V1}")], MUX_BODY, NOW_S),
+    Vector(Scheme.MUX, MUX_SECRET, [("mux-signature", MUX_HEADER)], MUX_BODY, MUX_AT_S),
     Vector(
         Scheme.GITHUB,
         "It's a Secret to Everybody",
