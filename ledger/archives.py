@@ -176,7 +176,7 @@ def _view(place: str, directory: Path | None, store: ObjectStore) -> JournalView
             return JournalView(path)
         with suppress(Unavailable):
             view = JournalView(path)
-            if is_same(store, view):
+            if view.readable and is_same(store, view):
                 _compared.add(path)
                 return view
             view.close()

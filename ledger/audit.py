@@ -13,7 +13,7 @@ end. Rows that no leaf accounts for are findings too.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,6 +113,8 @@ def _walk(
     if runs is not None:
         runs.finish()
         verified.tapes = runs.counts
+        for what in runs.changed():
+            report(Finding(what))
 
 
 class _Runs:
@@ -132,6 +134,9 @@ class _Runs:
         self._payloads = 0
         self._tapes: set[str] = set()
         self.counts = Counts()
+
+    def changed(self) -> Iterator[str]:
+        return self._source.changed()
 
     def add(self, index: int, fields: Mapping[str, Any]) -> None:
         kind, run = fields.get("kind"), fields.get("id")

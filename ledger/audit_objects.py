@@ -12,8 +12,10 @@ checkpoint.
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import tempfile
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +32,7 @@ from ledger.sqlite_archive import SCHEMA
 from ledger.tile_files import tile_path
 from ledger.tiles import HEIGHT, WIDTH, LedgerDamaged
 
-_AT_ONCE = 16
+_PACKS = 8
 _LENGTH_BYTES = 2
 
 
@@ -41,6 +43,10 @@ class ObjectSource(SqliteSource):
         self._store = store
         self._wrong: list[str] = []
         self._missing = 0
+        #: Packs that were read last, what the journal says of each, and which were changed.
+        self._packs: OrderedDict[str, bytes | None] = OrderedDict()
+        self._unseen: dict[str, str] = {}
+        self._changed: list[str] = []
         self._directory = tempfile.TemporaryDirectory(prefix="moonsand-audit-")
         try:
             view = Path(self._directory.name) / "view.db"
@@ -89,6 +95,12 @@ class ObjectSource(SqliteSource):
         wrong = next(self._damages(), None)
         return None if wrong is None else wrong
 
+    def changed(self) -> Iterator[str]:
+        """Tell of packs that are not those that were put, as far as the journal says."""
+        for name in [*self._unseen]:
+            self._pack(name)
+        yield from self._changed
+
     def close(self) -> None:
         """Close and remove the tables."""
         super().close()
@@ -127,6 +139,7 @@ class ObjectSource(SqliteSource):
             "INSERT INTO payloads SELECT id, tenant, run, at_ms, key, x'' FROM seen.payloads",
         ):
             self._db.execute(query)
+        self._unseen = dict(self._db.execute("SELECT object, sha256 FROM seen.packs").fetchall())
         keys = self._db.execute("SELECT tenant, object FROM seen.data_keys").fetchall()
         for tenant, name in keys:
             record = self._store.get(name)
@@ -137,15 +150,27 @@ class ObjectSource(SqliteSource):
 
     def _payloads(self, which: str, *values: str) -> Iterator[Payload]:
         query = f"SELECT id, tenant, run, at_ms, key, object, at, length FROM seen.payloads WHERE {which}"  # noqa: E501, S608
-        name, data = "", None
         rows = self._db.execute(f"{query} ORDER BY object, at", values).fetchall()
-        for payload_id, tenant, run, at_ms, key, where, at, length in rows:
-            if where != name:
-                name, data = where, self._store.get(where)
+        for payload_id, tenant, run, at_ms, key, name, at, length in rows:
+            data = self._pack(name)
             if data is None:
                 self._missing += 1
             else:
                 yield Payload(payload_id, tenant, run, at_ms, key, data[at : at + length])
+
+    def _pack(self, name: str) -> bytes | None:
+        # Runs come in the order in which they were taken, and those of a batch share a pack.
+        if name in self._packs:
+            return self._packs[name]
+        data = self._packs[name] = self._store.get(name)
+        if len(self._packs) > _PACKS:
+            self._packs.popitem(last=False)
+        told = self._unseen.pop(name, None)
+        if data is not None and told is not None and hashlib.sha256(data).hexdigest() != told:
+            self._changed.append(f"the object {name} was changed")
+        elif data is None and told is not None:
+            self._changed.append(f"the object {name} is gone")
+        return data
 
     # --- what stands beside it -----------------------------------------------------------------
 

@@ -167,6 +167,10 @@ class SqliteSource:
             return str(error)
         return None if found == "ok" else str(found)
 
+    def changed(self) -> Iterator[str]:
+        """Give what was found to be changed as such while it was read, when all was."""
+        return iter(())
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -23,10 +23,12 @@ from typing import Any
 import orjson
 
 from core.errors import Unavailable
-from ledger.archive import NewLeaf, Payload, TapeLine
+from ledger.archive import NewLeaf, TapeLine
 from ledger.tiles import LedgerDamaged
 
-FORMAT = 1
+FORMAT = 2
+#: Entries of the first format say of payloads what `ledger.packs` tells.
+READABLE = (1, FORMAT)
 PREFIX = "journal/"
 START = "0" * 64
 _GROUP = 1_000
@@ -101,7 +103,7 @@ def read_entry(text: bytes) -> Entry:
         good = False
     if not good:
         raise LedgerDamaged("an object of the journal is no entry")
-    if version != FORMAT:
+    if version not in READABLE:
         raise Unavailable(f"the ledger's archive has format {version}, not {FORMAT}")
     digest = hashlib.sha256(text).hexdigest()
     whole = _summed(told, data) == text
@@ -135,34 +137,6 @@ def _summed(fields: Mapping[str, Any], data: bytes) -> bytes:
 
 
 # --- what entries hold -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Pack:
-    """Payloads that stand in one object, since they belong to one run and go together."""
-
-    name: str
-    payloads: Sequence[Payload]
-
-    def data(self) -> bytes:
-        """Give the bytes of the object."""
-        return b"".join(one.data for one in self.payloads)
-
-    def told(self) -> dict[str, Any]:
-        """Say what is in it, as an entry does."""
-        first = self.payloads[0]
-        parts = [[one.id, one.at_ms, one.key_id, len(one.data)] for one in self.payloads]
-        return {"object": self.name, "tenant": first.tenant, "run": first.run, "parts": parts}
-
-
-def pack(place: str, payloads: Iterable[Payload]) -> list[Pack]:
-    """Put the payloads of each run into an object below `place`; what runs share stands alone."""
-
-    def belongs(one: Payload) -> tuple[str, str, str]:
-        return one.tenant, one.run, "" if one.run else one.id
-
-    groups = groupby(sorted(payloads, key=belongs), key=belongs)
-    return [Pack(f"{place}/{at}", list(group)) for at, (_, group) in enumerate(groups)]
 
 
 def told_leaves(leaves: Sequence[NewLeaf]) -> tuple[list[Any], bytes]:

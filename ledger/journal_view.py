@@ -25,11 +25,13 @@ from core.errors import Unavailable
 from ledger.journal import START, Entry, Head, follow
 from ledger.leaves import read_leaf
 from ledger.merkle import leaf_hash
+from ledger.packs import SALT_BYTES, placed
 from ledger.sqlite_writes import all_or_none
 from ledger.tiles import Edge, LedgerDamaged
 
 _WAIT_S = 10.0
 _PAGE = 500
+_LAYOUT = 2
 _TEXTS = ("kind", "id", "tenant")
 _SCHEMA = """
 CREATE TABLE state (
@@ -50,6 +52,7 @@ CREATE TABLE payloads (
 CREATE INDEX payloads_run ON payloads (run);
 CREATE INDEX payloads_object ON payloads (object);
 CREATE INDEX payloads_staged ON payloads (staged) WHERE staged;
+CREATE TABLE packs (object TEXT PRIMARY KEY, sha256 TEXT) STRICT, WITHOUT ROWID;
 CREATE TABLE data_keys (tenant TEXT PRIMARY KEY, object TEXT) STRICT;
 CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, note TEXT) STRICT;
 CREATE TABLE unneeded (object TEXT PRIMARY KEY) STRICT;
@@ -70,6 +73,11 @@ class JournalView:
         self._db.execute("PRAGMA synchronous=NORMAL")
 
     # --- reading -------------------------------------------------------------------------------
+
+    @property
+    def readable(self) -> bool:
+        """Tell whether its tables are those of this version."""
+        return bool(self.one("PRAGMA user_version")[0] == _LAYOUT)
 
     @property
     def head(self) -> Head:
@@ -151,9 +159,9 @@ class JournalView:
             case "epoch":
                 # What came before the epoch before was swept by its sequencer.
                 self._db.execute("UPDATE state SET swept = began, began = ?", (entry.number,))
-                self._drop("staged")
+                self._drop_staged()
             case "discard":
-                self._drop("staged")
+                self._drop_staged()
             case "stage":
                 self._keep(entry, 0, staged=True)
             case "commit":
@@ -198,31 +206,48 @@ class JournalView:
             at += sum(length for _, length in spans)
         if at != len(entry.data):
             raise ValueError("it has other bytes than it tells of")
-        for pack in entry.body["payloads"]:
-            rows, place = [], 0
-            for payload_id, at_ms, key, length in pack["parts"]:
-                where = (pack["object"], place, length, staged)
-                rows.append((payload_id, pack["tenant"], pack["run"], at_ms, key, *where))
-                place += length
+        for told in entry.body["payloads"]:
+            name = told["object"]
+            rows = [(*one[:5], name, one.at, one.length, staged) for one in placed(told)]
             query = "INSERT OR REPLACE INTO payloads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
             self._db.executemany(query, rows)
+            if "sha256" in told:
+                self._db.execute("INSERT INTO packs VALUES (?, ?)", (name, told["sha256"]))
 
     def _erase(self, body: Mapping[str, Any]) -> None:
-        for run in body["runs"]:
-            self._drop("run = ?", run)
-        for payload_id in body["shared"]:
-            self._drop("id = ?", payload_id)
+        moved, touched = body.get("moved", {}), set[str]()
+        for which, value in erased_rows(body):
+            query = f"DELETE FROM payloads WHERE {which} RETURNING object"  # noqa: S608
+            touched |= {name for (name,) in self._db.execute(query, (value,)).fetchall()}
         for tenant in body["tenants"]:
-            self._drop("tenant = ?", tenant)
             self._drop_key(tenant)
+        if not moved.keys() <= touched:
+            raise ValueError("it moves what it does not erase from")
+        for name in sorted(touched):
+            self._leave(name, moved.get(name))
 
-    def _drop(self, which: str, *values: Any) -> None:
-        # What an object holds goes together: the payloads of one run.
-        query = f"INSERT OR IGNORE INTO unneeded SELECT object FROM payloads WHERE {which}"  # noqa: S608
-        self._db.execute(query, values)
-        self._db.execute(f"DELETE FROM payloads WHERE {which}", values)  # noqa: S608
-        if which == "staged":
-            self._db.execute("DELETE FROM tapes WHERE staged")
+    def _leave(self, name: str, to: Mapping[str, str] | None) -> None:
+        """Give up an object; what it has besides is in another by now, in the same order."""
+        query = "SELECT id, length FROM payloads WHERE object = ? ORDER BY at"
+        rows, at = [], SALT_BYTES
+        for payload_id, length in self._db.execute(query, (name,)).fetchall():
+            if to is None:
+                raise ValueError(f"it erases a part of {name} and does not say where the rest is")
+            rows.append((to["object"], at, payload_id))
+            at += length
+        self._db.executemany("UPDATE payloads SET object = ?, at = ? WHERE id = ?", rows)
+        self._db.execute("DELETE FROM packs WHERE object = ?", (name,))
+        self._db.execute("INSERT OR IGNORE INTO unneeded VALUES (?)", (name,))
+        if to is not None:
+            self._db.execute("INSERT INTO packs VALUES (?, ?)", (to["object"], to["sha256"]))
+
+    def _drop_staged(self) -> None:
+        # What was staged together stands in one object, and goes together.
+        query = "DELETE FROM payloads WHERE staged RETURNING object"
+        names = {(name,) for (name,) in self._db.execute(query).fetchall()}
+        self._db.executemany("INSERT OR IGNORE INTO unneeded VALUES (?)", names)
+        self._db.executemany("DELETE FROM packs WHERE object = ?", names)
+        self._db.execute("DELETE FROM tapes WHERE staged")
 
     def _drop_key(self, tenant: str) -> None:
         query = "INSERT OR IGNORE INTO unneeded SELECT object FROM data_keys WHERE tenant = ?"
@@ -233,6 +258,12 @@ class JournalView:
     def _transaction(self) -> Iterator[None]:
         with _readable(), all_or_none(self._db):
             yield
+
+
+def erased_rows(body: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Give conditions on rows of `payloads`, each with its value: together all that is erased."""
+    for name, which in (("runs", "run = ?"), ("shared", "id = ?"), ("tenants", "tenant = ?")):
+        yield from ((which, value) for value in body[name])
 
 
 def _trusted(head: Head, entry: Entry) -> Head:
@@ -259,7 +290,7 @@ def _make(path: Path) -> None:
 
 
 def _fill(db: sqlite3.Connection) -> None:
-    db.executescript(_SCHEMA)
+    db.executescript(f"{_SCHEMA} PRAGMA user_version = {_LAYOUT};")
     db.execute("INSERT INTO state VALUES (0, 0, ?, 0, 0, 0)", (START,))
 
 

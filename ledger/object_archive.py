@@ -17,7 +17,7 @@ number is taken by another entry.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -26,19 +26,18 @@ from core.errors import Invalid, Unavailable
 from ledger.archive import Erasing, NewLeaf, Outrun, Payload, TapeLine
 from ledger.journal import (
     Head,
-    Pack,
     entry_name,
-    pack,
     read_entry,
     told_leaves,
     told_tapes,
     write_entry,
 )
-from ledger.journal_view import JournalView
+from ledger.journal_view import JournalView, erased_rows
 from ledger.notes import Checkpoint
 from ledger.object_reader import CHECKPOINT, ObjectReader, check_no_gap
 from ledger.object_tiles import ObjectTiles
 from ledger.objects import ObjectStore
+from ledger.packs import Moved, Pack
 from ledger.tiles import LedgerDamaged
 
 _AT_ONCE = 1_000
@@ -88,8 +87,11 @@ class ObjectArchive(ObjectReader):
             raise LedgerDamaged("an entry of the inbox would be in the archive twice")
         before = self._count()
         told, data = told_leaves([leaf])
-        parts = {"runs": [*erasing.runs], "shared": [*erasing.shared]}
-        self._write(epoch, "erase", {"leaves": told, **parts, "tenants": [*erasing.tenants]}, data)
+        body: dict[str, Any] = {"runs": [*erasing.runs], "shared": [*erasing.shared]}
+        body["tenants"] = [*erasing.tenants]
+        moved = {one.old: one.told() for one in self._move(body)}
+        self._write(epoch, "erase", {"leaves": told, **body, "moved": moved}, data)
+        self._loose.clear()
         self._forget()
         return before - self._count()
 
@@ -191,16 +193,41 @@ class ObjectArchive(ObjectReader):
     # --- what goes with it ---------------------------------------------------------------------
 
     def _put(self, payloads: Sequence[Payload]) -> list[dict[str, Any]]:
-        """Put the objects of those payloads that are not there; give what an entry says of them."""
+        """Put those payloads that are not there as one object; give what an entry says of it."""
         there = self.has_payloads([one.id for one in payloads])
         wanted = {one.id: one for one in payloads if one.id not in there}
+        if not wanted:
+            return []
+        pack = Pack.of(self._pack_name(), wanted.values())
+        self._loose.add(pack.name)
+        self._store.create_all({pack.name: pack.data})
+        return [pack.told()]
+
+    def _move(self, erasing: Mapping[str, Any]) -> Iterator[Moved]:
+        """Put what stays of the objects of which a part is to be erased into new ones."""
+        gone: dict[str, set[str]] = {}
+        for which, value in erased_rows(erasing):
+            query = f"SELECT object, id FROM payloads WHERE {which}"  # noqa: S608
+            for name, payload_id in self._view.all(query, value):
+                gone.setdefault(name, set()).add(payload_id)
+        query = "SELECT id, at, length FROM payloads WHERE object = ? ORDER BY at"
+        for name, ids in gone.items():
+            rows = self._view.all(query, name)
+            kept = [(at, length) for payload_id, at, length in rows if payload_id not in ids]
+            if not kept:
+                continue
+            data = self._store.get(name)
+            if data is None:
+                raise LedgerDamaged(f"the object {name} is gone, which had payloads of others too")
+            moved = Moved.of(name, self._pack_name(), data, kept)
+            self._loose.add(moved.name)
+            self._store.create_all({moved.name: moved.data})
+            yield moved
+
+    def _pack_name(self) -> str:
         # The number alone may come again, when the first try of an entry failed.
-        place = f"{PAYLOADS}{self._view.head.next:018}-{self._writer[:16]}-{self._packed}"
-        packs: list[Pack] = pack(place, wanted.values())
         self._packed += 1
-        self._loose |= {one.name for one in packs}
-        self._store.create_all({one.name: one.data() for one in packs})
-        return [one.told() for one in packs]
+        return f"{PAYLOADS}{self._view.head.next:018}-{self._writer[:16]}-{self._packed}"
 
     def _remove(self, names: Collection[str]) -> None:
         if not names:
@@ -225,7 +252,7 @@ class ObjectArchive(ObjectReader):
 
     def _forget(self) -> None:
         """Let no bytes of what was erased stay in memory, and none in the store."""
-        self._packs.clear()
+        self._parts.clear()
         self._keys.clear()
         self.tidy()
 

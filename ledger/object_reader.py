@@ -27,7 +27,7 @@ from ledger.tiles import LedgerDamaged
 CHECKPOINT = "checkpoint"
 _AT_ONCE = 32
 _PAGE = 1_000
-_PACKS = 4
+_PARTS = 4
 _PAYLOAD = "SELECT id, tenant, run, at_ms, key, object, at, length FROM payloads"
 
 
@@ -37,7 +37,8 @@ class ObjectReader:
     def __init__(self, store: ObjectStore, view: JournalView) -> None:
         self._store = store
         self._view = view
-        self._packs: OrderedDict[str, bytes | None] = OrderedDict()
+        #: Parts of packs that were read last, by object and place.
+        self._parts: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._keys: dict[str, bytes | None] = {}
         self.refresh()
 
@@ -83,9 +84,18 @@ class ObjectReader:
         return sorted(found)
 
     def payload(self, payload_id: str) -> Payload | None:
-        """Give a payload, None when it is not there."""
+        """
+        Give a payload, None when it is not there.
+
+        One whose object is gone is looked for again: an erasure may have moved it meanwhile.
+        """
         row = self._view.one(f"{_PAYLOAD} WHERE id = ?", payload_id)
-        return self._payload(row) if row else None
+        found = self._payload(row) if row else None
+        if row is None or found is not None:
+            return found
+        self.refresh()
+        again = self._view.one(f"{_PAYLOAD} WHERE id = ?", payload_id)
+        return self._payload(again) if again else None
 
     def data_keys(self) -> dict[str, bytes]:
         """Give the wrapped data key of every tenant that has one."""
@@ -124,18 +134,26 @@ class ObjectReader:
 
     def _payload(self, row: Any) -> Payload | None:
         payload_id, tenant, run, at_ms, key, name, at, length = row
-        data = self._pack(name)
+        start, end = at, at + length
+        if run:
+            # The payloads of a run are asked for one after another, and stand in one piece.
+            query = "SELECT min(at), max(at + length) FROM payloads WHERE run = ? AND object = ?"
+            start, end = self._view.one(query, run, name)
+        data = self._piece(name, start, end - start)
         if data is None:
             return None
-        return Payload(payload_id, tenant, run, at_ms, key, data[at : at + length])
+        place = at - start
+        return Payload(payload_id, tenant, run, at_ms, key, data[place : place + length])
 
-    def _pack(self, name: str) -> bytes | None:
-        # The payloads of a run are asked for one after another, and stand in one object.
-        if name not in self._packs:
-            self._packs[name] = self._store.get(name)
-            if len(self._packs) > _PACKS:
-                self._packs.popitem(last=False)
-        return self._packs[name]
+    def _piece(self, name: str, at: int, length: int) -> bytes | None:
+        if (name, at) not in self._parts:
+            data = self._store.get_part(name, at, length)
+            if data is None:
+                return None
+            self._parts[name, at] = data
+            if len(self._parts) > _PARTS:
+                self._parts.popitem(last=False)
+        return self._parts[name, at]
 
     def _entry_text(self, number: int) -> bytes:
         text = self._store.get(entry_name(number))
