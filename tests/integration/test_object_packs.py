@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import redis
 
@@ -158,7 +159,7 @@ def test_a_reader_finds_what_was_moved_since_it_looked(
 
 def script_of(reader: Any, run: str) -> str:
     """Give the digest of a run's script."""
-    return str(journal.orjson.loads(reader.find(run)[0].data)["script_sha256"])
+    return str(orjson.loads(reader.find(run)[0].data)["script_sha256"])
 
 
 def test_an_entry_that_erases_a_part_of_an_object_and_leaves_it_is_refused(
