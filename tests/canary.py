@@ -15,8 +15,8 @@ from urllib.parse import quote, quote_plus
 import orjson
 import redis
 
-from integrations.catalog import Catalog
 from integrations.stubs.server import STUBS
+from tests.shipped import CATALOG
 
 #: A piece of text and where it is from.
 Text = tuple[str, bytes]
@@ -49,7 +49,7 @@ def forms(secret: str, user: str | None = None) -> set[bytes]:
 
 def stub_secrets() -> set[bytes]:
     """Give every form of every secret of the stand-ins' accounts."""
-    catalog = Catalog.load()
+    catalog = CATALOG
     found: set[bytes] = set()
     for name, make in STUBS.items():
         pack = catalog.integrations[name].pack

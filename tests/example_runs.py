@@ -7,17 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from core.calls import Effect
-from integrations.catalog import Catalog
 from integrations.stubs import Stubs
 from runs.model import RunRequest, RunResult
 from sandbox.outcome import Reason
 from sandbox.supervisor import Sandbox
 from tenancy.grants import Grants
 from tests.mux_runs import stub_accounts
+from tests.shipped import CATALOG
 from worker.local import run_local
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-CATALOG = Catalog.load()
 
 
 async def run_script(stubs: Stubs, script: str, grants: Grants | None = None) -> RunResult:

@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lupa import lua54
 
-from integrations.catalog import Catalog
 from integrations.check import check_script
 from integrations.check_report import Finding
+from tests.shipped import CATALOG
 
 ROOT = Path(__file__).parents[2]
-CATALOG = Catalog.load()
 SCRIPTS = [
     *sorted((ROOT / "examples").rglob("*.lua")),
     *sorted((ROOT / "tests/security/attacks").glob("*.lua")),

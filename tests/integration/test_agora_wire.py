@@ -9,12 +9,12 @@ import pytest
 
 from core.calls import Effect
 from integrations.accounts import AccountsFile
-from integrations.catalog import Catalog
 from integrations.stubs import Stubs
 from integrations.stubs.faults import Fault
 from sandbox.calls import EndRun
 from sandbox.outcome import Reason
 from tests.mux_runs import mux_run as vendor_run
+from tests.shipped import CATALOG
 
 SESSION = {"resource_id": "resource-running", "sid": "sid-running", "cname": "team-standup"}
 RUNNING = {**SESSION, "mode": "mix", "uid": "527841"}
@@ -166,7 +166,7 @@ async def test_a_request_timeout_of_agora_leaves_it_open(stubs: Stubs) -> None:
 async def test_an_account_without_app_id_does_what_it_can(stubs: Stubs) -> None:
     """The addresses need no App ID; everything else says what is missing."""
     toml = stubs.accounts_toml.replace('app_id = "stubagoradefaultapp"\n', "")
-    accounts = AccountsFile.parse(toml, Catalog.load(), {}).for_tenant(None)
+    accounts = AccountsFile.parse(toml, CATALOG, {}).for_tenant(None)
     async with vendor_run(stubs, accounts=accounts) as run:
         hosts = await run.value("agora.get_notification_ips")
         assert len(hosts["data"]["service"]["hosts"]) == 2

@@ -13,11 +13,11 @@ import moonsand
 from api.checks import MAX_WAITING_BYTES, Checks
 from core.errors import QuotaExceeded
 from core.redis_server import PrivateRedis
-from integrations.catalog import Catalog
 from moonsand.exchange import CheckFailed
 from tests.api_server import ApiServer
 from tests.command import environment
 from tests.command import moonsand as command
+from tests.shipped import CATALOG
 
 WRONG = """local mux = app.integrations.mux
 mux.list_asset()
@@ -123,7 +123,7 @@ def test_the_command_shows_them_as_check_does(api: ApiServer, redis_url: str) ->
 async def test_one_tenant_cannot_fill_the_queue_of_checks() -> None:
     """Beyond its bytes a tenant is told to come back; others are not, and later it may again."""
     script = b"return 1 -- " + b"x" * 250_000
-    with Checks(Catalog.load()) as checks:
+    with Checks(CATALOG) as checks:
         work = [checks.check("acme", script) for _ in range(8)]
         ended = await asyncio.gather(
             checks.check("other", b"return 1"), *work, return_exceptions=True

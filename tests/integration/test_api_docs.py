@@ -11,11 +11,11 @@ import pytest
 
 from api.problems import Problem
 from core.redis_server import PrivateRedis
-from integrations.catalog import Catalog
 from integrations.docs import Docs
 from tests.api_server import ApiServer
+from tests.shipped import CATALOG
 
-DOCS: Docs = Catalog.load().docs
+DOCS: Docs = CATALOG.docs
 
 
 @pytest.fixture(scope="module")

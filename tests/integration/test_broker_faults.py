@@ -16,7 +16,6 @@ import pytest
 from core.calls import Effect
 from core.clock import now_ms
 from integrations.accounts import Accounts, AccountsFile
-from integrations.catalog import Catalog
 from integrations.stubs import Stubs
 from integrations.stubs.faults import Fault, FaultKind
 from ledger.tape import Entry, Kind, MemoryTape, TapeFenced
@@ -25,6 +24,7 @@ from sandbox.limits import Limits
 from sandbox.outcome import Reason
 from tests.deadline import Deadline
 from tests.mux_runs import mux_run
+from tests.shipped import CATALOG
 
 pytestmark = pytest.mark.anyio
 URL = "https://example.com/v.mp4"
@@ -43,7 +43,7 @@ def nobody_listens() -> Accounts:
 def account_at(url: str) -> Accounts:
     """Give an account with another address."""
     text = f'[mux.default]\ntoken_id = "i"\ntoken_secret = "secret-canary"\nbase_url = "{url}"\n'
-    return AccountsFile.parse(text, Catalog.load(), {}).for_tenant(None)
+    return AccountsFile.parse(text, CATALOG, {}).for_tenant(None)
 
 
 class TestWrites:

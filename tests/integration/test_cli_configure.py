@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from integrations.accounts import AccountsFile
-from integrations.catalog import Catalog
 from integrations.stubs import Stubs
 from tests.command import environment, moonsand
+from tests.shipped import CATALOG
 
 ID, SECRET = "a-token-id", "canary-secret-value"
 VIDEO = "https://storage.example.com/v.mp4"
@@ -68,9 +68,7 @@ def test_an_account_is_kept_for_its_owner_alone(env: dict[str, str]) -> None:
     for path in files(env):
         assert path.stat().st_mode & 0o777 == 0o600
         assert path.parent.stat().st_mode & 0o777 == 0o700
-    account = (
-        AccountsFile.load(files(env)[0], Catalog.load()).for_tenant(None).get("mux", "default")
-    )
+    account = AccountsFile.load(files(env)[0], CATALOG).for_tenant(None).get("mux", "default")
     assert (account.reveal("token_id"), account.reveal("token_secret")) == (ID, SECRET)
     assert tomllib.loads(files(env)[1].read_text()) == {
         "mux": {"enabled": True, "read": "allow", "write": "ask"}

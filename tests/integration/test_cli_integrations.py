@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from integrations.catalog import Catalog
 from integrations.lint import lint
 from integrations.luals import definitions
 from integrations.stubs import Stubs
 from tests.command import moonsand
+from tests.shipped import CATALOG
 from tests.stock_lua import stock_lua
 
 
@@ -34,7 +34,7 @@ def test_list_names_every_function() -> None:
     code, out, _ = call("list", "--json")
     assert code == 0
     listed = {one["name"] for row in json.loads(out) for one in row["functions"]}
-    vendors = [one for one in Catalog.load().integrations.values() if one.pack]
+    vendors = [one for one in CATALOG.integrations.values() if one.pack]
     assert listed == {function.full_name for one in vendors for function in one.functions}
     assert "  agora.stop_recording (write)\n" in call("list")[1]
 
@@ -137,7 +137,7 @@ def test_lint_names_every_problem(tmp_path: Path) -> None:
 
 def test_definitions_are_lua_and_name_everything(tmp_path: Path) -> None:
     """The file for editors is Lua, and every name of every function stands in it."""
-    catalog = Catalog.load()
+    catalog = CATALOG
     text = definitions(catalog.integrations.values())
     assert stock_lua('return select(2, load((...), "stubs")) or "ok"', text.encode()) == b"ok"
     assert text.startswith("---@meta\n")
@@ -159,7 +159,7 @@ def docs_of(*arguments: str) -> tuple[int, str, str]:
 
 def test_the_documentation_is_read_outside_of_scripts() -> None:
     """`moonsand docs` gives what `docs.list`, `docs.search` and `docs.read` give scripts."""
-    pages = Catalog.load().docs
+    pages = CATALOG.docs
     assert docs_of("read", "convex.query_documents") == (
         *(0, pages.read("convex.query_documents")),
         "",

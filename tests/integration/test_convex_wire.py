@@ -10,11 +10,11 @@ import pytest
 
 from core.calls import Effect, EffectClass
 from integrations.accounts import AccountsFile
-from integrations.catalog import Catalog
 from integrations.stubs import Stubs
 from integrations.stubs.faults import Fault
 from tests.convex_requests import MUTATION, QUERY, USER, sent
 from tests.mux_runs import mux_run as vendor_run
+from tests.shipped import CATALOG
 
 pytestmark = pytest.mark.anyio
 
@@ -366,7 +366,7 @@ class TestErrors:
     async def test_a_wrong_key_is_explained(self, stubs: Stubs) -> None:
         """Convex's code and words, our hint, and no key."""
         toml = stubs.accounts_toml.replace("stub-convex-default-key", "wrong-key-canary")
-        accounts = AccountsFile.parse(toml, Catalog.load(), {}).for_tenant(None)
+        accounts = AccountsFile.parse(toml, CATALOG, {}).for_tenant(None)
         async with vendor_run(stubs, accounts=accounts) as run:
             error = await run.error("convex.list_tables", {})
         assert (error["status"], error["code"]) == (403, "BadDeployKey")

@@ -13,7 +13,6 @@ import redis.asyncio
 from core.clock import now_ms
 from integrations.accounts import AccountsFile
 from integrations.broker import Broker
-from integrations.catalog import Catalog
 from integrations.throttle import MemoryThrottle
 from integrations.vendor_http import VendorHttp
 from runs.model import State
@@ -22,6 +21,7 @@ from sandbox.calls import StartRequest
 from sandbox.outcome import Fault, Outcome, Reason, Usage
 from sandbox.supervisor import Sandbox
 from tests.integration.run_watching import ended, nothing_held, submit
+from tests.shipped import CATALOG
 from worker.claim import Claimer
 from worker.engine import Engine, Parts
 from worker.plan import WorkerPlan
@@ -51,7 +51,7 @@ def parts_with(fault: Fault) -> Callable[[], Awaitable[Parts]]:
 
     async def make() -> Parts:
         http = VendorHttp(allow_local=True)
-        broker = Broker(Catalog.load(), http, now_ms, MemoryThrottle())
+        broker = Broker(CATALOG, http, now_ms, MemoryThrottle())
         return Parts(cast(Sandbox, Careless(fault)), broker, AccountsFile({}), http.close)
 
     return make

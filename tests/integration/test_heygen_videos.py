@@ -9,7 +9,6 @@ import pytest
 
 from core.calls import Effect
 from integrations.accounts import AccountsFile
-from integrations.catalog import Catalog
 from integrations.stubs import Stubs
 from integrations.stubs.faults import Fault, FaultKind
 from integrations.stubs.heygen_data import video
@@ -17,6 +16,7 @@ from sandbox.calls import EndRun
 from sandbox.outcome import Reason
 from tests.heygen_requests import POST, SCENE, lines
 from tests.mux_runs import mux_run as vendor_run
+from tests.shipped import CATALOG
 
 pytestmark = pytest.mark.anyio
 SPOKEN = {
@@ -215,7 +215,7 @@ class TestTestVideos:
         toml = stubs.accounts_toml.replace(
             "[heygen.default]", '[heygen.default]\ntest_videos = "refuse"'
         )
-        accounts = AccountsFile.parse(toml, Catalog.load(), {}).for_tenant(None)
+        accounts = AccountsFile.parse(toml, CATALOG, {}).for_tenant(None)
         async with vendor_run(stubs, accounts=accounts) as run:
             error = await run.error("heygen.create_video", {"video_inputs": [SCENE], "test": True})
             await run.value("heygen.create_video", {"video_inputs": [SCENE]})

@@ -8,11 +8,11 @@ import pytest
 
 from core.calls import Effect, EffectClass
 from integrations.accounts import AccountsFile
-from integrations.catalog import Catalog
 from integrations.stubs import Stubs
 from integrations.stubs.heygen_data import look, template, video, voice
 from tests.heygen_requests import POST, SCENE, lines
 from tests.mux_runs import mux_run as vendor_run
+from tests.shipped import CATALOG
 
 pytestmark = pytest.mark.anyio
 
@@ -184,7 +184,7 @@ async def test_no_credit_and_no_key_are_explained(stubs: Stubs) -> None:
     """The hints say where to look."""
     stubs.heygen.credit = False
     toml = stubs.accounts_toml.replace("stub-heygen-work-key", "wrong-key-canary")
-    accounts = AccountsFile.parse(toml, Catalog.load(), {}).for_tenant(None)
+    accounts = AccountsFile.parse(toml, CATALOG, {}).for_tenant(None)
     async with vendor_run(stubs, accounts=accounts) as run:
         poor = await run.error("heygen.create_video", {"video_inputs": [SCENE]})
         wrong = await run.error("heygen.list_videos", {}, account="work")

@@ -13,7 +13,6 @@ import pytest
 
 from core.calls import Effect
 from integrations.accounts import Accounts
-from integrations.catalog import Catalog
 from integrations.failure import CallFailed
 from integrations.mcp.run_servers import McpServers, RunServers
 from integrations.sender import Bounds
@@ -33,10 +32,10 @@ from tests.mcp_serving import (
     trust_all,
     write_servers,
 )
+from tests.shipped import CATALOG
 from worker.local import run_local
 
 pytestmark = pytest.mark.jail
-CATALOG = Catalog.load()
 SECRET = "canary-secret-0815"
 
 

@@ -8,11 +8,11 @@ import orjson
 import pytest
 
 from integrations.accounts import AccountsFile
-from integrations.catalog import Catalog
 from integrations.stubs import Stubs
 from integrations.stubs.faults import Fault
 from tests.example_runs import check_documentation, check_example, names_of
 from tests.mux_runs import mux_run as vendor_run
+from tests.shipped import CATALOG
 
 #: What each prints, whole, or how it begins when it ends in `...`.
 PRINTED = {
@@ -147,7 +147,7 @@ async def test_both_error_shapes_are_read(stubs: Stubs) -> None:
 async def test_a_namespace_comes_from_somewhere(stubs: Stubs) -> None:
     """Without one in account and call nothing is sent; one in the call is enough."""
     toml = stubs.accounts_toml.replace('namespace = "ns-default"\n', "")
-    accounts = AccountsFile.parse(toml, Catalog.load(), {}).for_tenant(None)
+    accounts = AccountsFile.parse(toml, CATALOG, {}).for_tenant(None)
     async with vendor_run(stubs, accounts=accounts) as run:
         error = await run.error("mixpeek.list_buckets", {})
         assert error["code"] == "incomplete_account"

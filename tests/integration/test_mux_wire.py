@@ -11,13 +11,13 @@ import pytest
 
 from core.calls import Effect, EffectClass
 from integrations.accounts import Accounts, AccountsFile
-from integrations.catalog import Catalog
 from integrations.stubs import Stubs
 from integrations.stubs.faults import Seen
 from sandbox.calls import Reply
 from sandbox.limits import Limits
 from tenancy.grants import Grants
 from tests.mux_runs import mux_run
+from tests.shipped import CATALOG
 
 pytestmark = pytest.mark.anyio
 
@@ -167,7 +167,7 @@ async def test_errors_of_mux_read_well(stubs: Stubs) -> None:
 async def test_wrong_credentials_are_explained(stubs: Stubs) -> None:
     """A 401 says which fields of the account to look at, and shows none of them."""
     toml = stubs.accounts_toml.replace("stub-mux-default-secret", "wrong-secret-canary")
-    accounts = AccountsFile.parse(toml, Catalog.load(), {}).for_tenant(None)
+    accounts = AccountsFile.parse(toml, CATALOG, {}).for_tenant(None)
     async with mux_run(stubs, accounts=accounts) as run:
         error = await run.error("mux.list_assets", {})
     assert error["message"] == (

@@ -11,16 +11,15 @@ from core import keys
 from core.errors import Invalid, NotFound, Unavailable
 from core.redis_client import connect_async
 from integrations.accounts import AccountsFile
-from integrations.catalog import Catalog
 from tenancy.envelope import NoSuchMasterKey, VaultDamaged
 from tenancy.master_keys import MasterKeys, new_line
 from tenancy.vault import MAX_VALUE_BYTES, Vault
 from tests.command import environment, moonsand
+from tests.shipped import CATALOG
 from worker.vaulted_accounts import VaultedAccounts
 
 pytestmark = pytest.mark.anyio
 OLD, NEW = new_line("old"), new_line("new")
-CATALOG = Catalog.load()
 MUX = {"token_id": "id", "token_secret": "canary-secret"}
 FILE = '[tenants.acme.mux.default]\ntoken_id = "file"\ntoken_secret = "file"\n'
 

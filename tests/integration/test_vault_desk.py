@@ -16,18 +16,17 @@ from core.errors import Broken, Conflict, Invalid, NotFound, QuotaExceeded, Unav
 from core.redis_client import connect_async
 from core.tasks import end_tasks
 from integrations.accounts import AccountsFile
-from integrations.catalog import Catalog
 from tenancy.desk import MAX_OPEN, Desk, Do
 from tenancy.envelope import VaultDamaged
 from tenancy.master_keys import MasterKeys, new_line
 from tenancy.sealing_key import SealingKey, open_sealed
 from tenancy.vault import Vault
 from tests.deadline import Deadline
+from tests.shipped import CATALOG
 from worker.vault_desk import VaultDesk
 
 pytestmark = pytest.mark.anyio
 OLD, NEW = new_line("old"), new_line("new")
-CATALOG = Catalog.load()
 MUX = {"token_id": "id", "token_secret": "canary-desk-secret"}
 
 

@@ -11,17 +11,16 @@ from redis.asyncio import Redis
 from core import keys
 from core.errors import Conflict, NotFound
 from integrations.accounts import AccountsFile
-from integrations.catalog import Catalog
 from integrations.pack import Pack
 from tenancy.envelope import DataKey, VaultDamaged, seal, unseal
 from tenancy.master_keys import MasterKeys, new_line
 from tenancy.vault import Vault
 from tenancy.vault_records import Writer
+from tests.shipped import CATALOG
 from worker.vaulted_accounts import VaultedAccounts
 
 pytestmark = pytest.mark.anyio
 MASTERS = MasterKeys.parse(new_line("one"))
-CATALOG = Catalog.load()
 MUX = {"token_id": "id", "token_secret": "canary-secret"}
 CONVEX = {"deployment_url": "https://happy-otter-123.convex.cloud", "deploy_key": "canary-key"}
 FILE = '[tenants.acme.mux.default]\ntoken_id = "file"\ntoken_secret = "file"\n'

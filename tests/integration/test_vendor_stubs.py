@@ -9,8 +9,8 @@ import httpx2
 import pytest
 
 from integrations.base_url import tenant_base_url
-from integrations.catalog import Catalog
 from integrations.stubs import Stubs
+from tests.shipped import CATALOG
 
 KEY = {"Authorization": "Convex dev:stub-default-123|stub-convex-default-key"}
 PATCH = "_system/frontend/patchDocumentsFields"
@@ -159,7 +159,7 @@ class TestConvex:
 
 
 class TestDeploymentUrls:
-    PATTERN = Catalog.load().integrations["convex"].pack
+    PATTERN = CATALOG.integrations["convex"].pack
 
     @pytest.mark.parametrize(
         "url", ["https://happy-otter-123.convex.cloud", "https://happy-otter-123.eu.convex.cloud/"]

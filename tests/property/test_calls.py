@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 
 from integrations.accounts import AccountsFile
 from integrations.arguments import bind
-from integrations.catalog import Catalog
 from integrations.failure import CallFailed
 from integrations.redaction import MAX_PREVIEW, preview
 from integrations.request import VendorRequest, build
+from tests.shipped import CATALOG
 
-CATALOG = Catalog.load()
 ACCOUNT = (
     '[mux.default]\ntoken_id = "id"\ntoken_secret = "secret"\nbase_url = "https://m.example/a"\n'
 )

@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from integrations.catalog import Catalog
 from integrations.check import check_script
 from integrations.check_report import MAX_FINDINGS
 from sandbox.limits import SPECS
+from tests.shipped import CATALOG
 
-CATALOG = Catalog.load()
 LONGEST = SPECS["script_bytes"].maximum
 QUARTER = LONGEST // 4
 #: Processor time for any script of any length, in seconds; the slowest known takes a quarter.

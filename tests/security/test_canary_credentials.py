@@ -10,13 +10,13 @@ import orjson
 import pytest
 
 from integrations.accounts import Accounts, AccountsFile
-from integrations.catalog import Catalog
 from integrations.request import build
 from integrations.stubs import Stubs
 from integrations.stubs.faults import Fault
 from integrations.vendor_http import NoAnswer, Progress
 from sandbox.limits import Limits
 from tests.mux_runs import MuxRun, mux_run
+from tests.shipped import CATALOG
 
 pytestmark = pytest.mark.anyio
 CANARY = "canary/+secret\"'\\é-7f3a"
@@ -27,7 +27,7 @@ ESCAPED = orjson.dumps(CANARY)[1:-1].decode()
 def planted(stubs: Stubs) -> Accounts:
     """Give the accounts of the stub with the canary as a secret."""
     toml = stubs.accounts_toml.replace('"stub-mux-default-secret"', '{ env = "CANARY" }')
-    return AccountsFile.parse(toml, Catalog.load(), {"CANARY": CANARY}).for_tenant(None)
+    return AccountsFile.parse(toml, CATALOG, {"CANARY": CANARY}).for_tenant(None)
 
 
 def assert_clean(*texts: str) -> None:

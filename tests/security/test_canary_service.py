@@ -28,7 +28,6 @@ import redis
 from core import keys
 from core.redis_client import connect, connect_async
 from core.redis_server import PrivateRedis
-from integrations.catalog import Catalog
 from integrations.pack import Pack
 from integrations.stubs import Stubs
 from integrations.stubs.faults import Fault, FaultKind
@@ -43,10 +42,10 @@ from tests import canary
 from tests.command import environment
 from tests.deadline import Deadline
 from tests.example_runs import EXAMPLES
+from tests.shipped import CATALOG
 from tests.worker_processes import descendants_of
 
 pytestmark = [pytest.mark.jail, pytest.mark.timeout(240)]
-CATALOG = Catalog.load()
 SEED = "canary-signing-key-of-32-bytes!!"
 SIGNING = SigningKey("log.example.org/canary", SEED.encode())
 PACKS = {name: one.pack for name, one in CATALOG.integrations.items() if one.pack is not None}

@@ -15,7 +15,6 @@ from redis.asyncio import Redis
 from core.clock import now_ms
 from integrations.accounts import Accounts, AccountsFile
 from integrations.broker import Broker
-from integrations.catalog import Catalog
 from integrations.vendor_http import VendorHttp
 from ledger.tape import MemoryTape
 from sandbox.calls import Call, Reply
@@ -25,10 +24,10 @@ from tenancy.master_keys import MasterKeys, new_line
 from tenancy.vault import Vault
 from tenancy.vault_records import Writer
 from tests.security.test_egress import PUBLIC, Dial, Names, port_of
+from tests.shipped import CATALOG
 from worker.vaulted_accounts import VaultedAccounts
 
 pytestmark = pytest.mark.anyio
-CATALOG = Catalog.load()
 KEY = "canary-hosts-key"
 HOST = "https://happy-otter-123.convex.cloud"
 

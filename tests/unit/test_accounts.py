@@ -8,9 +8,8 @@ import pytest
 
 from core.errors import Invalid, NotFound
 from integrations.accounts import Accounts, AccountsFile
-from integrations.catalog import Catalog
+from tests.shipped import CATALOG
 
-CATALOG = Catalog.load()
 CANARY = "canary-4f1d9c"
 
 

@@ -9,10 +9,8 @@ import orjson
 import pytest
 
 from integrations.arguments import bind, deeper_than, fit
-from integrations.catalog import Catalog
 from integrations.failure import CallFailed
-
-CATALOG = Catalog.load()
+from tests.shipped import CATALOG
 
 
 def bound(name: str, *positional: Any) -> dict[str, Any]:

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from integrations.catalog import Catalog
 from integrations.check import check_script
 from integrations.check_report import CODES, MAX_FINDINGS
 from sandbox.limits import SPECS
+from tests.shipped import CATALOG
 
 ROOT = Path(__file__).parents[2]
-CATALOG = Catalog.load()
 ASSETS = "Accepted parameters: limit, page, cursor, live_stream_id, upload_id."
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from integrations.catalog import Catalog
 from integrations.failure import CallFailed
 from integrations.ranking import Ranking
+from tests.shipped import CATALOG
 
-CATALOG = Catalog.load()
 DOCS = CATALOG.docs
 
 

@@ -8,12 +8,11 @@ import pytest
 
 from core.calls import EffectClass
 from core.errors import Invalid
-from integrations.catalog import Catalog
 from integrations.grant_names import check_names, check_taking
 from tenancy.grant_rules import parse_rule, patterns_of
 from tenancy.grants import MAX_BYTES, MAX_PATTERNS, Grants, GrantSet, Whose
+from tests.shipped import CATALOG
 
-CATALOG = Catalog.load()
 READ, WRITE = EffectClass.READ, EffectClass.WRITE
 
 

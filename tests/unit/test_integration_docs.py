@@ -16,6 +16,7 @@ from integrations.arguments import bind
 from integrations.catalog import Catalog
 from integrations.request import build
 from integrations.stubs.faults import FaultKind
+from tests.shipped import CATALOG
 
 PAGE = (Path(__file__).parents[2] / "docs" / "integrations.md").read_text()
 
@@ -46,7 +47,7 @@ def test_the_pack_of_the_page_works(tmp_path: Path) -> None:
 def test_the_accounts_of_the_page_parse() -> None:
     """The example of an accounts file is one."""
     environ = dict.fromkeys(re.findall(r'env = "(\w+)"', block("toml")), "x" * 8)
-    file = AccountsFile.parse(block("toml"), Catalog.load(), environ)
+    file = AccountsFile.parse(block("toml"), CATALOG, environ)
     assert file.for_tenant(None).names("mux") == ["default", "production"]
     assert file.for_tenant("acme").names("mux") == ["default"]
 
@@ -71,7 +72,7 @@ def test_every_key_of_a_pack_is_documented(model: type[BaseModel]) -> None:
 @pytest.mark.parametrize("name", ["mux", "heygen", "convex"])
 def test_every_function_and_account_field_is_listed(name: str) -> None:
     """The tables name what the packs have."""
-    found = Catalog.load().integrations[name]
+    found = CATALOG.integrations[name]
     assert found.pack is not None
     for one in [function.name for function in found.functions] + list(found.pack.credentials):
         assert f"`{one}`" in PAGE

@@ -13,8 +13,9 @@ from integrations.catalog import Catalog, PackInvalid
 from sandbox.limits import SPECS
 from sandbox.script_names import PROVIDED
 from tests.lua_child import run_lua
+from tests.shipped import CATALOG
 
-DOCS = Catalog.load().docs
+DOCS = CATALOG.docs
 TEXT = DOCS.read("lua")
 EXAMPLES = re.findall(r"```lua\n(.*?)```", TEXT, re.DOTALL)
 

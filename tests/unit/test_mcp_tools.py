@@ -10,7 +10,6 @@ import pytest
 
 from core.calls import EffectClass
 from core.errors import Invalid
-from integrations.catalog import Catalog
 from integrations.check import check_script
 from integrations.mcp.answers import value_of
 from integrations.mcp.checking_schema import SchemaRefused, checking_schema, validator_of
@@ -20,6 +19,7 @@ from integrations.mcp.tool_list import MAX_TOOLS, ListRefused, ToolList
 from integrations.mcp.trust import Pin, TrustFile
 from integrations.mcp.trusted_tools import TrustedTools, trusted_server
 from tests.mcp_serving import write_servers
+from tests.shipped import CATALOG
 
 
 def described(name: str, **more: Any) -> dict[str, Any]:
@@ -276,7 +276,7 @@ def test_what_was_trusted_meanwhile_counts_from_the_next_run_on(tmp_path: Path) 
 
 def test_a_check_takes_tools_for_what_only_the_operator_knows() -> None:
     """No finding about a server it cannot know; a typo in `mcp` itself is one."""
-    known = check_script('app.mcp.files.read{ path = "a" } return mcp.servers()', Catalog.load())
+    known = check_script('app.mcp.files.read{ path = "a" } return mcp.servers()', CATALOG)
     assert (known.findings, known.needs.dynamic) == ([], True)
-    (typo,) = check_script("return mcp.server()", Catalog.load()).findings
+    (typo,) = check_script("return mcp.server()", CATALOG).findings
     assert typo.code == "unknown_name"

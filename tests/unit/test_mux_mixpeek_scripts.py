@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from integrations.catalog import Catalog
 from integrations.check import check_script
 from tests.lua_child import Ended, run_lua
+from tests.shipped import CATALOG
 from triggers.mux_mixpeek.shipped import ASSET, NAMES, SYNC, text_of
 
 SURFACE = {
@@ -333,5 +333,5 @@ def test_a_changed_asset_is_held_to_each_syncs_own_filters() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_shipped_script_passes_the_check_of_scripts(name: str) -> None:
     """What we give to tenants is what `moonsand check` lets through."""
-    report = check_script(text_of(name), Catalog.load())
+    report = check_script(text_of(name), CATALOG)
     assert [one.message for one in report.findings] == []

@@ -10,7 +10,6 @@ import orjson
 import pytest
 
 from core.calls import Effect, EffectClass
-from integrations.catalog import Catalog
 from integrations.failure import CallFailed
 from integrations.function import Function
 from integrations.lint import lint
@@ -21,9 +20,9 @@ from integrations.planning import MAX_PLAN_BYTES, Candidate, Planner
 from integrations.redaction import redact_whole
 from ledger.recording import Recording
 from sandbox.limits import Limits
+from tests.shipped import CATALOG
 from tests.shop_vendor import PACK
 
-CATALOG = Catalog.load()
 WRITES = [
     one
     for integration in CATALOG.integrations.values()

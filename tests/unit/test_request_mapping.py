@@ -9,11 +9,9 @@ import pytest
 
 from integrations.accounts import AccountsFile
 from integrations.arguments import bind
-from integrations.catalog import Catalog
 from integrations.failure import CallFailed
 from integrations.request import VendorRequest, build
-
-CATALOG = Catalog.load()
+from tests.shipped import CATALOG
 
 
 def request_of(name: str, given: dict[str, Any], base_url: str | None = None) -> VendorRequest:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import itertools
 
 from integrations.accounts import Accounts, AccountsFile
-from integrations.catalog import Catalog
 from integrations.visible import Visible
 from tenancy.grants import Grants
+from tests.shipped import CATALOG
 
-CATALOG = Catalog.load()
 RULES: tuple[list[str], ...] = (
     [],
     ["mux:read"],
