@@ -17,6 +17,8 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import anyio
@@ -39,6 +41,10 @@ _NOT_PUBLIC_6 = tuple(
     for one in ("2001::/23", "2001:db8::/32", "2002::/16", "3ffe::/16", "3fff::/20")
 )
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+#: A name server that is silent holds a thread for half a minute, whatever its caller's time is.
+#: Names are tenants' to choose, and a loop has a handful of threads for everything else.
+_LOOKUPS = ThreadPoolExecutor(128, thread_name_prefix="lookup")
 
 
 class AddressRefused(httpcore2.ConnectError):
@@ -66,8 +72,8 @@ def is_this_machine(address: Address) -> bool:
 
 async def system_resolver(host: str, port: int) -> list[str]:
     """Ask the system, in its order of preference."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, ask)
     return list(dict.fromkeys(str(one[4][0]) for one in found))
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 import ssl
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +15,7 @@ import httpcore2
 import pytest
 
 from integrations.base_url import tenant_base_url
-from integrations.egress import is_public
+from integrations.egress import is_public, system_resolver
 from integrations.pack_wire import Timeouts
 from integrations.request import VendorRequest
 from integrations.vendor_http import Answer, NoAnswer, NoAnswerKind, Progress, VendorHttp
@@ -133,6 +135,29 @@ async def test_no_spelling_of_this_machine_gets_through(url: str) -> None:
         await get(VendorHttp(dial=dial), url)
     assert caught.value.kind in {NoAnswerKind.FORBIDDEN, NoAnswerKind.UNREACHABLE}
     assert dial.asked == []
+
+
+async def test_silent_name_servers_hold_up_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread waits for each of their names, long after its caller left: others have threads."""
+    hears, asked = threading.Event(), []
+
+    def ask(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
+        asked.append(host)
+        if host.startswith("silent"):
+            assert hears.wait(30)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (PUBLIC, port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", ask)
+    names = [f"silent-{number}.example" for number in range(64)]
+    silent = [asyncio.create_task(system_resolver(one, 443)) for one in names]
+    try:
+        async with asyncio.timeout(5):
+            assert await system_resolver("good.example", 443) == [PUBLIC]
+            assert await asyncio.to_thread(lambda: "the loop's own threads") is not None
+        assert set(names) < set(asked)
+    finally:
+        hears.set()
+        await asyncio.gather(*silent)
 
 
 async def test_a_rebound_name_changes_nothing() -> None:
