@@ -10,6 +10,7 @@ from __future__ import annotations
 RING = "ms:ring"  # zset: tenant with something queued -> its place in line
 TURNS = "ms:turns"  # zset: tenant off the ring -> virtual time of its next turn; '' -> now
 PASSED = "ms:passed"  # hash: queue -> how often in a row those above it went before it
+HOLDING = "ms:holding"  # set: tenant:key of keys with runs that wait for their other runs
 PARKED = "ms:parked"  # set: tenants that may have no further run in hand
 LEASES = "ms:leases"  # zset: queue|job:execution -> Unix second at which the lease ends
 WAITING = "ms:waiting"  # zset: queue|run -> Unix millisecond at which the run goes on

@@ -82,6 +82,7 @@ class Sweep:
         for member in over:
             await self._recover(member.decode())
         await end_expired(self._redis)
+        await load("release").run_async(self._redis, [_BATCH])
         queues = await self._some_queues()
         await self._repair_ring(queues)
         await self._end_canceled(queues, seconds)

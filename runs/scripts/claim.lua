@@ -121,6 +121,7 @@ local function take(queue, id)
     return
   end
   local verdict, counted = judge(queue, id)
+  if verdict == 'run' then counted = counted or begins_to_count(tenant_of(queue), id) end
   if verdict == 'run' and counted then
     if not may_begin(queue, tenant_of(queue), counted, id, now_s) then return end
     enters_worker(tenant_of(queue), counted, id)

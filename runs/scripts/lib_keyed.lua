@@ -4,10 +4,12 @@
 -- `ms:queued:<tenant>:<key>` has those that are queued or wait, `ms:running:<tenant>:<key>` those
 -- in the hands of workers. `ms:held:<tenant>:<key>` has, by the time of their acceptance, queued
 -- ones that were first in their queue while the key was at its cap: they let others pass, and RQ's
--- tools see them as scheduled.
+-- tools see them as scheduled. `ms:holding` has <tenant>:<key> of each key that has some.
 --#include lib_ring
 
 local HELD_S = 366 * 86400
+-- A script holds up everybody: a key that has more than so many held is looked at again.
+local RELEASED = 256
 
 local function queued_of_key(tenant, key_id)
   return redis.call('SCARD', 'ms:queued:' .. tenant .. ':' .. key_id)
@@ -24,7 +26,7 @@ end
 local function release(tenant, key_id)
   local held = 'ms:held:' .. tenant .. ':' .. key_id
   if redis.call('EXISTS', held) == 0 then return end
-  local room = room_of_key(tenant, key_id) or redis.call('ZCARD', held)
+  local room = math.min(room_of_key(tenant, key_id) or RELEASED, RELEASED)
   if room <= 0 then return end
   local popped = redis.call('ZPOPMIN', held, room)
   for index = #popped - 1, 1, -2 do
@@ -36,6 +38,9 @@ local function release(tenant, key_id)
     end
     push_front(queue, id)
   end
+  if redis.call('EXISTS', held) == 0 then
+    redis.call('SREM', 'ms:holding', tenant .. ':' .. key_id)
+  end
 end
 
 -- Tells whether a run that was taken off its queue may begin; if not, it is held.
@@ -44,9 +49,20 @@ local function may_begin(queue, tenant, key_id, id, now_s)
   if not room or room > 0 then return true end
   local since_ms = redis.call('HGET', 'ms:run:' .. id, 'created_ms')
   redis.call('ZADD', 'ms:held:' .. tenant .. ':' .. key_id, since_ms, id)
+  redis.call('SADD', 'ms:holding', tenant .. ':' .. key_id)
   redis.call('HSET', 'rq:job:' .. id, 'status', 'scheduled')
   redis.call('ZADD', 'rq:scheduled:' .. queue, now_s + HELD_S, id)
   return false
+end
+
+-- Counts a run that is queued if its key was given a bound of runs at once after its acceptance, and
+-- gives the key then.
+local function begins_to_count(tenant, id)
+  local key_id = redis.call('HGET', 'ms:run:' .. id, 'key_id')
+  if not key_id or not room_of_key(tenant, key_id) then return nil end
+  redis.call('HSET', 'ms:run:' .. id, 'counted', key_id)
+  redis.call('SADD', 'ms:queued:' .. tenant .. ':' .. key_id, id)
+  return key_id
 end
 
 local function enters_queue(tenant, key_id, id)

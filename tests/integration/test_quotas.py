@@ -26,6 +26,8 @@ from runs.redis_scripts import Arg, load
 from runs.store import RunStore
 from sandbox.limits import SPECS
 from sandbox.outcome import Reason, Usage
+from worker.plan import WorkerPlan
+from worker.sweep import Sweep
 
 
 class Tenant:
@@ -284,6 +286,49 @@ async def test_runs_at_once_of_a_key_hold_over_all_workers_and_block_nobody_else
     await worker.finish(claimed[1])
     left = await tenant.redis.keys("ms:held:*") + await tenant.redis.keys("ms:running:*")
     assert left + await tenant.redis.keys("ms:queued:*") == []
+
+
+async def test_a_key_is_held_to_runs_at_once_that_were_set_after_it_queued(
+    tenant: Tenant, worker: Worker
+) -> None:
+    """Who went mad before somebody looked is calmed as well."""
+    mine = [(await tenant.submit("key_a")).id for _ in range(3)]
+    other = (await tenant.submit("key_b")).id
+    await tenant.terms("key_a", concurrent_runs=1)
+    claimed = await worker.claim(4)
+    assert [run for _, run, _ in claimed] == [mine[0], other]
+    used_now = await quotas_of(tenant.redis, "acme", "key_a", queue_max=10)
+    assert {(one.quota, one.used) for one in used_now if one.whose == "key"} == {
+        ("concurrent_runs", 1)
+    }
+    for expected in mine[1:]:
+        await worker.finish(claimed[0])
+        claimed = await worker.claim(4)
+        assert [run for _, run, _ in claimed] == [expected]
+    await worker.finish(claimed[0])
+    assert await tenant.redis.keys("ms:*:acme:key_a") == [b"ms:terms:acme:key_a"]
+
+
+async def test_runs_of_a_key_go_on_when_its_bound_is_raised_or_taken_off(
+    tenant: Tenant, worker: Worker
+) -> None:
+    """With the next sweep, and not only when the one that is in hand has ended."""
+    await tenant.terms("key_a", concurrent_runs=1)
+    mine = [(await tenant.submit("key_a")).id for _ in range(4)]
+    sweep = Sweep(tenant.redis, WorkerPlan("w", 1, lease_s=30))
+    begun = await worker.claim(4)
+    await sweep.once()
+    assert await worker.claim(4) == []
+    await tenant.terms("key_a", concurrent_runs=2)
+    await sweep.once()
+    begun += await worker.claim(4)
+    assert [run for _, run, _ in begun] == mine[:2]
+    await tenant.redis.delete(keys.key_terms("acme", "key_a"))
+    await sweep.once()
+    begun += await worker.claim(4)
+    assert [run for _, run, _ in begun] == mine
+    await sweep.once()
+    assert not await tenant.redis.exists(keys.HOLDING)
 
 
 async def test_a_suspended_tenant_starts_nothing(tenant: Tenant) -> None:
