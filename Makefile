@@ -34,6 +34,12 @@ $(READY): uv.lock pyproject.toml | $(UV)
 	@$(UV) sync -q --locked --inexact --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
 	@touch $@
 
+MOTO := .tools/moto/.ready
+
+$(MOTO): uv.lock pyproject.toml | $(UV)
+	@UV_PROJECT_ENVIRONMENT=.tools/moto $(UV) sync -q --locked --only-group moto --no-install-project --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+	@touch $@
+
 .PHONY: setup
 setup: $(READY) ## Install everything into .tools/ and .venv/ (the others do it by themselves)
 
@@ -52,7 +58,7 @@ doctor: $(READY) ## Say what of the jail, Redis and settings this machine can do
 # --- checks ---
 
 .PHONY: test security faults lint types imports fmt check bench
-test: $(READY) ## Run all tests, four files at a time (T=path or T="-k word" for some, on one)
+test: $(READY) $(MOTO) ## Run all tests, four files at a time (T=path or T="-k word" for some, on one)
 	@$(BIN)/python -m pytest $(or $(T),-n 4 --dist loadfile)
 
 security: $(READY) ## Run the attacks and hostile children; the jail must be real

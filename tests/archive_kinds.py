@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from ledger.archive import Archive, ArchiveReader
-from ledger.archives import create_objects, open_objects
+from ledger.archives import create_objects, open_objects, shared_store
 from ledger.sqlite_archive import NAME, SqliteArchive
+from tests.moto_s3 import BUCKET as MOTO_BUCKET
+from tests.moto_s3 import moto_s3
 from tests.s3_server import BUCKET, Bucket, s3_server
 
-SQLITE, DIRECTORY, IN_BUCKET = "sqlite", "directory", "bucket"
+SQLITE, DIRECTORY, IN_BUCKET, IN_MOTO = "sqlite", "directory", "bucket", "moto"
 KINDS = (SQLITE, DIRECTORY, IN_BUCKET)
 
 
@@ -38,6 +41,12 @@ class Place:
         assert found is not None
         return found
 
+    def all_objects(self) -> dict[str, bytes]:
+        """Give every object by its name, read as any tool could."""
+        store = shared_store(self.objects)
+        names = [name for name in store.names("") if not name.startswith(".")]
+        return {name: store.get(name) or b"" for name in names}
+
 
 def create_archive(directory: Path, objects: str) -> Archive:
     """Open an archive for writing, in SQLite if no place of objects is named."""
@@ -53,6 +62,10 @@ def place_of(kind: str, directory: Path, patch: pytest.MonkeyPatch) -> Iterator[
         yield Place(directory)
     elif kind == DIRECTORY:
         yield Place(directory, str(directory / "objects"))
+    elif kind == IN_MOTO:
+        for name, value in moto_s3().items():
+            patch.setenv(name, value)
+        yield Place(directory, f"s3://{MOTO_BUCKET}/log-{secrets.token_hex(8)}")
     else:
         with s3_server() as bucket:
             for name, value in bucket.environment.items():

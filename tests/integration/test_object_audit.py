@@ -18,7 +18,7 @@ from ledger.leaves import LeafKind, leaf
 from ledger.objects import DirectoryStore
 from ledger.tiles import LedgerDamaged
 from tenancy.master_keys import MasterKeys, new_line
-from tests.archive_kinds import DIRECTORY, IN_BUCKET, Place, place_of
+from tests.archive_kinds import DIRECTORY, IN_BUCKET, IN_MOTO, Place, place_of
 from tests.archives import true_run, verified
 from tests.sequencing import plain, taking
 
@@ -42,7 +42,7 @@ def findings(place: Place, masters: MasterKeys | None = None) -> list[str]:
     return verified(Path(place.objects), masters=masters)[1]
 
 
-@pytest.fixture(params=[DIRECTORY, IN_BUCKET])
+@pytest.fixture(params=[DIRECTORY, IN_BUCKET, IN_MOTO])
 def place(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Place]:
@@ -80,7 +80,7 @@ def test_what_was_erased_is_nowhere_and_the_rest_verifies(
         assert [found.index for found in one.archive.find(run)][:1] == [0]
         assert one.archive.payload(f"input/{run}") is None
     assert findings(place) == []
-    data = place.bucket.objects.values() if place.bucket else ()
+    data = place.all_objects().values()
     texts = [*data, *(one.read_bytes() for one in place.directory.rglob("*") if one.is_file())]
     assert not any(b"acme0-input" in text for text in texts)
     assert any(b"beta0-input" in text for text in texts)
