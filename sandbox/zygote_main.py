@@ -26,7 +26,7 @@ from typing import NoReturn, Protocol, TypeVar
 
 from sandbox import jail
 from sandbox.child import main as lua_child
-from sandbox.kernel import reaper
+from sandbox.kernel import heap, prepared, reaper
 from sandbox.zygote_messages import CHILD_MESSAGE, EXIT_MESSAGE
 
 T = TypeVar("T")
@@ -71,6 +71,7 @@ def main(control_fd: int, child: ChildHalf = lua_child) -> NoReturn:
         _refuse(control, failure)
     gc.collect()
     gc.disable()
+    heap.fill_holes()
     gc.freeze()
     control.send(b"R" + json.dumps(plan.report()).encode())
 
@@ -107,7 +108,7 @@ def _fork_one(control: _socket.socket, plan: jail.Plan, child: ChildHalf) -> Non
     # one system call each, no objects of the socket module.
     one, other = _when_possible(control, _socket.socketpair)
     ours, theirs = one.detach(), other.detach()
-    pid = _when_possible(control, os.fork)
+    pid = _when_possible(control, prepared.fork)
     if pid == 0:
         _be_child(theirs, plan, child)
     os.close(theirs)

@@ -32,6 +32,12 @@ _system_call.argtypes = (ctypes.c_long,) * (1 + _MOST_ARGUMENTS)
 _system_call.restype = ctypes.c_long
 _errno_location = _LIBC["__errno_location"]
 _errno_location.restype = ctypes.POINTER(ctypes.c_int)
+try:
+    _fork = _LIBC["_Fork"]
+except AttributeError:
+    _fork = _LIBC["fork"]
+_fork.argtypes = ()
+_fork.restype = ctypes.c_int
 
 
 class PreparedCall(NamedTuple):
@@ -71,6 +77,26 @@ def lay_out(
     padding = [0] * (_MOST_ARGUMENTS - len(numbers))
     raw = (_NUMBERS[machine][name], *numbers, *padding)
     return PreparedCall(step, raw, expect, structures)
+
+
+def fork() -> int:
+    """
+    Make a child of this process, by _Fork of the C library where it has one.
+
+    Gives the pid, and 0 in the child.
+
+    `os.fork` renews the locks of an interpreter that might have threads, and the C library's usual
+    call its own. Only for a process with one thread and no hooks into fork, where there is nothing
+    to renew: the child copies ten pages less.
+
+    Raises:
+        OSError: there is no room for another process.
+    """
+    pid: int = _fork()
+    if pid == -1:
+        number = _errno_location()[0]
+        raise OSError(number, os.strerror(number))
+    return pid
 
 
 def perform(calls: Iterable[PreparedCall]) -> Failure | None:

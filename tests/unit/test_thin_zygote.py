@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
+
+import pytest
 
 _LOAD = """
 import os, sys
@@ -21,6 +24,36 @@ print(len(hooks))
 """
 
 
+_FILL = """
+import ctypes, gc
+import sandbox.child.main
+from sandbox.kernel import heap
+sandbox.child.main.preload()
+gc.collect()
+heap.fill_holes()
+tell = ctypes.PyDLL(None)["mallinfo2"]
+tell.restype = heap.Heap
+told = tell()
+print(told.fordblks - told.keepcost)
+"""
+
+
+def _told_by(script: str) -> str:
+    paths = "import sys; sys.path[:0] = " + repr([p for p in sys.path if p]) + "\n"
+    return subprocess.run(
+        [sys.executable, "-I", "-S", "-c", paths + script],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another heap than the GNU one")
+def test_what_a_fork_makes_lies_together() -> None:
+    """Below the end of a ready zygote's heap next to nothing is free for a fork to be put into."""
+    assert int(_told_by(_FILL)) < 4096
+
+
 def test_nothing_runs_python_after_each_fork() -> None:
     """
     The zygote loads no module that hooks into fork, nor one that a child pays for in memory.
@@ -28,12 +61,6 @@ def test_nothing_runs_python_after_each_fork() -> None:
     threading and random double the cost of a fork. dataclasses, pathlib and socket with all that
     they load are a quarter of what a fork has in its page tables.
     """
-    paths = "import sys; sys.path[:0] = " + repr([p for p in sys.path if p]) + "\n"
-    told = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", paths + _LOAD],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    told = _told_by(_LOAD)
 
-    assert told.stdout.split("\n")[:2] == ["[]", "0"], told
+    assert told.split("\n")[:2] == ["[]", "0"], told
