@@ -128,8 +128,8 @@ def test_a_result_is_one_line_whatever_it_holds(server: ApiServer, redis_url: st
             await Feeder(redis, Terms()).feed(made.id)
             for row in [row async for row in batches.results(made.id)]:
                 text = await redis.hget(keys.run(row.run or ""), "input")
-                ended = {"state": "succeeded", "reason": "ok", "result": text or b""}
-                await redis.hset(keys.run(row.run or ""), mapping=ended)
+                ended = ("state", "succeeded", "reason", "ok", "result", text or b"")
+                await redis.hset(keys.run(row.run or ""), items=[*ended])
             return [row.result async for row in batches.results(made.id)]
 
     assert asyncio.run(read()) == [odd, 2]

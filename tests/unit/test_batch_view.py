@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
-from moonsand import batch_view
 from moonsand.batch_view import Lines
 from runs.batches.model import BatchCounts, BatchRecord, BatchState
 
@@ -41,7 +41,7 @@ def test_there_is_a_line_each_second_also_when_nothing_ends(
 ) -> None:
     """Who reads them knows that the command lives; the end is told at once, and once."""
     now = [100.0]
-    monkeypatch.setattr(batch_view.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
     with Lines() as view:
         for tick in range(61):
