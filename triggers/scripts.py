@@ -17,7 +17,7 @@ import orjson
 
 from core import keys
 from core.clock import Clock, now_ms
-from core.errors import Conflict, Invalid, NotFound, QuotaExceeded
+from core.errors import Conflict, Invalid, NotFound, QuotaExceeded, Unavailable
 from runs.redis_scripts import Arg, load
 from runs.store import redis_errors
 from tenancy.tenants import check_tenant
@@ -35,6 +35,7 @@ MAX_ALIASES = 50  # of one script
 MAX_PAGE = 100
 _MAX_READ = 64  # kept by who resolves again and again; each has at most 256 KiB
 _HOUR_S = 3_600
+_ATTEMPTS = 8
 
 
 class SavedScripts:
@@ -80,28 +81,23 @@ class SavedScripts:
 
         Raises:
             Invalid: there is no such script, version or alias; the message names what there is.
-            Unavailable: Redis does not answer.
+            Unavailable: Redis does not answer, or others move the ref again and again.
         """
-        try:
-            number = await self.number_of(tenant, ref)
-            known = self._read.get((tenant, ref.name, number))
-            # A version that is named by its number was not looked for yet.
-            if known is not None and (not ref.pinned or await self._is_kept(tenant, ref, number)):
-                return known
-            with redis_errors():
-                text = await cast(
-                    "Awaitable[bytes | None]",
-                    self._redis.hget(keys.saved_texts(tenant, ref.name), str(number)),
-                )
-            version = await self._version(tenant, ref.name, number)
-        except NotFound as missing:
-            raise ScriptMissing(missing.detail, pointer=pointer, hint=missing.hint) from None
-        if text is None:  # deleted just now
-            raise ScriptMissing(f"there is no {ref} any more", pointer=pointer)
-        if len(self._read) >= _MAX_READ:
-            self._read.clear()
-        self._read[tenant, ref.name, number] = Resolved(version, text)
-        return Resolved(version, text)
+        gone = None
+        for _ in range(_ATTEMPTS):
+            try:
+                number = await self.number_of(tenant, ref)
+                return await self._at(tenant, ref, number)
+            except _Gone as missing:
+                # What an alias meant may be deleted once it means another.
+                if ref.pinned or number == gone:
+                    raise ScriptMissing(
+                        missing.detail, pointer=pointer, hint=missing.hint
+                    ) from None
+                gone = number
+            except NotFound as missing:
+                raise ScriptMissing(missing.detail, pointer=pointer, hint=missing.hint) from None
+        raise Unavailable(f"{ref} is moved again and again", hint="try again")
 
     async def number_of(self, tenant: str, ref: Ref) -> int:
         """
@@ -241,6 +237,24 @@ class SavedScripts:
 
     # --- parts ----------------------------------------------------------------------------------
 
+    async def _at(self, tenant: str, ref: Ref, number: int) -> Resolved:
+        known = self._read.get((tenant, ref.name, number))
+        # A version that is named by its number was not looked for yet.
+        if known is not None and (not ref.pinned or await self._is_kept(tenant, ref, number)):
+            return known
+        with redis_errors():
+            text = await cast(
+                "Awaitable[bytes | None]",
+                self._redis.hget(keys.saved_texts(tenant, ref.name), str(number)),
+            )
+        version = await self._version(tenant, ref.name, number)
+        if text is None:  # deleted just now
+            raise _Gone(f"there is no {ref} any more")
+        if len(self._read) >= _MAX_READ:
+            self._read.clear()
+        self._read[tenant, ref.name, number] = Resolved(version, text)
+        return Resolved(version, text)
+
     async def _hget(self, key: str, field: str) -> bytes | None:
         with redis_errors():
             return await cast("Awaitable[bytes | None]", self._redis.hget(key, field))
@@ -280,6 +294,10 @@ class ScriptMissing(Invalid):
     """A ref means no saved script of the tenant, or none any more."""
 
 
+class _Gone(NotFound):
+    """The version that a ref meant a moment ago is not there."""
+
+
 _FULL = {
     -1: f"{MAX_SCRIPTS} scripts are saved, which is all that is allowed",
     -2: f"{MAX_NAMES} names of scripts were used, which is all that is allowed",
@@ -314,7 +332,7 @@ def _no_script(name: str) -> NotFound:
 
 
 def _no_version(name: str, number: int) -> NotFound:
-    return NotFound(f"{name} has no version {number}", hint=_LIST_VERSIONS)
+    return _Gone(f"{name} has no version {number}", hint=_LIST_VERSIONS)
 
 
 def _no_alias(ref: Ref, known: Mapping[str, int]) -> NotFound:

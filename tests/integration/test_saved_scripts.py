@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from core import keys
-from core.errors import Conflict, Invalid, NotFound, QuotaExceeded
+from core.errors import Conflict, Invalid, NotFound, QuotaExceeded, Unavailable
 from core.ids import new_id
 from runs.origin import Origin, OriginKind
 from runs.store import RunStore
@@ -128,6 +128,30 @@ async def test_an_alias_means_a_version_and_nothing_else(scripts: SavedScripts) 
     for wrong in ("latest", "1", "prod@x"):
         with pytest.raises(Invalid):
             await scripts.set_alias("acme", "job", wrong, 1)
+
+
+@pytest.mark.parametrize("ref", ["job", "job@prod"])
+async def test_what_moves_while_it_is_looked_up_is_found(redis_async: Redis, ref: str) -> None:
+    """The version that a ref meant may be deleted before it is read: it means another by then."""
+
+    class Moving(SavedScripts):
+        moves = 3
+
+        async def number_of(self, tenant: str, ref: Ref) -> int:
+            number = await super().number_of(tenant, ref)
+            if self.moves:
+                self.moves -= 1
+                await save(self, f"return -{self.moves}", alias="prod")
+                await self.delete(tenant, "job", number)
+            return number
+
+    scripts = Moving(redis_async)
+    await save(scripts, alias="prod")
+    assert (await scripts.resolve("acme", Ref.parse(ref))).text == b"return -0"
+    scripts = Moving(redis_async)
+    scripts.moves = 10**9
+    with pytest.raises(Unavailable):
+        await scripts.resolve("acme", Ref.parse(ref))
 
 
 async def test_another_tenants_script_is_no_script(scripts: SavedScripts) -> None:
