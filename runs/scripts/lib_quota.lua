@@ -14,8 +14,6 @@
 local RATES = { { 'runs_per_minute', 60 }, { 'runs_per_day', 86400 },
   { 'instructions_per_minute', 60, 'instructions' },
   { 'instructions_per_day', 86400, 'instructions' } }
--- Seconds after which to ask again for a place in a queue.
-local PLACE_S = 5
 
 local function quota_key(tenant, key_id)
   return 'ms:quota:' .. tenant .. (key_id and ':' .. key_id or '')
@@ -71,7 +69,7 @@ local function no_place(a, holder, bytes, now_s)
   local places = terms.queued_runs or (not key_id and a.queue_max)
   if places then
     local taken = key_id and queued_of_key(a.tenant, key_id) or queued_runs(a.tenant)
-    if taken >= places then return { 'quota', whose, 'queued_runs', places, taken, 1, PLACE_S } end
+    if taken >= places then return { 'quota', whose, 'queued_runs', places, taken, 1, SOON_S } end
   end
   if terms.stored_bytes then
     local stored, wait_s = stored_now(stored_key(a.tenant, key_id), now_s)
@@ -121,7 +119,7 @@ local function admit(a)
     if refused then return refused end
   end
   for _, one in ipairs(windows) do
-    count(one.seen, one.amount)
+    count(one.seen, one.amount, one.reserved)
     rows[#rows + 1] = row_of(one.whose, one.quota, one.allowed, one.seen, now_s)
     if one.reserved then
       reserved[#reserved + 1] = string.format('%s %s %.0f %.0f', one.whose, one.quota, one.seen.now,
@@ -149,8 +147,9 @@ local function settle(run, tenant, key_id, kept)
   local used = tonumber(known[1] and string.match(known[1], '"instructions":(%d+)') or 0)
   local begun = tonumber(known[2] or 0) > 0 and known[3] ~= 'sandbox_unavailable'
   redis.call('HDEL', run, 'reserved')
-  if used == 0 and begun then return end
   for whose, quota, step, reserved in string.gmatch(kept, '(%l+) ([%l_]+) (%d+) (%d+)') do
-    correct(quota_key(tenant, whose == 'key' and key_id or nil), quota, step, used - reserved)
+    local hash = quota_key(tenant, whose == 'key' and key_id or nil)
+    reserved = tonumber(reserved)
+    correct(hash, quota, step, reserved, used == 0 and begun and reserved or used)
   end
 end

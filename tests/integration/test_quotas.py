@@ -153,6 +153,25 @@ async def test_instructions_are_reserved_and_what_was_not_used_is_given_back(
     await tenant.submit(instructions=6_000)
 
 
+async def test_what_runs_under_way_have_reserved_is_worth_asking_for_soon(
+    tenant: Tenant, worker: Worker
+) -> None:
+    """It may be free with their next end; what is used is gone until it leaves the window."""
+    await tenant.terms(instructions_per_day=10_000)
+    await tenant.submit(instructions=9_000)
+    for used_instructions in (2_000, 0):  # 0: the child was killed, and all of it counts
+        with pytest.raises(QuotaExceeded) as refused:
+            await tenant.submit(instructions=8_000)
+        assert refused.value.retry_after_s == 5
+        (claim,) = await worker.claim()
+        await worker.finish(claim, instructions=used_instructions)
+        with pytest.raises(QuotaExceeded) as refused:
+            await tenant.submit(instructions=9_000)
+        assert refused.value.retry_after_s > 3_600
+        if used_instructions:
+            await tenant.submit(instructions=8_000)
+
+
 async def test_a_run_gives_back_only_what_was_counted_for_it(
     tenant: Tenant, worker: Worker
 ) -> None:
