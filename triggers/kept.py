@@ -37,7 +37,11 @@ Changes = Mapping[str, str | bytes | int | None]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of kept things: how ids begin, where they are, and how many a tenant may have."""
+    """
+    One kind of kept things: how ids begin, where they are, and how many a tenant may have.
+
+    `unique` is a field whose value no two of a tenant have.
+    """
 
     noun: str
     prefix: str
@@ -46,6 +50,7 @@ class Kind:
     most: int
     leaf_kind: LeafKind
     listed_by: str
+    unique: str | None = None
 
 
 @asynccontextmanager
@@ -75,7 +80,7 @@ class KeptThings:
         Keep a new thing under the id `one`. `by` is the id of the key that asked for it.
 
         Raises:
-            Conflict: the tenant has as many as it may have, or there is one with this id.
+            Conflict: the tenant has as many as it may have, or one with this id or `unique` value.
             Unavailable: Redis did not confirm.
         """
         kind, now = self._kind, self._clock()
@@ -88,6 +93,7 @@ class KeptThings:
                     )
                 if await pipe.zscore(kind.index(tenant), one) is not None:
                     raise Conflict(f"this {kind.noun} was made a moment ago")
+                await self._check_unique(pipe, tenant, one, fields)
                 pipe.multi()
                 pipe.hset(kind.key(one), mapping=_written({**fields, "tenant": tenant}))
                 pipe.zadd(kind.index(tenant), {one: now})
@@ -151,12 +157,14 @@ class KeptThings:
 
         Raises:
             NotFound: the tenant has none with this id.
+            Conflict: another one has its new `unique` value.
             Unavailable: Redis did not confirm.
         """
         kind = self._kind
         for _ in range(_TRIES):
             async with self._transaction(kind.key(self._checked(one))) as pipe:
                 changes = change(self._own(tenant, await pipe.hgetall(kind.key(one))))
+                await self._check_unique(pipe, tenant, one, changes)
                 gone = [name for name, value in changes.items() if value is None]
                 pipe.multi()
                 if len(gone) < len(changes):
@@ -196,6 +204,23 @@ class KeptThings:
         ):
             await pipe.watch(watched)
             yield pipe
+
+    async def _check_unique(self, pipe: Any, tenant: str, one: str, changes: Changes) -> None:
+        kind = self._kind
+        if kind.unique is None or kind.unique not in changes:
+            return
+        await pipe.watch(kind.index(tenant))
+        ids = [found.decode() for found in await pipe.zrange(kind.index(tenant), 0, -1)]
+        others = [kind.key(other) for other in ids if other != one]
+        if others:  # what is read here must be so still when the change is written
+            await pipe.watch(*others)
+        wanted = str(changes[kind.unique]).encode()
+        for other in others:
+            if await pipe.hget(other, kind.unique) == wanted:
+                raise Conflict(
+                    f"there is a {kind.noun} of this {kind.unique} already",
+                    hint="choose another, or change that one",
+                )
 
     async def _done(self, pipe: Any, tenant: str, one: str, by: str, what: str) -> bool:
         at_ms = self._clock()

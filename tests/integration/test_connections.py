@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,28 @@ def test_names_are_enough_and_stand_for_one(desk: Desk) -> None:
     sync = desk.client.post(SYNCS, json={"connection_id": "Mux Production"}).json()
     assert sync["connection_id"] == made
     assert desk.client.delete(f"{CONNECTIONS}/{made}").status_code == 409
+
+
+def test_of_several_that_want_a_name_at_once_one_has_it(desk: Desk) -> None:
+    """Made or renamed at the same moment: a name stands for one connection of its tenant."""
+    config = {"credentials": {"type": "account", "account": "default"}}
+    body = {"provider_type": "mux", "provider_config": config, "test_before_save": False}
+
+    def make(name: str) -> httpx2.Response:
+        return desk.client.post(CONNECTIONS, json={**body, "name": name})
+
+    def rename(named: str) -> httpx2.Response:
+        return desk.client.patch(f"{CONNECTIONS}/{named}", json={"name": "wanted"})
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(make, ["same"] * 8))
+        others = [make(f"other {number}").json()["connection_id"] for number in range(8)]
+        renamed = list(pool.map(rename, others))
+    for answers in (made, renamed):
+        assert sorted(one.status_code for one in answers) == [200] + [409] * 7
+    names = [one["name"] for one in desk.client.post(f"{CONNECTIONS}/list").json()["results"]]
+    assert (names.count("same"), names.count("wanted"), len(names)) == (1, 1, 9)
+    assert desk.client.patch(f"{CONNECTIONS}/same", json={"name": "same"}).status_code == 200
 
 
 def test_a_paused_sync_begins_nothing(desk: Desk) -> None:

@@ -43,6 +43,7 @@ KIND = Kind(
     most=MAX_CONNECTIONS,
     leaf_kind=LeafKind.CONNECTION_CHANGED,
     listed_by="POST /v1/organizations/connections/list",
+    unique="name",
 )
 
 
@@ -95,12 +96,11 @@ class Connections:
             Conflict: the tenant has one of this name, or too many.
             Unavailable: Redis did not confirm.
         """
-        await self.check_name(connection.tenant, connection.name)
         await self._kept.add(connection.tenant, connection.id, _fields(connection), by=by)
 
     async def check_name(self, tenant: str, name: str, but: str | None = None) -> None:
         """
-        Refuse a name that another connection of the tenant has.
+        Refuse a name that another connection of the tenant has, before anything is done for it.
 
         Raises:
             Conflict: one has it.
