@@ -30,6 +30,7 @@ from sandbox.kernel import heap, prepared, reaper
 from sandbox.zygote_messages import CHILD_MESSAGE, EXIT_MESSAGE
 
 T = TypeVar("T")
+Life = Callable[[int], NoReturn]
 
 _NO_ROOM = {
     errno.EAGAIN,
@@ -75,13 +76,14 @@ def main(control_fd: int, child: ChildHalf = lua_child) -> NoReturn:
     gc.freeze()
     control.send(b"R" + json.dumps(plan.report()).encode())
 
+    live = _life(plan, child)
     poll = select.poll()
     poll.register(control, select.POLLIN)
     poll.register(exits, select.POLLIN)
     while True:
         for fd, _ in poll.poll():
             if fd == control_fd:
-                _fork_some(control, plan, child)
+                _fork_some(control, live)
             else:
                 os.read(exits, reaper.NOTE_BYTES)
                 _report_exits(control)
@@ -95,22 +97,22 @@ def _refuse(control: _socket.socket, failure: BaseException) -> NoReturn:
     os._exit(1)
 
 
-def _fork_some(control: _socket.socket, plan: jail.Plan, child: ChildHalf) -> None:
+def _fork_some(control: _socket.socket, live: Life) -> None:
     asked = control.recv(1)
     if not asked:
         os._exit(0)
     for _ in range(asked[0]):
-        _fork_one(control, plan, child)
+        _fork_one(control, live)
 
 
-def _fork_one(control: _socket.socket, plan: jail.Plan, child: ChildHalf) -> None:
+def _fork_one(control: _socket.socket, live: Life) -> None:
     # Whatever is written to between two forks is a page to copy here too: plain descriptors and
     # one system call each, no objects of the socket module.
     one, other = _when_possible(control, _socket.socketpair)
     ours, theirs = one.detach(), other.detach()
     pid = _when_possible(control, prepared.fork)
     if pid == 0:
-        _be_child(theirs, plan, child)
+        live(theirs)
     os.close(theirs)
     pidfd = os.pidfd_open(pid)
     rights = [(_RIGHTS_LEVEL, _RIGHTS, _DESCRIPTORS.pack(ours, pidfd))]
@@ -139,13 +141,20 @@ def _when_possible(control: _socket.socket, act: Callable[..., T], *arguments: o
         time.sleep(_PAUSE_S)
 
 
-def _be_child(fd: int, plan: jail.Plan, child: ChildHalf) -> NoReturn:
-    try:
-        # SIGCHLD stays blocked: a process without children gets no such signal.
-        jail.confine_child(plan, fd)
-        child.serve(fd)
-    finally:
-        os._exit(70)
+def _life(plan: jail.Plan, child: ChildHalf) -> Life:
+    """Give what a fork does with its socket until it ends."""
+    # Names are resolved here: no fork of this process could remember where it found them.
+    confine, serve, leave = jail.confine_child, child.serve, os._exit
+
+    def live(fd: int) -> NoReturn:
+        try:
+            # SIGCHLD stays blocked: a process without children gets no such signal.
+            confine(plan, fd)
+            serve(fd)
+        finally:
+            leave(70)
+
+    return live
 
 
 def _report_exits(control: _socket.socket) -> None:

@@ -45,8 +45,12 @@ def arm(cpu_ms: int, room_bytes: int) -> None:
     _lower(_ADDRESS_SPACE, room_bytes)
 
 
-def rehearse() -> None:
-    """Do to this process, for nothing, what `arm` does: its limits are set to what they are."""
+def rehearse(_cpu_ms: int, _room_bytes: int) -> None:
+    """
+    Do to this process, for nothing, what `arm` does: its limits are set to what they are.
+
+    The arguments are those of `arm` and mean nothing.
+    """
     for which in (_CPU, _ADDRESS_SPACE):
         _lower(which, resource.getrlimit(which)[0])
     _set_timer(_PROFILE, 3600.0)

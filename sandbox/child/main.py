@@ -45,7 +45,6 @@ def _rehearse(engine: Engine) -> None:
     start = wire.pack_start({}, b"", b"null")
     for _ in range(_REHEARSALS):
         theirs.sendall(start)
-        channel.start()
         engine.rehearse(channel)
         theirs.recv(64)
     theirs.close()

@@ -76,6 +76,7 @@ class Engine:
         # The limits of the run that Python has a part in; the prelude reads them out of START.
         self._memory_bytes = self._output_bytes = self._result_bytes = 0
         self._base_bytes = 0
+        self._arm: Callable[[int, int], None] = confinement.arm
         self._operations: dict[bytes, Callable[..., bytes | int | None]] = {
             b"begin": self._begin,
             b"print": self._print,
@@ -94,21 +95,29 @@ class Engine:
 
     def rehearse(self, channel: Channel) -> None:
         """Do what Python does in every run, but for the end; a fork finds its code ready."""
-        self._channel = channel
+        main, self._main = self._main, _rehearsed
+        self._arm = confinement.rehearse
+        self._hear(channel)
+        self._main = main
+        self._hostcall(b"begin", 0, 1 << 40, 0, 0, 0)
+        self._lua.set_max_memory(0)
+        self._arm = confinement.arm
+        self._memory_bytes = self._output_bytes = self._result_bytes = 0
         self._hostcall(b"flush")
-        confinement.rehearse()
-        room = confinement.room_bytes(self._mapped_bytes, 0, 0)
-        channel.done(b"null", min(0, room), self._peak_bytes(0.0))
+        self._tell(b"null", 0, 0.0)
 
     def run(self, channel: Channel) -> NoReturn:
         """Run one script. Leaves the process; the end is told on the channel."""
-        self._channel = channel
         try:
-            self._main(channel.start())
+            self._hear(channel)
         except lua54.LuaMemoryError:
             self._die(b"memory_limit", 0, 0)
         finally:
             os._exit(EXIT_BROKEN)
+
+    def _hear(self, channel: Channel) -> None:
+        self._channel = channel
+        self._main(channel.start())
 
     def _load_prelude(self) -> Any:
         sources = [_source(name) for name in PRELUDE]
@@ -160,7 +169,7 @@ class Engine:
     def _begin(self, cpu_ms: int, memory: int, output: int, result: int, reply: int) -> int:
         self._memory_bytes, self._output_bytes, self._result_bytes = memory, output, result
         room = confinement.room_bytes(self._mapped_bytes, memory, 4 * (reply + result))
-        confinement.arm(cpu_ms, room)
+        self._arm(cpu_ms, room)
         # Not before START is in the heap: lupa pushes arguments outside of any protected call,
         # where a failed allocation would abort the process.
         heap_bytes: int = self._base_bytes + memory
@@ -195,8 +204,11 @@ class Engine:
         return reply
 
     def _done(self, result: bytes, spent: int, peak_kb: float) -> NoReturn:
-        self._channel.done(result, spent, self._peak_bytes(peak_kb))
+        self._tell(result, spent, peak_kb)
         os._exit(0)
+
+    def _tell(self, result: bytes, spent: int, peak_kb: float) -> None:
+        self._channel.done(result, spent, self._peak_bytes(peak_kb))
 
     def _peak_bytes(self, peak_kb: float) -> int:
         return max(0, min(int(peak_kb * 1024) - self._base_bytes, self._memory_bytes))
@@ -207,6 +219,10 @@ def _source(name: str) -> bytes:
     folder = os.path.dirname(__file__)  # noqa: PTH120
     with open(f"{folder}/prelude/{name}.lua", "rb") as file:  # noqa: PTH123
         return file.read()
+
+
+def _rehearsed(start: bytes) -> None:
+    """Stand for the prelude's main function where nothing is to be run."""
 
 
 def _leave(failure: BaseException) -> NoReturn:

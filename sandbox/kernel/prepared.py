@@ -15,7 +15,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _NUMBERS = {
     "x86_64": {"getppid": 110, "setsid": 112, "prctl": 157, "prlimit64": 302, "close_range": 436},
@@ -23,13 +23,13 @@ _NUMBERS = {
 }
 
 # PyDLL neither gives up the interpreter lock around a call nor keeps a copy of errno: both touch
-# memory, and a fork has one thread. With the types set, plain numbers go in: an object of ctypes
-# for each argument would be a page here and there.
+# memory, and a fork has one thread. Arguments are converted when a call is laid out: to do it at
+# the call makes an object for each, and looks at the type of each number.
 _LIBC = ctypes.PyDLL(None)
 _MOST_ARGUMENTS = 5
 _system_call = _LIBC["syscall"]
-_system_call.argtypes = (ctypes.c_long,) * (1 + _MOST_ARGUMENTS)
 _system_call.restype = ctypes.c_long
+_CONVERT = ctypes.c_long.from_param
 _errno_location = _LIBC["__errno_location"]
 _errno_location.restype = ctypes.POINTER(ctypes.c_int)
 try:
@@ -42,14 +42,14 @@ _fork.restype = ctypes.c_int
 
 class PreparedCall(NamedTuple):
     """
-    One system call of a step: its number and arguments, and the answer it must give.
+    One system call of a step: its number and arguments, converted, and the answer it must give.
 
     `expect` is None where any answer but failure will do. `kept_alive` holds what is passed by
     its address.
     """
 
     step: str
-    arguments: tuple[int, ...]
+    arguments: tuple[Any, ...]
     expect: int | None
     kept_alive: tuple[ctypes.Structure, ...]
 
@@ -76,7 +76,7 @@ def lay_out(
     ]
     padding = [0] * (_MOST_ARGUMENTS - len(numbers))
     raw = (_NUMBERS[machine][name], *numbers, *padding)
-    return PreparedCall(step, raw, expect, structures)
+    return PreparedCall(step, tuple(map(_CONVERT, raw)), expect, structures)
 
 
 def fork() -> int:

@@ -31,9 +31,14 @@ _LIBC = ctypes.PyDLL(None)
 _status = ctypes.create_string_buffer(_STATUS.size)
 _rusage = ctypes.create_string_buffer(_RUSAGE_BYTES)
 _wait4 = _LIBC["wait4"]
-_wait4.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 _wait4.restype = ctypes.c_int
-_arguments = (-1, ctypes.addressof(_status), os.WNOHANG, ctypes.addressof(_rusage))
+# Converted once: see `sandbox.kernel.prepared`.
+_arguments = (
+    ctypes.c_int.from_param(-1),
+    ctypes.c_void_p.from_param(ctypes.addressof(_status)),
+    ctypes.c_int.from_param(os.WNOHANG),
+    ctypes.c_void_p.from_param(ctypes.addressof(_rusage)),
+)
 
 
 def watch() -> int:
