@@ -11,6 +11,7 @@ webhook secret is sealed before it is kept.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any
 
@@ -42,6 +43,7 @@ from triggers.mux_mixpeek.model import (
     ConnectionConfig,
     Credentials,
 )
+from triggers.starting import Owner
 
 _TRIAL_S = 30
 _CREDENTIALS = "/provider_config/credentials"
@@ -137,7 +139,12 @@ async def get_connection(request: Request, connection: str, key: TriggersReader)
     responses={200: {"model": ConnectionShown, "description": "The connection as it is then"}},
 )
 async def update_connection(request: Request, connection: str, key: TriggersWriter) -> Response:
-    """Change a connection; `provider_config` and `metadata` are replaced whole."""
+    """
+    Change a connection; `provider_config` and `metadata` are replaced whole.
+
+    Whoever changes `provider_config` takes over the syncs of the connection, which needs
+    `runs:write`: who can point them elsewhere, or sign their events, does so with their own rights.
+    """
     given = await read_model(request, ConnectionChange)
     services = services_of(request)
     connections = services.connector.connections
@@ -146,6 +153,7 @@ async def update_connection(request: Request, connection: str, key: TriggersWrit
     if given.provider_config is not None:
         named = given.provider_config.credentials
         _may_set_accounts(key, named)
+        await _take_over(services, key, before)
         await _set_account(services, key, before, named)
     after = await connections.change(key.tenant, before.id, given, by=key.id)
     if before.own_account and not after.own_account:
@@ -230,6 +238,14 @@ def fits(shown: dict[str, Any], wanted: dict[str, Any]) -> bool:
 def _may_set_accounts(key: KeyRecord, named: Credentials) -> None:
     if named.token is not None:
         key.require(Scope.CREDENTIALS_WRITE)
+
+
+async def _take_over(services: Services, key: KeyRecord, connection: Connection) -> None:
+    syncs = services.connector.syncs
+    for sync in await syncs.of_connection(key.tenant, connection.id):
+        key.require(Scope.WRITE)
+        with suppress(NotFound):  # deleted just now
+            await syncs.hand_over(sync, Owner(key.id, key.owner))
 
 
 async def _set_account(

@@ -177,10 +177,14 @@ async def get_sync(
 async def update_sync(
     request: Request, bucket_id: Bucket, sync_id: str, key: TriggersWriter
 ) -> Response:
-    """Change a sync; it counts from the next cycle on. Its runs keep the key that made it."""
+    """Change a sync, from the next cycle on; its runs have the grants of this key then."""
+    key.require(Scope.WRITE)
     given = await read_model(request, SyncChange)
     syncs = services_of(request).connector.syncs
-    return answer((await syncs.change(key.tenant, bucket_id, sync_id, given, by=key.id)).shown())
+    changed = await syncs.change(
+        key.tenant, bucket_id, sync_id, given, by=key.id, owner=_owner(key)
+    )
+    return answer(changed.shown())
 
 
 @router.delete(
@@ -225,7 +229,8 @@ async def pause_sync(
 async def resume_sync(
     request: Request, bucket_id: Bucket, sync_id: str, key: TriggersWriter
 ) -> Response:
-    """Begin cycles again, at once."""
+    """Begin cycles again, at once; its runs have the grants of this key then."""
+    key.require(Scope.WRITE)
     return await _switched(request, key, bucket_id, sync_id, on=True)
 
 
@@ -260,7 +265,9 @@ async def _switched(
 ) -> Response:
     change = SyncChange(is_active=on)
     syncs = services_of(request).connector.syncs
-    return answer((await syncs.change(key.tenant, bucket_id, sync_id, change, by=key.id)).shown())
+    owner = _owner(key) if on else None
+    changed = await syncs.change(key.tenant, bucket_id, sync_id, change, by=key.id, owner=owner)
+    return answer(changed.shown())
 
 
 async def _find(request: Request, key: KeyRecord, bucket_id: str, sync_id: str) -> Sync:

@@ -347,6 +347,38 @@ def test_each_route_asks_for_its_scope(api: ApiServer, desk: Desk) -> None:
     assert "runs:write" in refused.json()["detail"]
 
 
+def test_nobody_gets_anothers_rights_by_changing_a_sync(api: ApiServer, desk: Desk) -> None:
+    """
+    What decides which objects go, and from where, is changed with one's own key in its place.
+
+    Cycles and events have the rights of whoever changed the sync, switched it on, or gave its
+    connection a token or webhook secret, last. Without `runs:write` one may only pause it.
+    """
+    connection = untested(desk)
+    one = f"{SYNCS}/{desk.sync(connection)['sync_config_id']}"
+    config = {"type": "account", "account": "production", "webhook_secret": "x" * 32}
+    ways: list[tuple[str, str, dict[str, Any]]] = [
+        ("PATCH", one, {"reconcile_on_sync": True}),
+        ("POST", f"{one}/resume", {}),
+        ("PATCH", f"{CONNECTIONS}/{connection}", {"provider_config": {"credentials": config}}),
+    ]
+    triggers = (Scope.TRIGGERS_READ, Scope.TRIGGERS_WRITE)
+    with api.client(Authorization=f"Bearer {api.new_key('acme', triggers)}") as other:
+        for method, path, body in ways:
+            refused = other.request(method, path, json=body)
+            assert (refused.status_code, "runs:write" in refused.text) == (403, True), path
+        assert other.patch(f"{CONNECTIONS}/{connection}", json={"name": "x"}).status_code == 200
+        assert other.post(f"{one}/pause").status_code == 200
+    maker = desk.redis.hget(keys.sync(one.rpartition("/")[2]), "key_id")
+    for method, path, body in ways:
+        key = api.new_key("acme", (*triggers, Scope.WRITE))
+        with api.client(Authorization=f"Bearer {key}") as other:
+            assert other.request(method, path, json=body).status_code == 200, path
+        owner = desk.redis.hget(keys.sync(one.rpartition("/")[2]), "key_id")
+        assert owner != maker, path
+        maker = owner
+
+
 @pytest.mark.jail
 @pytest.mark.usefixtures("worker")
 def test_the_client_is_called_as_the_documents_call_it(desk: Desk) -> None:

@@ -253,8 +253,8 @@ class Sync:
     One sync as it is kept. Times are Unix milliseconds.
 
     `run` is the run of the cycle that is under way, `next` where its next run goes on. `owner` has
-    the API key that made the sync: its runs have that key's grants. `failing` tells that an earlier
-    run of the cycle that is under way could not make something.
+    the API key that made or changed it last: its runs have that key's grants. `failing` tells that
+    an earlier run of the cycle that is under way could not make something.
     """
 
     id: str

@@ -73,8 +73,7 @@ class Syncs:
             "connection": config.connection_id,
             "place": _place(tenant, bucket_id, config),
             "active": int(config.is_active),
-            "key_id": by.key_id,
-            "key_tenant": by.key_tenant,
+            **_owned(by),
             "status": Status.PENDING.value,
             "created_ms": now,
             "updated_ms": now,
@@ -119,11 +118,20 @@ class Syncs:
         found = (await self.page(tenant, limit=MAX_SYNCS))[0]
         return [one for one in found if one.config.connection_id == connection_id]
 
-    async def change(
-        self, tenant: str, bucket_id: str, one: str, given: SyncChange, *, by: str
+    async def change(  # noqa: PLR0913 (which, what, and who)
+        self,
+        tenant: str,
+        bucket_id: str,
+        one: str,
+        given: SyncChange,
+        *,
+        by: str,
+        owner: Owner | None = None,
     ) -> Sync:
         """
         Change a sync, and give it as it is then; one that is switched on is due at once.
+
+        With an `owner` its runs have the rights of that key from now on.
 
         Raises:
             NotFound: there is none. Unavailable: Redis did not confirm.
@@ -145,6 +153,7 @@ class Syncs:
                 "config": _config_text(config),
                 "active": int(config.is_active),
                 "updated_ms": self._clock(),
+                **({} if owner is None else _owned(owner)),
             }
 
         await self._kept.change(tenant, one, changed, by=by)
@@ -155,6 +164,16 @@ class Syncs:
         elif given.polling_interval_seconds and sync.last_ms and sync.due_ms and not sync.run:
             await self.look_at(one, sync.last_ms + given.polling_interval_seconds * 1000)
         return await self.get(tenant, bucket_id, one)
+
+    async def hand_over(self, sync: Sync, owner: Owner) -> None:
+        """
+        Let the runs of a sync have the rights of another key.
+
+        Raises:
+            NotFound: it is gone. Unavailable: Redis did not confirm.
+        """
+        fields: dict[str, str | bytes | int | None] = {"updated_ms": self._clock(), **_owned(owner)}
+        await self._kept.change(sync.tenant, sync.id, lambda _: fields, by=owner.key_id)
 
     async def remove(self, sync: Sync, *, by: str, hold: bool = False) -> None:
         """
@@ -235,6 +254,10 @@ class Syncs:
     async def _read(self, one: str, fields: Fields) -> Sync:
         due = await cast("Any", self._redis.zscore(keys.SYNCS_DUE, one))
         return _sync(one, fields, None if due is None else int(due))
+
+
+def _owned(owner: Owner) -> dict[str, str]:
+    return {"key_id": owner.key_id, "key_tenant": owner.key_tenant}
 
 
 def _config_text(config: SyncConfig) -> bytes:
