@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -14,6 +15,8 @@ from moonsand.exits import Exit, UsageFault
 from moonsand.terminal import safe, write_error, write_output
 
 if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
     from tenancy.terms import TermsStore
 
 T = TypeVar("T")
@@ -35,7 +38,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> int:
     """Show the limits that are set; what is not shown is the default, or has no limit."""
-    kept = _with_terms(lambda store: store.get(tenant, key))
+    kept = _with_redis(partial(_shown, tenant, key))
     if as_json:
         write_output(f"{json.dumps(kept)}\n")
         return Exit.SUCCEEDED
@@ -93,6 +96,18 @@ def names() -> int:
     return Exit.SUCCEEDED
 
 
+async def _shown(tenant: str, key: str | None, redis: Redis) -> dict[str, int]:
+    from tenancy.keys import KeyStore
+    from tenancy.tenant_store import TenantStore
+    from tenancy.terms import TermsStore
+
+    # A mistyped name would look like one without limits.
+    await TenantStore(redis).get(tenant)
+    if key is not None:
+        await KeyStore(redis).get(tenant, key)
+    return await TermsStore(redis).get(tenant, key)
+
+
 def _write(kept: dict[str, int]) -> None:
     for name, value in kept.items():
         write_output(f"{name}={value}\n")
@@ -103,12 +118,20 @@ def _name(tenant: str, key: str | None) -> str:
 
 
 def _with_terms(use: Callable[[TermsStore], Awaitable[T]]) -> T:
+    async def with_store(redis: Redis) -> T:
+        from tenancy.terms import TermsStore
+
+        return await use(TermsStore(redis))
+
+    return _with_redis(with_store)
+
+
+def _with_redis(use: Callable[[Redis], Awaitable[T]]) -> T:
     async def open_and_use() -> T:
         from core.redis_client import connect_async
         from moonsand.commands.keys import redis_url
-        from tenancy.terms import TermsStore
 
         async with connect_async(redis_url()) as redis:
-            return await use(TermsStore(redis))
+            return await use(redis)
 
     return asyncio.run(open_and_use())

@@ -43,7 +43,10 @@ def usage(
 ) -> int:
     """Report what runs used on each UTC day; it adds up to the receipts of the ledger."""
     from ledger.usage import Wanted
+    from tenancy.tenants import check_tenant
 
+    if tenant is not None:
+        check_tenant(tenant)
     if as_csv and as_json:
         raise UsageFault("give --csv or --json, not both")
     today = datetime.now(UTC).date()

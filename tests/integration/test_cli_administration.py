@@ -103,6 +103,7 @@ def test_a_keys_life_from_the_command_line(shell: Shell, redis_url: str) -> None
         ("limits", "set", "weight=1", "--tenant", "nobody"),
         ("limits", "set", "suspended_ms=1", "--tenant", "acme"),
         ("limits", "remove", "nothing"),
+        ("limits", "show", "--tenant", "nobody"),
         ("usage", "--from", "yesterday"),
         ("usage", "--from", "2026-02-02", "--to", "2026-02-01"),
         ("usage", "--csv", "--json"),
@@ -132,6 +133,7 @@ def test_limits_from_the_command_line(shell: Shell) -> None:
     assert json.loads(shell("limits", "show", "--tenant", "acme", "--json").stdout) == {
         "ceiling.cpu_ms": 1_000
     }
+    assert "has no key" in shell("limits", "show", "--tenant", "acme", "--key", "k", code=2).stderr
     names = shell("limits", "names").stdout.splitlines()
     assert len(names) == 20
     assert any(line.startswith("calls_per_minute.<integration>") for line in names)
@@ -145,6 +147,7 @@ def test_usage_from_the_command_line(shell: Shell, redis_sync: redis.Redis, tmp_
     with taking(redis_sync, tmp_path / "ledger") as one:
         one.drain()
     days = ("--from", "1970-01-01", "--to", "2100-01-01")
+    assert "tenant name" in shell("usage", *days, "--tenant", "NO SUCH", code=2).stderr
     table = [line.split() for line in shell("usage", *days).stdout.splitlines()]
     assert (table[0][0], table[-1][0]) == ("day", "total")
     rows = shell("usage", *days, "--json").stdout.splitlines()
