@@ -28,6 +28,7 @@ from api.trigger_shapes import (
     CallbackMade,
     DeliveryList,
 )
+from tenancy.scopes import Scope
 from triggers.callback_store import ID_PREFIX, Change, Endpoint
 from triggers.delivery_log import DeliveryRecord
 from triggers.kept import MAX_PAGE
@@ -103,8 +104,14 @@ async def get_callback(request: Request, callback_id: str, key: TriggersReader) 
     responses={200: {"model": Endpoint, "description": "The endpoint as it is now"}},
 )
 async def change_callback(request: Request, callback_id: str, key: TriggersWriter) -> Response:
-    """Change an endpoint, or switch it on or off; it counts for what waits to be sent, too."""
+    """
+    Change an endpoint, or switch it on or off; it counts for what waits to be sent, too.
+
+    Another `url` needs `runs:read`: results of runs that named the endpoint before go there.
+    """
     body = await read_model(request, CallbackChangeBody)
+    if body.url is not None:
+        key.require(Scope.READ)
     change = Change(body.name, body.url, body.enabled)
     store = services_of(request).triggers.callbacks
     return _shown(await store.change(key.tenant, callback_id, change, by=key.id))

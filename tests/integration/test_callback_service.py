@@ -238,6 +238,8 @@ def test_who_may_do_what_with_callbacks(service: Service) -> None:
         with service.api.client(Authorization=f"Bearer {key}") as client:
             assert client.get(path).status_code == reads, scopes
             assert client.patch(path, json={"name": "n"}).status_code == writes, scopes
+            # Results of runs go there: who may not read them sends them nowhere else.
+            assert client.patch(path, json={"url": "https://example.org/"}).status_code == 403
     foreign = service.api.new_key("other", ALL)
     with service.api.client(Authorization=f"Bearer {foreign}") as client:
         for one in (endpoint["id"], new_id("clb"), "x"):
