@@ -51,7 +51,9 @@ class UsageShown(BaseModel):
         default=None, description="Id of the key; `-` for runs without one. Only with `by=key`."
     )
     runs: int = Field(description="Ends of runs.")
-    unmetered: int = Field(description="Of these, the ones that say nothing of what they used.")
+    unmetered: int = Field(
+        description="Of these, the ones that began and tell of no instruction: killed, or lost."
+    )
     attempts: int = Field(description="How often they were begun, again after lost workers too.")
     instructions: int
     cpu_ms: int

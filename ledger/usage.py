@@ -30,7 +30,7 @@ from ledger.usage_rows import Place, UsageRow, Used, fold
 
 STEM = "usage"
 #: Of the format of the file and of what is counted; sums of another version are made anew.
-_VERSION = 1
+_VERSION = 2
 _STRETCH = 2_000
 _WAIT_S = 10.0
 MAX_PAGE = 1_000

@@ -45,10 +45,10 @@ class Used:
     """
     What some runs used together.
 
-    `runs` counts ends of runs, `reasons` the same by reason, `unmetered` those that say nothing of
-    what they used, `attempts` how often they were begun. `memory_bytes` adds up the peaks of their
-    heaps, `memory_bytes_max` is the highest. `calls` counts all calls, `called` those that were
-    begun, by integration.
+    `runs` counts ends of runs, `reasons` the same by reason, `attempts` how often they were begun,
+    `unmetered` those that were begun and tell of no instruction: their child was killed, or their
+    worker lost. `memory_bytes` adds up the peaks of their heaps, `memory_bytes_max` is the highest.
+    `calls` counts all calls, `called` those that were begun, by integration.
     """
 
     runs: int = 0
@@ -76,9 +76,10 @@ class Used:
         usage = leaf.get("usage")
         told = usage if isinstance(usage, dict) else {}
         self.runs += 1
-        self.unmetered += not told
-        self.attempts += _count(leaf.get("attempt"))
-        self.instructions += _count(told.get("instructions"))
+        attempts, instructions = _count(leaf.get("attempt")), _count(told.get("instructions"))
+        self.unmetered += not told or (attempts > 0 and instructions == 0)
+        self.attempts += attempts
+        self.instructions += instructions
         self.cpu_ms += _count(told.get("cpu_ms"))
         self.wall_ms += _count(told.get("wall_ms"))
         self.output_bytes += _count(told.get("output_bytes"))

@@ -100,6 +100,25 @@ def test_rows_add_up_to_the_leaves_in_every_way() -> None:
     assert usage.counted == len(data)
 
 
+@pytest.mark.parametrize(
+    ("attempt", "usage", "unmetered"),
+    [
+        (1, {"instructions": 0, "cpu_ms": 90, "wall_ms": 90}, 1),  # its child was killed
+        (3, {"instructions": 0, "cpu_ms": 0, "wall_ms": 0}, 1),  # its workers were lost
+        (1, {}, 1),
+        (1, {"instructions": 7}, 0),
+        (0, {"instructions": 0}, 0),  # it never began
+    ],
+)
+def test_ends_that_do_not_tell_what_was_used_are_counted(
+    attempt: int, usage: dict[str, int], unmetered: int
+) -> None:
+    """0 instructions of a run that began mean that nobody knows: the report says how often."""
+    (row,) = followed([end(attempt=attempt, usage=usage)]).rows(ALWAYS)
+    assert (row.used.runs, row.used.unmetered) == (1, unmetered)
+    assert row.used.cpu_ms == usage.get("cpu_ms", 0)
+
+
 def test_following_little_by_little_gives_the_same(tmp_path: Path) -> None:
     """Whether leaves come one by one, at once, or the file is closed in between: the same sums."""
     data = [end(number * DAY_MS // 7, key=f"key_{number % 3}") for number in range(40)]
