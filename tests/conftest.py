@@ -14,13 +14,15 @@ from hypothesis import settings
 from core.redis_client import connect, connect_async
 from core.redis_server import PrivateRedis
 from integrations.stubs import Stubs, running_stubs
-from tests import canary
+from tests import canary, kept
 from tests.deadline import Deadline
 
 # A shell starts what it puts in the background with Ctrl-C ignored, and processes hand that on: the
 # commands under test would be deaf to the Ctrl-C that tests send them.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+kept.keep()
 
 # How long an example takes is no invariant: machines are busy. All else stays as the profile is.
 settings.register_profile("untimed", settings.default, deadline=None)

@@ -140,7 +140,7 @@ def run(
 
 def _is_cold(env: Mapping[str, str]) -> bool:
     return any(
-        name.startswith(("PYTHON", "LC_", "LANG"))
+        name.startswith(("PYTHON", "LC_", "LANG", "SSL_CERT_"))
         and name not in _TAKEN
         and os.environ.get(name) != value
         for name, value in env.items()

@@ -22,6 +22,11 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+import httpx2
+
+from integrations.catalog import Catalog
+from tests import kept
+
 #: None of these reads the environment, starts a thread or opens a file while it is imported. The
 #: modules of the commands are not here: each process shows again that they import what they use.
 PRELOADED = (
@@ -36,6 +41,10 @@ def main(control: socket.socket) -> dict[str, Any]:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the Ctrl-C of a terminal is not for us
     for name in PRELOADED:
         importlib.import_module(name)
+    kept.keep()
+    Catalog.load()
+    httpx2.create_ssl_context(trust_env=False)
+    httpx2.create_ssl_context()
     gc.collect()
     gc.freeze()  # else each fork copies everything when it collects
     running: dict[int, tuple[int, int]] = {}
