@@ -272,6 +272,26 @@ async def test_a_failed_event_is_tried_for_a_day(rig: Rig) -> None:
     assert await jobs.next_due_ms() is None
 
 
+async def test_an_event_that_fails_is_tried_with_each_key_in_turn(rig: Rig) -> None:
+    """What the key of one sync may not do that of another may: nobody's key holds up an event."""
+    connection = await rig.connection()
+    _, second = await KeyStore(rig.redis).create(TENANT, "second")
+    config = SyncConfig.model_validate({"connection_id": connection.id})
+    for owner in (rig.owner, Owner(second.id, second.tenant)):
+        await rig.connector.syncs.add(TENANT, BUCKET, config, by=owner)
+    jobs = rig.connector.jobs
+    job, _ = await jobs.take(connection, "deleted", "abc", "evt_1")
+    for _ in range(2):
+        found = await jobs.get(job.id)
+        assert found is not None
+        await rig.end(found.run)
+        await jobs.look(job.id)
+        await jobs.look(job.id)
+    used = [await rig.redis.hget(keys.run(one.id), "key_id") for one in await rig.runs()]
+    assert len(used) == 3
+    assert used[0] == used[2] != used[1]
+
+
 async def test_a_deletion_under_a_cycle_looks_again_when_it_is_over(rig: Rig) -> None:
     """The cycle that was under way when the event came, and no later one, is waited for."""
     connection = await rig.connection()

@@ -183,8 +183,10 @@ class Jobs:
             return
         work = asset_of(connection, job.event, job.asset_id, syncs, job.id)
         problem = ""
-        # With the key of whichever sync still has one.
-        for owner in dict.fromkeys(one.owner for one in syncs):
+        # With the key of whichever sync still has one; after a failure with the next one's first.
+        owners = list(dict.fromkeys(one.owner for one in syncs))
+        first = job.tries % len(owners)
+        for owner in owners[first:] + owners[:first]:
             try:
                 await self._workshop.start(job.tenant, work, owner=owner, run_id=job.run)
             except KeyUnfit as error:
