@@ -13,6 +13,7 @@ checkpoint.
 from __future__ import annotations
 
 import hashlib
+import re
 import sqlite3
 import tempfile
 from collections import OrderedDict
@@ -34,6 +35,8 @@ from ledger.tiles import HEIGHT, WIDTH, LedgerDamaged
 
 _PACKS = 8
 _LENGTH_BYTES = 2
+_TILES = "tile/"
+_PART = re.compile(r"tile/([0-9]+|entries)/((?:x[0-9]{3}/)*[0-9]{3})\.p/([0-9]+)")
 
 
 class ObjectSource(SqliteSource):
@@ -198,6 +201,24 @@ class ObjectSource(SqliteSource):
             else:
                 if stored and width == WIDTH:
                     yield f"{tile_path('entries', number)} holds more than its entries"
+
+        yield from self._check_parts()
+
+    def _check_parts(self) -> Iterator[str]:
+        """Hold parts of tiles to the journal, those of earlier checkpoints too."""
+        for name in self._store.names(_TILES):
+            part = _PART.fullmatch(name)
+            if part is None:
+                continue
+            number, width = int(part[2].replace("x", "").replace("/", "")), int(part[3])
+            if part[1] == "entries":
+                query = "SELECT data FROM leaves WHERE idx >= ? ORDER BY idx LIMIT ?"
+                rows = self._db.execute(query, (number * WIDTH, width)).fetchall()
+                meant = b"".join(len(one).to_bytes(_LENGTH_BYTES, "big") + one for (one,) in rows)
+            else:
+                meant = super().tile(int(part[1]), number)[: width * HASH_BYTES]
+            if self._store.get(name) != meant:
+                yield f"{name} does not hold what the journal has"
 
     def _check_checkpoint(self) -> Iterator[str]:
         found = self._store.get(CHECKPOINT)

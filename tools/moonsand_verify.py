@@ -17,9 +17,10 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import sqlite3
 import sys
-from collections import Counter, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -378,7 +379,7 @@ class Payloads:
 
 
 class Archive:
-    """An archive in SQLite, or the log alone as a directory of tiles."""
+    """An archive in SQLite, or the log alone as a directory of tiles. Of objects: `Objects`."""
 
     def __init__(self, path: Path) -> None:
         self.db: sqlite3.Connection | None = None
@@ -470,6 +471,227 @@ class Archive:
             return [(row["size"], row["note"]) for row in self.rows("SELECT * FROM checkpoints")]
         note = (self.directory / "checkpoint").read_text("utf-8", "replace")
         return [(int(note.split("\n")[1]), note)]
+
+
+# --- an archive of objects, in a directory -----------------------------------------------------
+
+OBJECT = re.compile(r"(payloads|keys)/[0-9a-z-]+(/[0-9]+)?")
+SUMMED = re.compile(rb'(.*),"sum":"([0-9a-f]{64})"}', re.DOTALL)
+PACK_SALT = 32
+PACKS_AT_ONCE = 8
+PLACE = "INSERT OR REPLACE INTO placed VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+ERASED = {"runs": "WHERE run = ?", "shared": "WHERE id = ?", "tenants": "WHERE tenant = ?"}
+JOURNALED = """
+CREATE TABLE leaves (idx INTEGER PRIMARY KEY, data BLOB);
+CREATE TABLE lines (tape TEXT, seq INTEGER, data BLOB, staged INTEGER);
+CREATE INDEX lines_tape ON lines (tape, seq);
+CREATE TABLE placed (id TEXT PRIMARY KEY, tenant TEXT, run TEXT, at_ms INTEGER, key TEXT,
+    object TEXT, at INTEGER, length INTEGER, staged INTEGER);
+CREATE INDEX placed_run ON placed (run);
+CREATE INDEX placed_object ON placed (object);
+CREATE TABLE packs (object TEXT PRIMARY KEY, sha256 TEXT);
+CREATE TABLE keys (tenant TEXT PRIMARY KEY, object TEXT);
+CREATE TABLE checkpoints (size INTEGER, note TEXT);
+CREATE VIEW tape_entries AS SELECT tape, seq, data FROM lines;
+CREATE VIEW payloads AS
+    SELECT id, tenant, run, at_ms, key, piece(object, at, length) AS data FROM placed;
+CREATE VIEW staged AS SELECT id FROM placed WHERE staged;
+CREATE VIEW data_keys AS SELECT tenant, whole(object) AS record FROM keys;
+"""
+
+
+class Objects(Archive):
+    """An archive of objects: its journal, read once into tables of which payloads are no part."""
+
+    def __init__(self, path: Path) -> None:
+        self.directory = path
+        self.tables = sqlite3.connect("", isolation_level=None)  # a file that goes with it
+        self.db = self.tables
+        self.tables.create_function("piece", 3, self.piece)
+        self.tables.create_function("whole", 1, self.object)
+        self.tables.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {JOURNALED}")
+        self.wrong: list[str] = []
+        self.size = self.epoch = 0
+        self.made: dict[tuple[int, int], bytes] | None = None
+        self.last: OrderedDict[str, bytes | None] = OrderedDict()
+        self.tables.execute("BEGIN")
+        self.follow()
+        row = self.tables.execute("SELECT max(size) FROM checkpoints").fetchone()
+        self.signed = min(row[0] or 0, self.size)
+
+    # Its files.
+
+    def object(self, name: str) -> bytes | None:
+        if name not in self.last:
+            file = self.directory / name
+            good = OBJECT.fullmatch(name) is not None and file.is_file()
+            self.last[name] = file.read_bytes() if good else None
+            if len(self.last) > PACKS_AT_ONCE:
+                self.last.popitem(last=False)
+        return self.last[name]
+
+    def piece(self, name: str, at: int, length: int) -> bytes | None:
+        data = self.object(name)
+        return None if data is None else data[at : at + length]
+
+    def faults(self) -> Iterator[str]:
+        yield from self.wrong
+        for row in self.rows("SELECT tenant FROM data_keys WHERE record IS NULL"):
+            yield f"the data key of {row['tenant']} is gone"
+        for row in self.rows("SELECT object, sha256 FROM packs"):
+            data = self.object(row["object"])
+            if data is None or hexdigest(data) != row["sha256"]:
+                yield f"the object {row['object']} was changed, or is gone"
+        notes = {note for _, note in self.checkpoints()}
+        file = self.directory / "checkpoint"
+        if file.is_file() or self.signed:
+            note = file.read_bytes().decode("utf-8", "replace") if file.is_file() else ""
+            if note not in notes:
+                yield "the object `checkpoint` is gone, or is none of the journal's"
+        for at in range(0, self.signed, WIDTH):
+            width = min(WIDTH, self.signed - at)
+            query = "SELECT data FROM leaves WHERE idx >= ? ORDER BY idx LIMIT ?"
+            told = [row["data"] for row in self.rows(query, at, width)]
+            meant = b"".join(len(one).to_bytes(2, "big") + one for one in told)
+            found = self.file("entries", at // WIDTH, width)
+            if found[: len(meant)] != meant or (width == WIDTH and found != meant):
+                yield f"bundle {at // WIDTH} of entries does not hold what the journal has"
+        for file in sorted((self.directory / "tile").rglob("*.p/*")):
+            yield from self.part(file)
+
+    def part(self, file: Path) -> Iterator[str]:
+        """Hold a part of a tile to the journal, of whichever checkpoint it is."""
+        _, level, *groups, width = file.relative_to(self.directory).parts
+        number, count = int("".join(groups).replace("x", "").removesuffix(".p")), int(width)
+        if level == "entries":
+            query = "SELECT data FROM leaves WHERE idx >= ? ORDER BY idx LIMIT ?"
+            leaves = [row["data"] for row in self.rows(query, number * WIDTH, count)]
+            meant = b"".join(len(one).to_bytes(2, "big") + one for one in leaves)
+        else:
+            if self.made is None:
+                rows = self.rows("SELECT data FROM leaves ORDER BY idx")
+                hashes = Tree([sha(b"\x00" + row["data"]) for row in rows])
+                self.made = {(at, n): data for at, n, data in hashes.tiles()}
+            meant = self.made.get((int(level), number), b"")[: 32 * count]
+        if file.read_bytes() != meant:
+            yield f"{file.relative_to(self.directory)} does not hold what the journal has"
+
+    def tiles(self, wanted: dict[tuple[int, int], bytes]) -> dict[tuple[int, int], bytes]:
+        found = {}
+        for (level, number), made in wanted.items():
+            width = min(WIDTH, (self.signed >> 8 * level) - number * WIDTH)
+            kept = self.file(str(level), number, width) if width > 0 else b""
+            if width == WIDTH:
+                found[level, number] = kept
+            else:  # what no checkpoint covers has no tile yet
+                width = max(width, 0)
+                found[level, number] = kept[: 32 * width] + made[32 * width :]
+        return found
+
+    # Its journal.
+
+    def follow(self) -> None:
+        names = {one.relative_to(self.directory).as_posix() for one in self.journal()}
+        before = "0" * 64
+        for number in range(len(names)):
+            name = f"journal/{number // 1000:015}/{number % 1000:03}"
+            if name not in names:
+                raise ValueError(f"entry {number} of the journal is gone, or has another name")
+            text = (self.directory / name).read_bytes()
+            line, _, data = text.partition(b"\n")
+            entry, summed = read_json(line), SUMMED.fullmatch(line)
+            kind = entry.get("kind")
+            self.epoch += kind == "epoch"
+            if summed is None or sha(summed[1] + b"}\n" + data).hex() != summed[2].decode():
+                self.wrong.append(f"entry {number} of the journal was changed")
+            elif (entry.get("number"), entry.get("prev")) != (number, before):
+                self.wrong.append(f"entry {number} of the journal does not go on from the last")
+            elif entry.get("epoch") != self.epoch:
+                self.wrong.append(f"entry {number} of the journal is of another epoch")
+            if entry.get("v") not in (1, 2):
+                raise ValueError("this is another format")
+            before = hexdigest(text)
+            self.take(entry, data, f"entry {number} of the journal")
+
+    def journal(self) -> list[Path]:
+        return [one for one in (self.directory / "journal").rglob("*") if not one.is_dir()]
+
+    def take(self, entry: Fields, data: bytes, where: str) -> None:
+        kind, at = entry["kind"], 0
+        for _, length in entry.get("leaves", []):
+            row = (self.size, data[at : at + length])
+            self.tables.execute("INSERT INTO leaves VALUES (?, ?)", row)
+            self.size, at = self.size + 1, at + length
+        for tape, spans in entry.get("tapes", []):
+            for seq, length in spans:
+                line = (tape, seq, data[at : at + length], kind == "stage")
+                self.tables.execute("INSERT INTO lines VALUES (?, ?, ?, ?)", line)
+                at += length
+        if at != len(data):
+            raise ValueError(f"{where} has other bytes than it tells of")
+        for told in entry.get("payloads", []):
+            self.put(told, staged=kind == "stage")
+        if kind == "commit":
+            self.tables.execute("UPDATE lines SET staged = 0 WHERE staged")
+            self.tables.execute("UPDATE placed SET staged = 0 WHERE staged")
+        elif kind in ("epoch", "discard"):
+            query = "DELETE FROM packs WHERE object IN (SELECT object FROM placed WHERE staged)"
+            for one in (query, "DELETE FROM placed WHERE staged", "DELETE FROM lines WHERE staged"):
+                self.tables.execute(one)
+        elif kind == "key":
+            row = (entry["tenant"], entry["object"])
+            self.tables.execute("INSERT OR REPLACE INTO keys VALUES (?, ?)", row)
+        elif kind == "checkpoint":
+            row = (entry["size"], entry["note"])
+            self.tables.execute("INSERT INTO checkpoints VALUES (?, ?)", row)
+        elif kind == "erase":
+            self.erase(entry, where)
+        elif kind != "stage":
+            raise ValueError(f"{where} is of no known kind")
+
+    def put(self, told: Fields, *, staged: bool) -> None:
+        """Take note of an object with payloads; before format 2 it is of one run and unsalted."""
+        name, at = told["object"], PACK_SALT if "runs" in told else 0
+        for tenant, run, parts in told.get("runs") or [
+            (told["tenant"], told["run"], told["parts"])
+        ]:
+            for payload, at_ms, key, length in parts:
+                row = (payload, tenant, run, at_ms, key, name, at, length, staged)
+                self.tables.execute(PLACE, row)
+                at += length
+        if "sha256" in told:
+            self.tables.execute("INSERT INTO packs VALUES (?, ?)", (name, told["sha256"]))
+
+    def erase(self, entry: Fields, where: str) -> None:
+        touched: set[str] = set()
+        for names, which in ERASED.items():
+            for value in entry[names]:
+                query = f"SELECT DISTINCT object FROM placed {which}"  # noqa: S608 (ours)
+                rows = self.rows(query, value)
+                touched |= {row["object"] for row in rows}
+                query = f"DELETE FROM placed {which}"  # noqa: S608 (ours)
+                self.tables.execute(query, (value,))
+        for tenant in entry["tenants"]:
+            self.tables.execute("DELETE FROM keys WHERE tenant = ?", (tenant,))
+        moved = entry.get("moved", {})
+        if not touched.issuperset(moved):
+            raise ValueError(f"{where} moves what it does not erase from")
+        for name in touched:
+            query = "SELECT id, length FROM placed WHERE object = ? ORDER BY at"
+            kept, at = list(self.rows(query, name)), PACK_SALT
+            if kept and name not in moved:
+                raise ValueError(f"{where} erases a part of {name} and leaves the rest nowhere")
+            for row in kept:
+                place = (moved[name]["object"], at, row["id"])
+                self.tables.execute("UPDATE placed SET object = ?, at = ? WHERE id = ?", place)
+                at += row["length"]
+            self.tables.execute("DELETE FROM packs WHERE object = ?", (name,))
+            if name in moved:
+                new = (moved[name]["object"], moved[name]["sha256"])
+                self.tables.execute("INSERT INTO packs VALUES (?, ?)", new)
+
+
+# --- what an archive says ----------------------------------------------------------------------
 
 
 def check_log(archive: Archive, key: LogKey, kept: list[str], say: Say) -> list[Fields]:
@@ -644,7 +866,7 @@ class Runs:
     ) -> bytes | None:
         """Give a payload; `gone` None: it may be missing, and may be there."""
         found = list(self.archive.rows("SELECT * FROM payloads WHERE id = ?", place))
-        if not found:
+        if not found or found[0]["data"] is None:  # of an object that is gone
             self.gone += gone is True
             if gone is False:
                 self.say(f"{where} is missing, and no entry tells that it was erased")
@@ -693,7 +915,8 @@ class Runs:
 
 
 def check_archive(path: Path, key: LogKey, kept: list[str], masters: Masters, say: Say) -> None:
-    with closing(Archive(path)) as archive:
+    objects = (path / "journal").is_dir()
+    with closing(Objects(path) if objects else Archive(path)) as archive:
         check_opened(archive, key, kept, masters, say)
 
 
@@ -731,15 +954,12 @@ def read_masters(path: Path | None) -> Masters:
 
 def check(path: Path, key: LogKey, kept: list[str], masters: Masters, say: Say) -> None:
     """Verify whatever `path` is."""
-    with (
-        path.open("rb")
-        if path.is_file()
-        else (path / "archive.db").open("rb")
-        if (path / "archive.db").is_file()
-        else (path / "checkpoint").open("rb") as file
-    ):
+    if path.is_dir():
+        check_archive(path, key, kept, masters, say)
+        return
+    with path.open("rb") as file:
         start = file.read(16)
-    if path.is_dir() or start.startswith(b"SQLite format 3") or path.suffix == ".db":
+    if start.startswith(b"SQLite format 3") or path.suffix == ".db":
         check_archive(path, key, kept, masters, say)
         return
     text = path.read_bytes()
