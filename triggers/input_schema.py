@@ -4,11 +4,11 @@ The JSON Schema that a saved script's input is held to: bounded, and complete in
 Runs in: api, scheduler, CLI. Trusts: nobody. Refuses: a schema that leads out of itself or into
 itself, that is too large when all its references are written out, or has a word nobody checks; a
 regular expression that could take more than linear time; an input too large for its schema.
-May import: stdlib, jsonschema_rs, orjson, core, integrations.arguments.
+May import: stdlib, jsonschema_rs, orjson, core, integrations.arguments, triggers.
 
 Whoever saves a script writes its schema, and the API checks inputs with it in its own process. The
 work is bounded by two numbers, the parts of the schema with references written out and the values
-of the input, and by their product.
+of the input, and by their product, in which each counts by what it costs.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ import orjson
 
 from core.errors import Invalid
 from integrations.arguments import count_values
+from triggers.schema_weights import weight_of_input, weight_of_part
 
 MAX_BYTES = 65_536
 MAX_PARTS = 1_000
 MAX_DEPTH = 32
 MAX_PATTERNS = 32
-#: Parts of a schema times values of an input: about a quarter of a second at the worst.
+#: Parts of a schema times values of an input, both weighed: about a second at the worst.
 MAX_WORK = 2_000_000
 MAX_ERRORS = 20
 _MAX_TOLD_WORK = 20_000
@@ -109,13 +110,14 @@ def check_input(ref: str, schema: str, value: Any) -> None:
         InputMismatch: with the pointer of each wrong value, `/input` and what is below.
         Invalid: the input has too many values for this schema.
     """
-    values = count_values(value, MAX_WORK)
-    parts = _parts_of(schema)
+    parts, compares = _weight_of(schema)
+    values = (weight_of_input if compares else count_values)(value, MAX_WORK)
     if values * parts > MAX_WORK:
         raise Invalid(
-            f"the input has {values} values, and the schema of {ref} {parts} parts: the product "
-            f"may be at most {MAX_WORK}",
+            f"the input counts as {values} values, and the schema of {ref} as {parts} parts: the "
+            f"product may be at most {MAX_WORK}",
             pointer="/input",
+            hint="fractions count several times, and so do lists in `enum` that are not all texts",
         )
     validator = _validator_of(schema)
     try:
@@ -147,8 +149,11 @@ def _validator_of(text: str) -> jsonschema_rs.Draft202012Validator:
 
 
 @lru_cache(maxsize=256)
-def _parts_of(text: str) -> int:
-    return _Reader(orjson.loads(text), "").read()
+def _weight_of(text: str) -> tuple[int, bool]:
+    """Give the parts of a schema by what they cost, and whether it compares values."""
+    reader = _Reader(orjson.loads(text), "")
+    reader.read()
+    return reader.parts + reader.compared, reader.compared > 0
 
 
 class _Reader:
@@ -157,15 +162,15 @@ class _Reader:
     def __init__(self, document: Any, pointer: str) -> None:
         self._document = document
         self._pointer = pointer
-        self._parts = self._patterns = 0
+        self._patterns = 0
+        self.parts = self.compared = 0
 
-    def read(self) -> int:
+    def read(self) -> None:
         self._walk(self._document, self._pointer, (), 0)
-        return self._parts
 
     def _walk(self, schema: Any, place: str, followed: tuple[str, ...], depth: int) -> None:
-        self._parts += 1
-        if self._parts > MAX_PARTS or depth > MAX_DEPTH:
+        self.parts += 1
+        if self.parts > MAX_PARTS or depth > MAX_DEPTH:
             raise Invalid(
                 f"the schema has more than {MAX_PARTS} parts or {MAX_DEPTH} levels, each "
                 "reference counted with all it leads to",
@@ -175,6 +180,7 @@ class _Reader:
             return
         if not isinstance(schema, Mapping):
             raise Invalid("a schema is an object, true or false", pointer=place)
+        self.compared += weight_of_part(schema)
         for word, inner in schema.items():
             self._check_word(word, inner, place + _step(word))
         for word, inner in schema.items():

@@ -34,6 +34,17 @@ def nested(word: str, levels: int) -> Any:
     return schema
 
 
+def is_bounded(text: str, value: Any) -> bool:
+    """Tell whether a check of `value` is begun, however it ends."""
+    try:
+        check_input("job@1", text, value)
+    except InputMismatch:
+        return True
+    except Invalid as refused:
+        return "the product may be at most" not in refused.detail
+    return True
+
+
 LOOP = {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}
 
 
@@ -126,6 +137,26 @@ def test_an_input_with_too_many_values_for_its_schema_is_refused() -> None:
     with pytest.raises(Invalid, match="the product may be at most") as wrong:
         check_input("job@1", text, [1] * (MAX_WORK // 900))
     assert wrong.value.pointer == "/input"
+
+
+@pytest.mark.parametrize(
+    ("schema", "few", "many"),
+    [
+        ({"enum": [{"a": 1}] * 2_000}, [{"a": 2}] * 50, [{"a": 2}] * 500),
+        ({"enum": [0.5] * 2_000}, [1] * 70, [1] * 100),
+        ({"enum": [1, 2, 3]}, [4] * 20_000, [1e-300] * 5_000),
+        ({"const": 1e-300}, [1] * 8_000, [1e-300] * 200),
+        ({"minimum": 0.1}, [0.5] * 20_000, [0.5] * 40_000),
+        ({"uniqueItems": True}, [[1] * 9] * 10_000, [[0.5] * 9] * 5_000),
+        ({"enum": ["a"] * 4_000}, ["b"] * 500_000, None),
+        ({"type": "number"}, [0.5] * 500_000, None),
+    ],
+)
+def test_values_count_by_what_they_cost(schema: Any, few: Any, many: Any) -> None:
+    """Comparing fractions, and going through lists, is slow: no input makes much of it."""
+    text = check_schema({"items": schema})
+    assert is_bounded(text, few)
+    assert many is None or not is_bounded(text, many)
 
 
 @pytest.mark.parametrize(
