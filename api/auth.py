@@ -50,11 +50,12 @@ async def caller(request: Request, _documented: Annotated[object, Security(_sche
     return key
 
 
-def holder_of(scope: Scope) -> Callable[[KeyRecord], Awaitable[KeyRecord]]:
-    """Make the dependency that lets in a key with `scope` and gives its record."""
+def holder_of(scope: Scope, *others: Scope) -> Callable[[KeyRecord], Awaitable[KeyRecord]]:
+    """Make the dependency that lets in a key with `scope`, or another, and gives its record."""
 
     async def holder(key: Annotated[KeyRecord, Depends(caller)]) -> KeyRecord:
-        key.require(scope)
+        if not any(one in key.scopes for one in others):
+            key.require(scope)
         if key.is_operators and key.home is None and scope not in _OF_THE_SERVICE:
             raise Forbidden(
                 "an operator's key has no runs, accounts or grants of its own",
@@ -66,6 +67,8 @@ def holder_of(scope: Scope) -> Callable[[KeyRecord], Awaitable[KeyRecord]]:
 
 
 Reader = Annotated[KeyRecord, Depends(holder_of(Scope.READ))]
+# Whoever sets a tenant's limits sees them, and what is used of them, without seeing a run.
+LimitsReader = Annotated[KeyRecord, Depends(holder_of(Scope.READ, Scope.TENANTS_ADMIN))]
 Writer = Annotated[KeyRecord, Depends(holder_of(Scope.WRITE))]
 Approver = Annotated[KeyRecord, Depends(holder_of(Scope.APPROVE))]
 CredentialsReader = Annotated[KeyRecord, Depends(holder_of(Scope.CREDENTIALS_READ))]

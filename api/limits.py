@@ -2,8 +2,8 @@
 The routes of limits: how much a tenant, and each of its keys, may use.
 
 A tenant's limits are the operator's to change, with a key that has `tenants:admin` and names the
-tenant. Those of a key are changed by one with `keys:admin` that has none of its own. Any key that
-may see runs sees what it is held to.
+tenant, and that key sees them. Those of a key are changed by one with `keys:admin` that has none of
+its own. Any key that may see runs sees what it is held to.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import orjson
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from api.administration_shapes import LimitsBody, LimitsShown, OwnLimits
-from api.auth import KeysAdmin, Reader, TenantsAdmin
+from api.auth import KeysAdmin, LimitsReader, TenantsAdmin
 from api.bodies import read_model
 from api.runs import only_known_parameters
 from api.schema import json_body
@@ -36,7 +36,7 @@ KeyId = Annotated[str, Path(description="Id of a key of the tenant, `key_...`.")
     summary="Show what this key is held to",
     responses={200: {"model": OwnLimits, "description": "Both sets hold"}},
 )
-async def get_limits(request: Request, key: Reader) -> Response:
+async def get_limits(request: Request, key: LimitsReader) -> Response:
     """Show the limits of the tenant, and those of the key that asks."""
     store = _store(request)
     of_key = await store.get(key.tenant, key.id)

@@ -6,7 +6,7 @@ import orjson
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field
 
-from api.auth import Reader
+from api.auth import LimitsReader
 from api.runs import only_known_parameters
 from api.services import services_of
 from runs.quotas import quotas_of
@@ -45,7 +45,7 @@ class QuotaList(BaseModel):
     summary="Show what is used of quotas",
     responses={200: {"model": QuotaList, "description": "As they are at this moment"}},
 )
-async def list_quotas(request: Request, key: Reader) -> Response:
+async def list_quotas(request: Request, key: LimitsReader) -> Response:
     """Show what the tenant and the key that asks may use and have used; nothing is counted."""
     services = services_of(request)
     with redis_errors():

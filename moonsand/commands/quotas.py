@@ -35,11 +35,11 @@ def quotas(
 
 
 async def _ask(tenant: str | None, url: str | None, key: str | None) -> list[QuotaUse]:
-    from core.errors import Invalid
     from moonsand.quota_asks import quotas as ask
+    from tenancy.tenants import check_tenant
 
-    if tenant is not None and not (tenant.isascii() and tenant.isprintable()):
-        raise Invalid("no tenant has such a name")
+    if tenant is not None:
+        check_tenant(tenant)
     async with connection.open_client(url, key) as client:
         return await client.send(ask(tenant))
 

@@ -237,6 +237,20 @@ def test_limits_are_the_operators_to_change(api: ApiServer) -> None:
         assert given(admin.patch(path, json={"limits": {"runs_per_day": None}})) == {"limits": {}}
 
 
+def test_who_changes_a_tenants_limits_sees_them_and_what_is_used(api: ApiServer) -> None:
+    """Without any scope of runs; an operator's key that names no tenant has none of its own."""
+    with service(api, "acme") as acting, service(api) as plain, client_of(api, "acme") as nobody:
+        api.new_key("acme")
+        given(acting.patch("/v1/limits", json={"limits": {"runs_per_day": 5}}))
+        assert given(acting.get("/v1/limits")) == {"tenant": {"runs_per_day": 5}, "key": {}}
+        rows = given(acting.get("/v1/quotas"))["data"]
+        assert (rows[-1]["quota"], rows[-1]["allowed"]) == ("runs_per_day", 5)
+        for path in ("/v1/limits", "/v1/quotas"):
+            refused = plain.get(path)
+            assert (refused.status_code, "Moonsand-Tenant" in refused.text) == (403, True)
+            assert "runs:read" in nobody.get(path).json()["detail"]
+
+
 def test_a_limited_key_lifts_no_limit(api: ApiServer) -> None:
     """Neither its own, nor by a new key, nor by the text of another."""
     with client_of(api, "acme", *Role.ADMIN.scopes) as admin:

@@ -123,7 +123,7 @@ def test_the_command_shows_what_the_api_tells(
     """A line for each quota, in words and as JSON; an operator's key names whose."""
     terms(redis_sync, runs_per_day=9)
     client.post("/v1/runs", json=BODY)
-    operator = api.new_key("operator", (Scope.TENANTS_ADMIN, Scope.READ))
+    operator = api.new_key("operator", (Scope.TENANTS_ADMIN,))
     told = client.get("/v1/quotas").json()["data"]
 
     def show(*given: str) -> str:
@@ -140,6 +140,7 @@ def test_the_command_shows_what_the_api_tells(
     ]
     assert rows[-1]["span_s"] == "86400"
     assert not show("nobody")
+    assert not show("no name")
 
 
 def test_a_suspended_tenant_is_told_so(client: httpx2.Client, redis_sync: redis.Redis) -> None:
