@@ -18,7 +18,14 @@ from scheduler.syncing import Syncing
 from tenancy.keys import KeyStore
 from tests.mux_mixpeek import BUCKET, SECRET, TRIGGER_KEYS
 from triggers.mux_mixpeek.connector import Connector, connector_of
-from triggers.mux_mixpeek.model import Connection, ConnectionConfig, Status, Sync, SyncConfig
+from triggers.mux_mixpeek.model import (
+    Connection,
+    ConnectionChange,
+    ConnectionConfig,
+    Status,
+    Sync,
+    SyncConfig,
+)
 from triggers.starting import Owner
 from triggers.trigger_keys import TriggerKeys
 
@@ -290,6 +297,25 @@ async def test_an_event_that_fails_is_tried_with_each_key_in_turn(rig: Rig) -> N
     used = [await rig.redis.hget(keys.run(one.id), "key_id") for one in await rig.runs()]
     assert len(used) == 3
     assert used[0] == used[2] != used[1]
+
+
+async def test_events_of_a_suspended_connection_wait(rig: Rig) -> None:
+    """Its cycles do nothing, and its events delete nothing, until it is switched on again."""
+    connection = await rig.connection()
+    await rig.sync(connection)
+    connections, jobs = rig.connector.connections, rig.connector.jobs
+    off = await connections.change(
+        TENANT, connection.id, ConnectionChange(is_active=False), by=rig.owner.key_id
+    )
+    job, _ = await jobs.take(off, "deleted", "abc", "evt_1")
+    await jobs.look(job.id)
+    assert await rig.runs() == []
+    told = await connections.get(TENANT, connection.id)
+    assert told.last_error == "deleted asset abc: the connection is suspended"
+    on = ConnectionChange(is_active=True)
+    await connections.change(TENANT, connection.id, on, by=rig.owner.key_id)
+    await jobs.look(job.id)
+    assert len(await rig.runs()) == 1
 
 
 async def test_a_deletion_under_a_cycle_looks_again_when_it_is_over(rig: Rig) -> None:

@@ -181,6 +181,9 @@ class Jobs:
         if not syncs:
             await self._go_on(job, "", 0)
             return
+        if not connection.is_active:
+            await self._failed(job, "the connection is suspended")
+            return
         work = asset_of(connection, job.event, job.asset_id, syncs, job.id)
         problem = ""
         # With the key of whichever sync still has one; after a failure with the next one's first.
