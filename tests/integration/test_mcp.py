@@ -39,24 +39,34 @@ pytestmark = pytest.mark.jail
 SECRET = "canary-secret-0815"
 
 
+OTHER = '[other]\nurl = "http://127.0.0.1:9/mcp"\n'
+
+
+@pytest.fixture(scope="module")
+def trusted_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trusted server that is a process: each run starts it, its tools are trusted once."""
+    section = stdio_section(more=f'env = {{ TOKEN = "{SECRET}" }}\n')
+    return _trusted(tmp_path_factory.mktemp("mcp"), section)
+
+
 @pytest.fixture(params=["http", "stdio"])
-def servers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+def servers(
+    request: pytest.FixtureRequest, tmp_path: Path, trusted_process: Path
+) -> Iterator[Path]:
     """A file with the trusted server `notes`, and one with the untrusted `other`."""
-    other = '[other]\nurl = "http://127.0.0.1:9/mcp"\n'
     if request.param == "stdio":
-        section = stdio_section(more=f'env = {{ TOKEN = "{SECRET}" }}\n')
-        yield _trusted(tmp_path, section, other)
+        yield trusted_process
         return
     app = notes_server().streamable_http_app(stateless_http=True)
     with serving(app) as url:
         section = f'[notes]\nurl = "{url}/mcp"\nheaders = {{ X-Token = "{SECRET}" }}\n'
-        yield _trusted(tmp_path, section, other)
+        yield _trusted(tmp_path, section)
 
 
-def _trusted(directory: Path, section: str, other: str) -> Path:
+def _trusted(directory: Path, section: str) -> Path:
     path = write_servers(directory, section)
     asyncio.run(trust_all(path))
-    path.write_text(section + other)
+    path.write_text(section + OTHER)
     return path
 
 
@@ -129,30 +139,35 @@ def test_the_tape_has_every_call_by_the_name_of_its_tool(servers: Path) -> None:
     assert SECRET not in str([entry.body for entry in tape.entries])
 
 
-@pytest.mark.parametrize(
-    ("call", "code", "words"),
-    [
-        ('app.mcp.notes.read_note{name = "none"}', "tool_error", "there is no note none"),
-        ("app.mcp.notes.read_note{nam = 1}", "invalid_arguments", "did you mean: name"),
-        ("app.mcp.notes.read_note{name = 1}", "invalid_arguments", "name must be a string"),
-        ('mcp.call("notes.read_not", {})', "unknown_function", "Did you mean: read_note?"),
-        ('mcp.tools("note")', "unknown_server", "Did you mean: notes?"),
-        ("app.mcp.other.anything{}", "not_trusted", "no external call was made"),
-        ('mcp.call("other.x", {})', "not_trusted", "has to trust its tools first"),
-        ('mcp.resources("other")', "not_trusted", "is not trusted"),
-        ('mcp.read_resource("notes", "notes://none")', "invalid", "Unknown resource"),
-    ],
+FAILURES = (
+    ('app.mcp.notes.read_note{name = "none"}', "tool_error", "there is no note none"),
+    ("app.mcp.notes.read_note{nam = 1}", "invalid_arguments", "did you mean: name"),
+    ("app.mcp.notes.read_note{name = 1}", "invalid_arguments", "name must be a string"),
+    ('mcp.call("notes.read_not", {})', "unknown_function", "Did you mean: read_note?"),
+    ('mcp.tools("note")', "unknown_server", "Did you mean: notes?"),
+    ("app.mcp.other.anything{}", "not_trusted", "no external call was made"),
+    ('mcp.call("other.x", {})', "not_trusted", "has to trust its tools first"),
+    ('mcp.resources("other")', "not_trusted", "is not trusted"),
+    ('mcp.read_resource("notes", "notes://none")', "invalid", "Unknown resource"),
 )
-def test_a_failure_is_an_error_table_that_helps(
-    servers: Path, call: str, code: str, words: str
-) -> None:
+
+
+def test_a_failure_is_an_error_table_that_helps(servers: Path) -> None:
     """As of any integration: caught by `pcall`, with a code, and words that name what is wrong."""
-    script = (
-        f"local ok, e = pcall(function() return {call} end) return {{ ok, e.code, tostring(e) }}"
-    )
-    ok, seen, message = value(run(servers, script))
-    assert (ok, seen) == (False, code)
-    assert words in message
+    calls = ",\n".join(f"function() return {call} end" for call, _, _ in FAILURES)
+    script = f"""
+        local failures = {{}}
+        for _, call in ipairs({{ {calls} }}) do
+          local ok, e = pcall(call)
+          failures[#failures + 1] = {{ ok, e.code, tostring(e) }}
+        end
+        return failures
+    """
+    for (call, code, words), (ok, seen, message) in zip(
+        FAILURES, value(run(servers, script)), strict=True
+    ):
+        assert (ok, seen) == (False, code), call
+        assert words in message, call
 
 
 def test_only_what_is_granted_is_there(servers: Path) -> None:
@@ -205,24 +220,18 @@ def test_a_run_without_servers_has_the_names(tmp_path: Path) -> None:
     ]
 
 
-@pytest.fixture
-def process(tmp_path: Path) -> Path:
-    """A trusted server that is a process."""
-    path = write_servers(tmp_path, stdio_section(more=f'env = {{ TOKEN = "{SECRET}" }}\n'))
-    asyncio.run(trust_all(path))
-    return path
-
-
-def test_a_process_that_dies_while_it_writes_leaves_an_unknown_effect(process: Path) -> None:
+def test_a_process_that_dies_while_it_writes_leaves_an_unknown_effect(
+    trusted_process: Path,
+) -> None:
     """It had happened: the note was written, and no answer came. `pcall` does not hold the run."""
-    result = run(process, 'pcall(app.mcp.notes.vanish, {name = "x"}) print("not reached")')
+    result = run(trusted_process, 'pcall(app.mcp.notes.vanish, {name = "x"}) print("not reached")')
     assert (result.reason, result.output) == (Reason.EFFECT_UNKNOWN, "")
     assert [call.effect for call in result.calls] == [Effect.UNKNOWN]
 
 
-def test_a_process_sees_its_own_variables_only(process: Path) -> None:
+def test_a_process_sees_its_own_variables_only(trusted_process: Path) -> None:
     """Nothing of the worker's environment; what Python sets itself is not ours."""
-    seen = value(run(process, "return app.mcp.notes.variables()"))
+    seen = value(run(trusted_process, "return app.mcp.notes.variables()"))
     assert isinstance(seen, list)
     assert set(seen) <= {"TOKEN", "LC_CTYPE"}
     assert "TOKEN" in seen
