@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _BLOCK_MS = 5_000
 _BATCH = 500
 _PAUSE_S = 0.5
+#: While nobody waits, ends are read so much later, many at once. In a batch they are most.
+_REST_S = 0.25
 _REMEMBERED = 10_000  # ends seen lately, for who comes to wait after the end
 
 
@@ -34,6 +37,7 @@ class Wakeups:
         self._redis = redis
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
+        self._wanted = asyncio.Event()
         self._last = "$"
         self._reader: asyncio.Task[None] | None = None
 
@@ -75,6 +79,7 @@ class Wakeups:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault(run_id, set())
         waiting.add(future)
+        self._wanted.set()
         try:
             async with asyncio.timeout(timeout_s):
                 await future
@@ -101,6 +106,14 @@ class Wakeups:
             for entry_id, fields in _entries(reply):
                 self._last = entry_id.decode()
                 self._end(fields[b"run"].decode())
+            await self._rest()
+
+    async def _rest(self) -> None:
+        if self._waiting:
+            return
+        self._wanted.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wanted.wait(), _REST_S)
 
     def _end(self, run_id: str) -> None:
         self._ended[run_id] = None

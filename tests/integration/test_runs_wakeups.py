@@ -45,6 +45,28 @@ async def test_an_end_before_the_wait_is_remembered(
         assert await wakeups.wait("run_a", 0)
 
 
+async def test_ends_that_nobody_waits_for_are_read_together(
+    redis_async: redis.asyncio.Redis, redis_sync: redis.Redis
+) -> None:
+    """A reader that nobody waits for asks Redis once for many ends; who comes then is told."""
+    async with Wakeups(redis_async) as wakeups:
+        end(redis_sync, "run_0")
+        assert await wakeups.wait("run_0", 10)
+        before = _reads(redis_sync)
+        for number in range(1, 101):
+            await asyncio.to_thread(end, redis_sync, f"run_{number}")
+
+        assert await wakeups.wait("run_100", 10)
+        assert await wakeups.wait("run_1", 0)
+        assert _reads(redis_sync) - before < 50
+
+
+def _reads(client: redis.Redis) -> int:
+    told = client.info("commandstats")
+    assert isinstance(told, dict)
+    return int(told["cmdstat_xread"]["calls"])
+
+
 async def test_what_ended_before_the_start_is_not_told(
     redis_async: redis.asyncio.Redis, redis_sync: redis.Redis
 ) -> None:
