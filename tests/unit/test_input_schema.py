@@ -10,6 +10,7 @@ import pytest
 from core.errors import Invalid
 from triggers.input_schema import (
     MAX_ERRORS,
+    MAX_LEVELS,
     MAX_PARTS,
     MAX_WORK,
     InputMismatch,
@@ -34,6 +35,17 @@ def nested(word: str, levels: int) -> Any:
     return schema
 
 
+def nested_choices(levels: int) -> Any:
+    """Make alternatives with one choice each, none of which fits a list of numbers."""
+    schema: Any = {"items": {"type": "string"}}
+    for _ in range(levels):
+        schema = {"anyOf": [schema]}
+    return schema
+
+
+BACK = {"$ref": "#/$defs/part"}
+
+
 def is_bounded(text: str, value: Any) -> bool:
     """Tell whether a check of `value` is begun, however it ends."""
     try:
@@ -45,6 +57,22 @@ def is_bounded(text: str, value: Any) -> bool:
     return True
 
 
+TREE = {
+    "$defs": {
+        "node": {
+            "type": "object",
+            "properties": {
+                "value": {"type": "integer"},
+                "children": {"type": "array", "items": {"$ref": "#/$defs/node"}},
+            },
+            "required": ["value"],
+            "additionalProperties": False,
+        },
+        "round": {"properties": {"a": {"$ref": "#/$defs/turn"}}},
+        "turn": {"allOf": [{"oneOf": [True, {"$ref": "#/$defs/turn"}]}]},
+    },
+    "$ref": "#/$defs/node",
+}
 LOOP = {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}
 
 
@@ -57,6 +85,10 @@ LOOP = {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref
         ({"$ref": "#/$defs/none"}, "/input_schema/$ref"),
         ({"properties": {"left": {"$ref": "#/properties/left"}}}, None),
         (LOOP, None),
+        ({"not": {"$ref": "#"}}, "/input_schema/not/$ref"),
+        ({"dependentSchemas": {"a": {"$ref": "#"}}}, "/input_schema/dependentSchemas/a/$ref"),
+        ({**TREE, "$ref": "#/$defs/round"}, None),
+        ({"items": {"$ref": "#"}, "unevaluatedItems": False}, "/input_schema/unevaluatedItems"),
         ({"$ref": "file:///etc/passwd"}, "/input_schema/$ref"),
         ({"items": {"$ref": "other.json"}}, "/input_schema/items/$ref"),
         ({"$dynamicRef": "#node", "$dynamicAnchor": "node"}, "/input_schema/$dynamicRef"),
@@ -157,6 +189,49 @@ def test_values_count_by_what_they_cost(schema: Any, few: Any, many: Any) -> Non
     text = check_schema({"items": schema})
     assert is_bounded(text, few)
     assert many is None or not is_bounded(text, many)
+
+
+def chain(word: str, levels: int, leaf: Any = 1) -> Any:
+    """Make a value that stands in itself."""
+    for _ in range(levels):
+        leaf = {word: leaf}
+    return leaf
+
+
+def test_a_schema_may_lead_back_to_what_is_in_a_value() -> None:
+    """As trees and expressions are written; what is wrong deep down has its pointer."""
+    tree, listed = check_schema(TREE), check_schema({"properties": {"next": {"$ref": "#"}}})
+    check_input("job@1", tree, {"value": 1, "children": [{"value": 2, "children": []}] * 500})
+    check_input("job@1", listed, chain("next", MAX_LEVELS))
+    with pytest.raises(InputMismatch) as wrong:
+        check_input("job@1", tree, {"value": 1, "children": [{"value": 2}, {"value": "x"}]})
+    assert [pointer for pointer, _ in wrong.value.errors] == ["/input/children/1/value"]
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "told"),
+    [
+        ({"allOf": [{"properties": {"x": BACK}}] * 2}, chain("x", 40), "more than 50000 steps"),
+        ({"anyOf": [{"properties": {"x": BACK}}] * 3}, chain("x", 12), "more than 50000 steps"),
+        ({"patternProperties": {"a": BACK, "b": BACK}}, chain("ab", 40), "more than 50000 steps"),
+        ({"items": BACK}, [1] * 200_000, "more than 50000 steps"),
+        ({"items": BACK, "not": {"enum": [[0.5]] * 4_000}}, [1] * 9, "more than 50000 steps"),
+        ({"properties": {"x": BACK}}, chain("x", MAX_LEVELS + 1), "more than 64 levels"),
+    ],
+)
+def test_a_check_that_leads_back_too_often_is_not_begun(part: Any, value: Any, told: str) -> None:
+    """Each level of a value may be looked at several times by the one above."""
+    text = check_schema({"$defs": {"part": part}, **BACK})
+    with pytest.raises(Invalid, match=told) as wrong:
+        check_input("job@1", text, value)
+    assert wrong.value.pointer == "/input"
+
+
+def test_alternatives_count_again_for_those_above() -> None:
+    """When none fits, each tells what was wrong with all below it."""
+    text = check_schema(nested_choices(30))
+    with pytest.raises(Invalid, match="the product may be at most"):
+        check_input("job@1", text, [1] * 10_000)
 
 
 @pytest.mark.parametrize(
