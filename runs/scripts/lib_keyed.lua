@@ -8,8 +8,8 @@
 --#include lib_ring
 
 local HELD_S = 366 * 86400
--- A script holds up everybody: a key that has more than so many held is looked at again.
-local RELEASED = 256
+-- A script holds up everybody: of a key that has more than so many held, the next sweep takes some.
+local RELEASED = 1000
 
 local function queued_of_key(tenant, key_id)
   return redis.call('SCARD', 'ms:queued:' .. tenant .. ':' .. key_id)
@@ -22,11 +22,12 @@ local function room_of_key(tenant, key_id)
   return tonumber(most) - redis.call('SCARD', 'ms:running:' .. tenant .. ':' .. key_id)
 end
 
--- Sends held runs of a key back to the front of their queues, as many as may begin.
-local function release(tenant, key_id)
+-- Sends held runs of a key back to the front of their queues, as many as may begin. Without a bound
+-- none: those of the sweep before would be behind them, so `unbound` is the sweep's to say.
+local function release(tenant, key_id, unbound)
   local held = 'ms:held:' .. tenant .. ':' .. key_id
   if redis.call('EXISTS', held) == 0 then return end
-  local room = math.min(room_of_key(tenant, key_id) or RELEASED, RELEASED)
+  local room = math.min(room_of_key(tenant, key_id) or unbound or 0, RELEASED)
   if room <= 0 then return end
   local popped = redis.call('ZPOPMIN', held, room)
   for index = #popped - 1, 1, -2 do

@@ -6,7 +6,7 @@
 for _, holder in ipairs(redis.call('SRANDMEMBER', 'ms:holding', ARGV[1])) do
   local tenant, key_id = string.match(holder, '^(.+):(.+)$')
   if redis.call('EXISTS', 'ms:held:' .. tenant .. ':' .. key_id) == 1 then
-    release(tenant, key_id)
+    release(tenant, key_id, RELEASED)
   else
     redis.call('SREM', 'ms:holding', holder)
   end

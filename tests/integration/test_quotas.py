@@ -307,11 +307,19 @@ async def test_runs_at_once_of_a_key_hold_over_all_workers_and_block_nobody_else
     assert left + await tenant.redis.keys("ms:queued:*") == []
 
 
+async def a_millisecond_each(tenant: Tenant, count: int) -> list[str]:
+    """Submit runs of one key, as if each had come in a millisecond of its own; give their ids."""
+    ids = [(await tenant.submit("key_a")).id for _ in range(count)]
+    for number, one in enumerate(ids):
+        await tenant.redis.hset(keys.run(one), "created_ms", str(number + 1))
+    return ids
+
+
 async def test_a_key_is_held_to_runs_at_once_that_were_set_after_it_queued(
     tenant: Tenant, worker: Worker
 ) -> None:
     """Who went mad before somebody looked is calmed as well."""
-    mine = [(await tenant.submit("key_a")).id for _ in range(3)]
+    mine = await a_millisecond_each(tenant, 3)
     other = (await tenant.submit("key_b")).id
     await tenant.terms("key_a", concurrent_runs=1)
     claimed = await worker.claim(4)
@@ -333,7 +341,7 @@ async def test_runs_of_a_key_go_on_when_its_bound_is_raised_or_taken_off(
 ) -> None:
     """With the next sweep, and not only when the one that is in hand has ended."""
     await tenant.terms("key_a", concurrent_runs=1)
-    mine = [(await tenant.submit("key_a")).id for _ in range(4)]
+    mine = await a_millisecond_each(tenant, 4)
     sweep = Sweep(tenant.redis, WorkerPlan("w", 1, lease_s=30))
     begun = await worker.claim(4)
     await sweep.once()
