@@ -31,6 +31,7 @@ from tenancy.grants import GrantSet
 from tenancy.keys import KeyRecord
 from tenancy.scopes import Scope
 from triggers.batch_scripts import schema_of, with_saved_script
+from triggers.saved import ScriptVersion
 from triggers.scripts import SavedScripts
 
 _NDJSON_TYPES = frozenset({NDJSON, "application/ndjson", "application/jsonl"})
@@ -68,10 +69,11 @@ async def create_batch(request: Request, key: Writer) -> Response:
     items = value.pop("items", None)
     if items is not None and not isinstance(items, list):
         raise Invalid("it must be a list of items", pointer="/items")
-    begun = await _begin(request, key, take_terms(value))
+    begun, version = await _begin(request, key, take_terms(value))
     if items is None:
         return _answer(begun.record, 201, begun)
-    upload, checks = Upload(_store(request), begun), await _checks(request, key, begun)
+    upload = Upload(_store(request), begun)
+    checks = await _checks(request, key, begun, version)
     record = await _filled(request, begun, upload, fill_listed(upload, items, checks))
     return _answer(record, 202, begun)
 
@@ -82,8 +84,9 @@ async def _create_streamed(request: Request, key: KeyRecord) -> Response:
         try:
             first = await lines.first()
             terms, first = _terms_of(first)
-            begun = await _begin(request, key, take_terms(terms, "/batch"))
-            upload, checks = Upload(_store(request), begun), await _checks(request, key, begun)
+            begun, version = await _begin(request, key, take_terms(terms, "/batch"))
+            upload = Upload(_store(request), begun)
+            checks = await _checks(request, key, begun, version)
             record = await _filled(request, begun, upload, fill(upload, _all(first, lines), checks))
         except ServiceError:
             await lines.drain()
@@ -229,7 +232,10 @@ def _store(request: Request) -> BatchStore:
     return services_of(request).batches
 
 
-async def _begin(request: Request, key: KeyRecord, asked: BatchRequest) -> Begun:
+async def _begin(
+    request: Request, key: KeyRecord, asked: BatchRequest
+) -> tuple[Begun, ScriptVersion | None]:
+    """Begin a batch; give it, and the version of a saved script that was looked up for it."""
     services = services_of(request)
     if asked.callback is not None:
         told = await services.triggers.callbacks.target(key.tenant, asked.callback)
@@ -241,22 +247,25 @@ async def _begin(request: Request, key: KeyRecord, asked: BatchRequest) -> Begun
     if own_key and asked.run.script_ref is not None:
         known = await _store(request).begun_before(key.tenant, asked, by=by, key=own_key)
         if known is not None:
-            return known
-    asked = await with_saved_script(SavedScripts(services.redis), key.tenant, asked)
+            return known, None
+    asked, version = await with_saved_script(SavedScripts(services.redis), key.tenant, asked)
     if asked.run.force:
         key.require(Scope.FORCE)
     if asked.run.grants:
         check_taking(GrantSet.parse(asked.run.grants), services.catalog)
-    return await _store(request).begin(key.tenant, asked, by=by, key=own_key)
+    return await _store(request).begin(key.tenant, asked, by=by, key=own_key), version
 
 
-async def _checks(request: Request, key: KeyRecord, begun: Begun) -> ItemChecks:
+async def _checks(
+    request: Request, key: KeyRecord, begun: Begun, version: ScriptVersion | None = None
+) -> ItemChecks:
     """Give what checks the items of a batch; those of one that has all are only compared."""
     services = services_of(request)
     terms = await _store(request).terms_of(key.tenant, begun.record.id)
     if terms.script_ref is None or begun.record.status is not BatchState.UPLOADING:
         return ItemChecks(terms)
-    schema = await schema_of(SavedScripts(services.redis), key.tenant, terms.script_ref)
+    scripts = SavedScripts(services.redis)
+    schema = await schema_of(scripts, key.tenant, terms.script_ref, version)
     return ItemChecks(terms, schema)
 
 

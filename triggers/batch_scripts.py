@@ -8,6 +8,7 @@ from runs.batches.model import BatchRequest
 from runs.model import RunRequest
 from triggers.input_schema import schema_text
 from triggers.refs import Ref
+from triggers.saved import ScriptVersion
 from triggers.scripts import SavedScripts
 
 _UNNAMED = RunRequest.model_fields["name"].default
@@ -15,11 +16,11 @@ _UNNAMED = RunRequest.model_fields["name"].default
 
 async def with_saved_script(
     scripts: SavedScripts, tenant: str, request: BatchRequest
-) -> BatchRequest:
+) -> tuple[BatchRequest, ScriptVersion | None]:
     """
     Put a saved script's text and terms into a batch that names one by `script_ref`.
 
-    Limits and grants of the batch go before those of the script.
+    Limits and grants of the batch go before those of the script. Gives the version, too.
 
     Raises:
         Invalid: there is no such script, version or alias.
@@ -27,7 +28,7 @@ async def with_saved_script(
     """
     run = request.run
     if run.script_ref is None:
-        return request
+        return request, None
     found = await scripts.resolve(tenant, Ref.parse(run.script_ref))
     version = found.version
     whole = run.model_copy(
@@ -39,16 +40,21 @@ async def with_saved_script(
             "name": version.ref if run.name == _UNNAMED else run.name,
         }
     )
-    return replace(request, run=whole)
+    return replace(request, run=whole), version
 
 
-async def schema_of(scripts: SavedScripts, tenant: str, script_ref: str) -> str | None:
+async def schema_of(
+    scripts: SavedScripts, tenant: str, script_ref: str, version: ScriptVersion | None = None
+) -> str | None:
     """
     Give the JSON Schema that a saved script's inputs are held to; None when there is none.
+
+    `version` is looked up again only if it is another one, or None.
 
     Raises:
         Invalid: the script is gone.
         Unavailable: Redis does not answer.
     """
-    version = (await scripts.resolve(tenant, Ref.parse(script_ref))).version
+    if version is None or version.ref != script_ref:
+        version = (await scripts.resolve(tenant, Ref.parse(script_ref))).version
     return None if version.input_schema is None else schema_text(version.input_schema)

@@ -16,6 +16,8 @@ from runs.acceptance import Terms
 from runs.batches.feeding import Feeder
 from tenancy.scopes import Scope
 from tests.api_server import ApiServer
+from triggers.saved import Resolved
+from triggers.scripts import SavedScripts
 
 ALL = (
     *(Scope.READ, Scope.WRITE, Scope.SCRIPTS_WRITE),
@@ -115,6 +117,25 @@ def test_a_batch_names_one_script(client: httpx2.Client) -> None:
         assert one.status_code == 422
     assert both.json()["errors"][0]["pointer"] == gone.json()["errors"][0]["pointer"]
     assert both.json()["errors"][0]["pointer"] == "/script_ref"
+
+
+def test_a_batch_looks_its_script_up_once(
+    client: httpx2.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deleted just after that, it costs nothing: no batch is left half begun."""
+    save(client, input_schema=SCHEMA)
+    look_up = SavedScripts.resolve
+
+    async def then_delete(scripts: SavedScripts, tenant: str, *which: Any) -> Resolved:
+        found = await look_up(scripts, tenant, *which)
+        await scripts.delete(tenant, "job")
+        return found
+
+    monkeypatch.setattr(SavedScripts, "resolve", then_delete)
+    made = batch(client, {"n": 1}, script_ref="job")
+
+    assert made.status_code == 202, made.text
+    assert [one["status"] for one in client.get("/v1/batches").json()["data"]] == ["running"]
 
 
 def test_runs_of_a_batch_say_which_version_they_were(client: httpx2.Client, redis_url: str) -> None:
