@@ -233,10 +233,14 @@ def test_a_killed_redis_is_replaced_with_its_data(
     assert client.submit("return 6", wait_s=30).result == 6
 
 
-def test_ctrl_c_stops_everything_and_the_next_start_knows_everything(
+def test_nothing_outlives_ctrl_c_nor_a_kill_and_the_next_start_knows_everything(
     tmp_path: Path, deadline: Deadline
 ) -> None:
-    """Ctrl-C leaves no process behind; key and runs are there after the next start."""
+    """
+    Ctrl-C leaves no process behind; key and runs are there after the next start.
+
+    Kill -9 of `moonsand serve` itself takes Redis, API, worker and children with it.
+    """
     with serving(tmp_path) as first, public.Client(first.url, first.key) as client:
         run = client.submit("return 7", wait_s=20)
         family = list(children(first.process.pid))
@@ -246,13 +250,8 @@ def test_ctrl_c_stops_everything_and_the_next_start_knows_everything(
     with serving(tmp_path) as second, public.Client(second.url, second.key) as client:
         assert second.key == first.key
         assert client.get(run.id).result == 7
-
-
-def test_nothing_outlives_a_killed_service(tmp_path: Path, deadline: Deadline) -> None:
-    """Kill -9 of `moonsand serve` itself takes Redis, API, worker and children with it."""
-    with serving(tmp_path) as service:
-        family = list(children(service.process.pid))
-        service.process.kill()
+        family = list(children(second.process.pid))
+        second.process.kill()
         deadline.until(
             lambda: not any(map(is_running, family)), "the end of all its processes", seconds=45
         )
