@@ -26,7 +26,7 @@ from ledger.audit_source import DAMAGE, LogSource, SqliteSource
 from ledger.audit_tree import Finding, Report, TreeCheck
 from ledger.erasures import Erasures
 from ledger.leaves import LeafKind
-from ledger.notes import VerifyKey
+from ledger.log_keys import Verifier
 from ledger.tiles import LedgerDamaged
 
 _SHARED = ("script", "surface")
@@ -59,7 +59,7 @@ class _Shared:
 
 def verify_archive(
     source: LogSource,
-    key: VerifyKey,
+    key: Verifier,
     report: Report,
     *,
     kept: Sequence[tuple[str, str]] = (),

@@ -11,13 +11,14 @@ that was signed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from core.errors import Invalid
 from ledger.audit_source import LeafRow, LogSource
-from ledger.leaves import MAX_LEAF_BYTES, read_leaf
+from ledger.leaves import MAX_LEAF_BYTES, LeafKind, read_leaf
+from ledger.log_keys import Rotations, Verifier, all_keys
 from ledger.merkle import EMPTY_ROOT, HASH_BYTES, leaf_hash, node_hash
 from ledger.notes import Checkpoint, VerifyKey
 from ledger.tiles import FULL_BYTES, HEIGHT, WIDTH, LedgerDamaged
@@ -57,7 +58,7 @@ class TreeCheck:
     def __init__(
         self,
         source: LogSource,
-        key: VerifyKey,
+        key: Verifier,
         kept: Iterable[tuple[Checkpoint, str]],
         report: Report,
     ) -> None:
@@ -68,6 +69,9 @@ class TreeCheck:
         self._subjects: list[tuple[str, str]] = []
         self._damaged = False
         self.size = 0
+        #: Sizes of the archive's checkpoints with who signed each, and entries of changes of key.
+        self._signers: list[tuple[int, list[VerifyKey]]] = []
+        self._rotated: list[tuple[int, Mapping[str, Any]]] = []
         self._good = 0
         self.signed = 0
         self._due = sorted(self._open(key, kept), key=lambda one: one[0])
@@ -75,7 +79,7 @@ class TreeCheck:
         while self._due and self._due[0][0] == 0:
             self._hold(self._due.pop(0))
 
-    def _open(self, key: VerifyKey, kept: Iterable[tuple[Checkpoint, str]]) -> Iterator[_Signed]:
+    def _open(self, key: Verifier, kept: Iterable[tuple[Checkpoint, str]]) -> Iterator[_Signed]:
         own = self._source.checkpoints()
         if not own:
             self._report(Finding("there is no checkpoint: nothing in this archive is proved"))
@@ -87,6 +91,7 @@ class TreeCheck:
                 continue
             if signed.size != size:
                 self._report(Finding(f"checkpoint {size}: it is that of {signed.size} leaves"))
+            self._signers.append((signed.size, all_keys(key).signers(note)))
             yield signed.size, signed.root, "the archive"
         for signed, where in kept:
             yield signed.size, signed.root, where
@@ -101,6 +106,8 @@ class TreeCheck:
             self._fill(row.index)
         self._check_row(row, fields, kind, subject)
         self._append(leaf_hash(row.data), kind, subject)
+        if kind == LeafKind.LOG_ROTATED:
+            self._rotated.append((row.index, fields))
         return fields
 
     def finish(self) -> None:
@@ -112,6 +119,12 @@ class TreeCheck:
         for level, number in self._source.tile_ids():
             if not (0 <= level < 8 and 0 <= number < -(-(self.size >> HEIGHT * level) // WIDTH)):
                 self._report(Finding(f"tile {number} of level {level} belongs to no entry"))
+        rotations = Rotations.of(self._rotated)
+        for size, signers in self._signers:
+            end = rotations.ended(signers, size)
+            if end is not None:
+                what = f"checkpoint {size}: it is signed with a key that entry {end} replaced"
+                self._report(Finding(what))
         for size, _, where in self._due[:1]:
             self._report(
                 Finding(

@@ -22,7 +22,7 @@ import orjson
 from core.errors import Invalid
 from ledger.bundle import TOLD_BY_DIGEST, Bundle, BundleEntry
 from ledger.leaves import commit
-from ledger.notes import VerifyKey
+from ledger.log_keys import Verifier
 from ledger.receipts import check_receipt, finished_leaf
 from ledger.tape import Entry, Kind
 
@@ -63,7 +63,7 @@ class Checked:
     proved: Proved
 
 
-def check_bundle(bundle: Bundle, key: VerifyKey | None = None) -> Checked:
+def check_bundle(bundle: Bundle, key: Verifier | None = None) -> Checked:
     """
     Check every digest of a bundle, and with `key` the signature under its receipt.
 
@@ -117,7 +117,7 @@ def _check_text(bundle: Bundle, name: str, sha256: Any) -> None:
         raise Invalid(f"the {name} in the bundle is not the one whose digest is on the tape")
 
 
-def _prove(bundle: Bundle, key: VerifyKey | None) -> Proved:
+def _prove(bundle: Bundle, key: Verifier | None) -> Proved:
     receipt = bundle.receipt
     if receipt is None:
         return Proved(None, signed=False, unbound=tuple(one.seq for one in bundle.entries))

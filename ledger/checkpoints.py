@@ -19,6 +19,7 @@ import structlog
 from core import keys
 from core.errors import Invalid
 from core.redis_room import set_text
+from ledger.log_keys import SigningKeys, rotations
 from ledger.merkle import leaf_hash
 from ledger.tiles import HEIGHT, LedgerDamaged, root_at
 
@@ -47,13 +48,14 @@ class Checkpoints:
     def __init__(
         self,
         archive: Archive,
-        key: SigningKey,
+        key: SigningKey | SigningKeys,
         redis: Redis,
         witnesses: Sequence[Witness] = (),
         every_s: float = 2.0,
     ) -> None:
         self._archive = archive
-        self._key = key
+        signing = key if isinstance(key, SigningKeys) else SigningKeys(key)
+        self._key, self._keys = signing.key, signing.public
         self._redis = redis
         self._witnesses = witnesses
         self._every_s = every_s
@@ -69,10 +71,11 @@ class Checkpoints:
         """
         own = self._archive.checkpoint()
         self._check_last_tile()
+        self._check_key(own)
         for where, note in self._known(own):
             self._compare(where, note)
         if own is not None:
-            self._publish(self._key.public.open(own).size, own)
+            self._publish(self._keys.open(own).size, own)
 
     def maybe(self, epoch: int, *, at_once: bool = False) -> bool:
         """Sign if the time has come (or `at_once`) and the tree has grown; tell whether it was."""
@@ -106,7 +109,8 @@ class Checkpoints:
 
     def _compare(self, where: str, note: str) -> None:
         try:
-            signed = self._key.public.open(note)
+            signed = self._keys.open(note)
+            self._check_signer(note, signed.size)
         except Invalid as error:
             if where == "the archive":
                 raise LedgerDamaged(
@@ -127,6 +131,27 @@ class Checkpoints:
                 f"the archive's tree of {signed.size} leaves is not the one that was signed"
                 f" ({where} has its checkpoint): the archive was changed"
             )
+
+    def _check_key(self, own: str | None) -> None:
+        """See to it that the log tells of a change of its key, and that no old one signs."""
+        key = self._key.public
+        known = rotations(self._archive, key.name)
+        if str(key) in known.replaced:
+            raise LedgerDamaged(
+                f"entry {known.replaced[str(key)]} of the log tells that another key signs it;"
+                " start the sequencer with that one"
+            )
+        signers = [str(one) for one in self._keys.signers(own)] if own is not None else []
+        if signers and str(key) not in signers and str(key) not in known.successors:
+            raise LedgerDamaged(
+                "no entry of the log tells that this key signs it; `moonsand ledger rotate` does"
+            )
+
+    def _check_signer(self, note: str, size: int) -> None:
+        known = rotations(self._archive, self._key.public.name)
+        end = known.ended(self._keys.signers(note), size)
+        if end is not None:
+            raise Invalid(f"it is signed with a key that entry {end} replaced")
 
     def _check_last_tile(self) -> None:
         size = self._archive.size

@@ -58,6 +58,7 @@ class LeafKind(StrEnum):
     CONNECTION_CHANGED = "connection.changed"
     SYNC_CHANGED = "sync.changed"
     SCHEDULE_CHANGED = "schedule.changed"
+    LOG_ROTATED = "log.rotated"
     PAYLOADS_DELETED = "payloads.deleted"
     UNREADABLE = "inbox.unreadable"
 

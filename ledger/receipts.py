@@ -13,8 +13,9 @@ from typing import Any
 from core.errors import Invalid
 from ledger.archive import ArchiveReader, Found
 from ledger.leaves import LeafKind, read_leaf
+from ledger.log_keys import Verifier
 from ledger.merkle import leaf_hash, root_of, verify_inclusion
-from ledger.notes import Checkpoint, VerifyKey
+from ledger.notes import Checkpoint
 from ledger.tiles import prove_inclusion
 
 VERSION = 1
@@ -53,7 +54,7 @@ def make_receipt(archive: ArchiveReader, run: str, tenant: str) -> dict[str, Any
     }
 
 
-def check_receipt(receipt: Mapping[str, Any], key: VerifyKey | None) -> Checkpoint:
+def check_receipt(receipt: Mapping[str, Any], key: Verifier | None) -> Checkpoint:
     """
     Check a receipt from outside; give the checkpoint under which it holds.
 

@@ -14,7 +14,7 @@ from core.errors import Invalid
 from core.settings import Settings
 from ledger.audit_query import OPEN, Filter
 from ledger.audit_source import SqliteSource, TileSource
-from ledger.notes import SigningKey, VerifyKey
+from ledger.log_keys import LogKeys, SigningKeys, Verifier
 from moonsand.local_state import default_directory
 from moonsand.terminal import write_error
 from tenancy.master_keys import MasterKeys
@@ -37,28 +37,40 @@ def archive_path(given: Path | None, settings: Settings) -> Path:
     return given or settings.ledger_dir or default_directory() / _LOCAL
 
 
-def public_key(given: str | None, settings: Settings) -> VerifyKey:
+def public_key(given: str | None, settings: Settings) -> LogKeys:
     """
-    Give the key that checkpoints are held to.
+    Give the keys that checkpoints are held to.
 
     Raises:
-        Invalid: it is malformed, or none was given and none is here.
+        Invalid: one is malformed, or none was given and none is here.
     """
     if given is not None:
-        return VerifyKey.parse(given if "+" in given else _read(Path(given)))
+        return LogKeys.parse(given if "+" in given else _read(Path(given)))
+    keys = signing_keys(settings)
+    if settings.ledger_key is None:
+        write_error("held to the key of this machine; an auditor gives --log-key")
+    return keys.public
+
+
+def signing_keys(settings: Settings) -> SigningKeys:
+    """
+    Give the key that signs, of the settings or of a local service.
+
+    Raises:
+        Invalid: it is malformed, or none is here.
+    """
     if settings.ledger_key is not None:
-        return SigningKey.parse(settings.ledger_key).public
+        return SigningKeys.parse(settings.ledger_key)
     path = settings.ledger_key_file or default_directory() / _LOCAL / _LOCAL_KEY
     if not path.exists():
         raise Invalid(
             "the log's public key is not known here",
             hint="give --log-key; `moonsand ledger keygen` printed it when the key was made",
         )
-    write_error("held to the key of this machine; an auditor gives --log-key")
-    return SigningKey.parse(_read(path)).public
+    return SigningKeys.parse(_read(path))
 
 
-def kept_checkpoints(given: Sequence[Path] | None, key: VerifyKey) -> list[tuple[str, str]]:
+def kept_checkpoints(given: Sequence[Path] | None, key: Verifier) -> list[tuple[str, str]]:
     """
     Read checkpoints that somebody kept: where each is from, and its note.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import Unavailable
+from ledger.log_keys import SigningKeys
 from ledger.notes import SigningKey
 from moonsand.commands.ledger import write_new
 
@@ -40,7 +41,7 @@ def ledger_directory(settings: Settings, directory: Path) -> Path:
 
 def public_key_in(directory: Path) -> str:
     """Give what checks the checkpoints of a local service, whose key was made at its start."""
-    return str(SigningKey.parse((directory / _KEY).read_text()).public)
+    return str(SigningKeys.parse((directory / _KEY).read_text()).public)
 
 
 def _key_in(directory: Path) -> Path:

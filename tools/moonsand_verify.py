@@ -93,7 +93,8 @@ class LogKey:
     """The log's public key, as `NAME+HASH+BASE64`."""
 
     def __init__(self, text: str) -> None:
-        self.name, _, rest = text.strip().partition("+")
+        self.text = text.strip()
+        self.name, _, rest = self.text.partition("+")
         digest, _, encoded = rest.partition("+")
         try:
             data = exactly(encoded)
@@ -128,6 +129,29 @@ class LogKey:
         except (ValueError, InvalidSignature):
             return False
         return True
+
+
+class LogKeys:
+    """All keys of one log, one a line: those that were replaced too."""
+
+    def __init__(self, text: str) -> None:
+        self.keys = [LogKey(line) for line in text.splitlines() if line.strip()]
+        if len({key.name for key in self.keys}) != 1:
+            raise Mistake("keys of one log are wanted, one a line")
+        self.name = self.keys[0].name
+
+    def open(self, note: str) -> tuple[int, bytes]:
+        return (self.signers(note) or self.keys)[0].open(note)
+
+    def signers(self, note: str) -> list[LogKey]:
+        signed = []
+        for key in self.keys:
+            try:
+                key.open(note)
+            except ValueError:
+                continue
+            signed.append(key)
+        return signed
 
 
 # --- the tree: RFC 6962, all levels in memory --------------------------------------------------
@@ -271,7 +295,7 @@ def check_bodies(leaf: Fields, bodies: dict[int, tuple[str, bytes]]) -> Iterator
             yield f"its {name} is not that of its tape"
 
 
-def check_receipt(receipt: Fields, key: LogKey) -> Iterator[str]:
+def check_receipt(receipt: Fields, key: LogKeys) -> Iterator[str]:
     """Verify a receipt; the last leaf of a run's end is what it proves."""
     end: Fields = {}
     try:
@@ -292,7 +316,7 @@ def check_receipt(receipt: Fields, key: LogKey) -> Iterator[str]:
         yield f"this receipt cannot be read, or its checkpoint: {error}"
 
 
-def check_bundle(rows: list[Fields], key: LogKey) -> Iterator[str]:
+def check_bundle(rows: list[Fields], key: LogKeys) -> Iterator[str]:
     """Verify a bundle: its receipt, and every part against it."""
     receipt, parts = rows[0].get("receipt"), {str(one.get("part")): one for one in rows}
     if not isinstance(receipt, dict):
@@ -694,7 +718,7 @@ class Objects(Archive):
 # --- what an archive says ----------------------------------------------------------------------
 
 
-def check_log(archive: Archive, key: LogKey, kept: list[str], say: Say) -> list[Fields]:
+def check_log(archive: Archive, key: LogKeys, kept: list[str], say: Say) -> list[Fields]:
     """Verify leaves, tiles and checkpoints; give the leaves, read, with their numbers."""
     hashes: list[bytes] = []
     leaves: list[Fields] = []
@@ -732,6 +756,10 @@ def check_log(archive: Archive, key: LogKey, kept: list[str], say: Say) -> list[
     if not own:
         say("there is no checkpoint: nothing is proved")
     signed = 0
+    replaced: dict[str, int] = {}
+    for index, leaf in enumerate(leaves):
+        if leaf.get("kind") == "log.rotated":
+            replaced.setdefault(text_of(leaf, "before"), index)
     for size, note in [*own, *((-1, note) for note in kept)]:
         try:
             count, root = key.open(note)
@@ -742,6 +770,9 @@ def check_log(archive: Archive, key: LogKey, kept: list[str], say: Say) -> list[
             say(f"checkpoint {count}: the archive has {len(hashes)} entries, its end was cut off")
         elif tree.root(count) != root:
             say(f"checkpoint {count}: the tree of {count} entries is not the one that was signed")
+        ends = [replaced.get(one.text, count) for one in key.signers(note)]
+        if size != -1 and max(ends) < count:
+            say(f"checkpoint {count}: it is signed with a key that entry {max(ends)} replaced")
         signed = max(signed, count)
     print(f"{len(hashes)} entries, {signed} of them under {len(own)} checkpoints of {key.name}")
     return leaves
@@ -914,14 +945,14 @@ class Runs:
                 self.say(f"line {row['seq']} of tape {row['tape']}: no entry names it")
 
 
-def check_archive(path: Path, key: LogKey, kept: list[str], masters: Masters, say: Say) -> None:
+def check_archive(path: Path, key: LogKeys, kept: list[str], masters: Masters, say: Say) -> None:
     objects = (path / "journal").is_dir()
     with closing(Objects(path) if objects else Archive(path)) as archive:
         check_opened(archive, key, kept, masters, say)
 
 
 def check_opened(
-    archive: Archive, key: LogKey, kept: list[str], masters: Masters, say: Say
+    archive: Archive, key: LogKeys, kept: list[str], masters: Masters, say: Say
 ) -> None:
     for what in archive.faults():
         say(what)
@@ -952,7 +983,7 @@ def read_masters(path: Path | None) -> Masters:
     return {name: base64.b64decode(encoded, validate=True) for name, _, encoded in rows}
 
 
-def check(path: Path, key: LogKey, kept: list[str], masters: Masters, say: Say) -> None:
+def check(path: Path, key: LogKeys, kept: list[str], masters: Masters, say: Say) -> None:
     """Verify whatever `path` is."""
     if path.is_dir():
         check_archive(path, key, kept, masters, say)
@@ -978,7 +1009,9 @@ def check(path: Path, key: LogKey, kept: list[str], masters: Masters, say: Say) 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Verify what Moonsand's ledger says, offline.")
     parser.add_argument("path", type=Path, help="an archive, a receipt or a bundle")
-    parser.add_argument("--key", required=True, help="the log's public key, or a file with it")
+    parser.add_argument(
+        "--key", required=True, help="the log's public keys, or a file with them, one a line"
+    )
     parser.add_argument(
         "--from",
         dest="kept",
@@ -997,7 +1030,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(ascii(what)[1:-1])
 
     try:
-        key = LogKey(given.key if "+" in given.key else Path(given.key).read_text())
+        key = LogKeys(given.key if "+" in given.key else Path(given.key).read_text())
         files = [sorted(one.iterdir()) if one.is_dir() else [one] for one in given.kept]
         kept = [one.read_text() for some in files for one in some if one.name[:1] != "."]
         masters = read_masters(given.vault_keys)

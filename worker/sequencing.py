@@ -20,7 +20,7 @@ from core.logs import configure_logs
 from core.redis_client import check_server, connect
 from ledger.archives import create_archive, has_archive, writable
 from ledger.checkpoints import Checkpoints
-from ledger.notes import SigningKey
+from ledger.log_keys import SigningKeys
 from ledger.sequencer import Sequencer
 from ledger.taking import InTheClear, Sealer
 from ledger.tile_files import TileFiles
@@ -31,7 +31,7 @@ from tenancy.payload_keys import PayloadSealer
 if TYPE_CHECKING:
     from core.settings import Settings
 
-_MAX_KEY_BYTES = 4_096
+_MAX_KEY_BYTES = 65_536
 
 
 def run_sequencer(settings: Settings) -> int:
@@ -51,7 +51,7 @@ def run_sequencer(settings: Settings) -> int:
             "no place for the ledger's archive",
             hint="set MOONSAND_LEDGER_DIR, or MOONSAND_LEDGER_OBJECTS",
         )
-    key, masters = signing_key(settings), MasterKeys.of_settings(settings)
+    keys, masters = signing_keys(settings), MasterKeys.of_settings(settings)
     witnesses = [witness_of(settings.ledger_witness)] if settings.ledger_witness else []
     tiles = writable(settings.ledger_tiles) if settings.ledger_tiles else None
     stop = _stopped_by_signals()
@@ -64,17 +64,17 @@ def run_sequencer(settings: Settings) -> int:
         if tiles is not None:
             witnesses.append(TileFiles(archive, tiles))
         every_s = settings.ledger_checkpoint_s
-        checkpoints = Checkpoints(archive, key, redis, witnesses, every_s)
+        checkpoints = Checkpoints(archive, keys, redis, witnesses, every_s)
         structlog.get_logger(__name__).info(
-            "sequencer_started", origin=key.public.name, sealed=masters is not None
+            "sequencer_started", origin=keys.key.public.name, sealed=masters is not None
         )
         Sequencer(redis, archive, sealer, checkpoints).run(stop)
     return 0
 
 
-def signing_key(settings: Settings) -> SigningKey:
+def signing_keys(settings: Settings) -> SigningKeys:
     """
-    Give the key that the settings name.
+    Give the key that the settings name, with those that signed before it.
 
     Raises:
         Invalid: none or both are given, the file cannot be read, or it holds no key.
@@ -85,10 +85,10 @@ def signing_key(settings: Settings) -> SigningKey:
             hint="`moonsand ledger keygen` makes a key",
         )
     if settings.ledger_key is not None:
-        return SigningKey.parse(settings.ledger_key)
+        return SigningKeys.parse(settings.ledger_key)
     try:
         with Path(settings.ledger_key_file or "").open("rb") as file:
-            return SigningKey.parse(file.read(_MAX_KEY_BYTES).decode("utf-8", "replace"))
+            return SigningKeys.parse(file.read(_MAX_KEY_BYTES).decode("utf-8", "replace"))
     except OSError as error:
         raise Invalid(f"the file of the ledger's key cannot be read: {error.strerror}") from None
 

@@ -18,7 +18,7 @@ from moonsand.terminal import write_output
 if TYPE_CHECKING:
     from ledger.audit import Verified
     from ledger.audit_tree import Finding
-    from ledger.notes import VerifyKey
+    from ledger.log_keys import Verifier
 
 app = typer.Typer(no_args_is_help=True, help="Verify and query the ledger's archive.")
 _MAX_SHOWN = 100
@@ -184,7 +184,7 @@ class _Shown:
         else:
             write_output(f"{finding}\n")
 
-    def end(self, verified: Verified | None, key: VerifyKey) -> None:
+    def end(self, verified: Verified | None, key: Verifier) -> None:
         if self._as_json:
             told = {"ok": not self.count, "log": key.name, "findings": self._findings}
             write_output(json.dumps(told | (asdict(verified) if verified else {}) | told) + "\n")
@@ -200,7 +200,7 @@ class _Shown:
             write_output("verified\n")
 
 
-def _summary(verified: Verified, key: VerifyKey) -> str:
+def _summary(verified: Verified, key: Verifier) -> str:
     left = verified.size - verified.signed
     text = f"{verified.size} entries of {key.name}, {verified.checkpoints} checkpoints"
     if left and verified.findings:

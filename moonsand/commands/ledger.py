@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="The ledger's key.")
 
 @app.callback()
 def ledger() -> None:
-    """Keep `keygen` a command of its own although it is the only one."""
+    """Keep its commands together."""
 
 
 @app.command()
@@ -38,6 +38,38 @@ def keygen(
     else:
         write_new(out, key.secret())
         write_output(f"{key.public}\n")
+    return Exit.SUCCEEDED
+
+
+@app.command()
+def rotate(
+    to: Annotated[Path, typer.Option(help="New file for the new key and those before it.")],
+    archive: Annotated[
+        Path | None, typer.Option(help="Place of the archive (default: that of the settings).")
+    ] = None,
+) -> int:
+    """Let a new key sign the log from now on; print all keys that check its checkpoints."""
+    from contextlib import closing
+
+    from core.clock import now_ms
+    from core.settings import load_settings
+    from ledger.log_keys import SigningKeys
+    from ledger.log_keys import rotate as append
+    from ledger.notes import SigningKey
+    from moonsand.audit_inputs import archive_path, signing_keys
+    from moonsand.erasing import open_writer
+
+    settings = load_settings()
+    keys = signing_keys(settings)
+    with closing(open_writer(archive_path(archive, settings), settings)) as opened:
+        if to.exists():  # of a try that broke off
+            changed = SigningKeys.parse(to.read_text())
+        else:
+            changed = keys.followed_by(SigningKey.new(keys.key.public.name))
+            write_new(to, changed.secret())
+        index = append(opened, changed, now_ms())
+    write_output(f"{changed.public}\n")
+    write_error(f"entry {index} tells of it; start the sequencer with the key in {to}")
     return Exit.SUCCEEDED
 
 

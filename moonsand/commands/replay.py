@@ -15,7 +15,7 @@ from moonsand.terminal import write_error
 
 if TYPE_CHECKING:
     from ledger.bundle_check import Checked
-    from ledger.notes import VerifyKey
+    from ledger.log_keys import LogKeys
     from worker.replay_report import Report
 
 Archive = Annotated[
@@ -73,16 +73,16 @@ def replay(
     return Exit.SUCCEEDED if report.equal else Exit.FAILED
 
 
-def verify_key(text: str | None) -> VerifyKey | None:
+def verify_key(text: str | None) -> LogKeys | None:
     """
-    Read the key of a ledger.
+    Read the keys of a ledger.
 
     Raises:
         Invalid: it is none.
     """
-    from ledger.notes import VerifyKey
+    from ledger.log_keys import LogKeys
 
-    return None if text is None else VerifyKey.parse(text)
+    return None if text is None else LogKeys.parse(text)
 
 
 def _read_script(path: Path) -> bytes:
