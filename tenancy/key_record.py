@@ -90,9 +90,10 @@ class KeyRecord(BaseModel):
                 "this text of the API key was replaced by a rotation, and administers nothing",
                 hint="use the text that the rotation gave",
             )
+        tenant = OPERATOR if scope is Scope.TENANTS_ADMIN else self.owner
         raise Forbidden(
             f"this API key lacks the scope {scope}; it has {', '.join(self.scopes) or 'none'}",
-            hint=f"make a key with that scope: moonsand keys create --scope {scope}",
+            hint=f"make a key that has it: moonsand keys create --tenant {tenant} --scope {scope}",
         )
 
     def unfit_for(self, tenant: str, scopes: Iterable[Scope], now_ms: int) -> str | None:

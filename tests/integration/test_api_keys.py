@@ -8,10 +8,11 @@ import pytest
 from redis.asyncio import Redis
 
 from core import keys
-from core.errors import Invalid, NotFound, Unauthenticated, Unavailable
+from core.errors import Forbidden, Invalid, NotFound, Unauthenticated, Unavailable
 from core.redis_client import connect_async
 from tenancy.keys import KeyStore, digest_of, new_plain_key
 from tenancy.scopes import DEFAULT_SCOPES, Scope
+from tenancy.tenants import OPERATOR
 
 pytestmark = pytest.mark.anyio
 
@@ -36,6 +37,15 @@ async def test_a_key_has_the_scopes_it_was_given(redis_async: Redis) -> None:
     scopes = (Scope.GRANTS_ADMIN, Scope.FORCE, Scope.FORCE)
     plain, _ = await store.create("acme", "admin", scopes=scopes)
     assert (await store.authenticate(plain)).scopes == scopes[:2]
+
+
+async def test_who_lacks_a_scope_is_told_how_a_key_with_it_is_made(redis_async: Redis) -> None:
+    """Of its own tenant; scopes that only operators have, of theirs."""
+    _, key = await KeyStore(redis_async).create("acme", "agent")
+    for scope, tenant in ((Scope.FORCE, "acme"), (Scope.TENANTS_ADMIN, OPERATOR)):
+        with pytest.raises(Forbidden) as refused:
+            key.require(scope)
+        assert f"--tenant {tenant} --scope {scope}" in (refused.value.hint or "")
 
 
 async def test_redis_never_holds_the_key(redis_async: Redis) -> None:
