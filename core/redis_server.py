@@ -107,7 +107,8 @@ class PrivateRedis:
         Start the server, wait until it answers, and give its URL.
 
         Raises:
-            Unavailable: no program, the directory is in use, or no answer within 10 s.
+            Unavailable: no program, the directory is in use, or no answer within 10 s. One that
+                says that it is loading its file is waited for, however long that takes.
         """
         if self.alive:
             return self.url
@@ -209,7 +210,10 @@ class PrivateRedis:
                     break
                 try:
                     client.ping()
-                except redis.RedisError:  # no socket yet, or still loading its file
+                except redis.BusyLoadingError:  # it reads its file, and says so until it has
+                    end = time.monotonic() + _START_S
+                    time.sleep(_POLL_S)
+                except redis.RedisError:  # no socket yet
                     time.sleep(_POLL_S)
                 else:
                     return

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import stat
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -44,6 +47,26 @@ def test_what_was_written_survives_a_restart(tmp_path: Path) -> None:
         with PrivateRedis(tmp_path / "data") as server, connect(server.url) as client:
             assert client.get("word") == expected
             client.set("word", "kept")
+
+
+def test_a_server_that_reads_its_file_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long that takes: a service with much in it must start again."""
+    clock, busy = itertools.count(0.0, 6.0), iter(range(9))
+    asked = redis.Redis.ping
+
+    def ping(client: redis.Redis) -> object:
+        with suppress(redis.RedisError):  # it does not listen yet
+            if asked(client) and next(busy, None) is None:
+                return True
+        raise redis.BusyLoadingError
+
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(redis.Redis, "ping", ping)
+    with PrivateRedis(tmp_path / "data") as server:
+        assert server.alive
+    assert next(busy, None) is None
 
 
 def test_nothing_listens_on_the_network_and_others_may_not_enter(redis_sync: redis.Redis) -> None:
