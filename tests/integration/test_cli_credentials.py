@@ -177,7 +177,8 @@ def test_a_prompt_does_not_show_a_secret(env: dict[str, str], redis_sync: redis.
     with prompted(env) as (process, outer):
         read_until(outer, b"Access token ID")
         os.write(outer, b"id\n")
-        seen = read_until(outer, b"Access token secret")
+        # The space comes last, when the terminal has thrown away what was typed until then.
+        seen = read_until(outer, b"Access token secret: ")
         os.write(outer, f"{SECRET}\n".encode())
         seen += read_until(outer, b"Base URL")
         os.write(outer, b"\n")
