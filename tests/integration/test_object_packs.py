@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import groupby
@@ -13,7 +14,7 @@ import pytest
 import redis
 
 from core.errors import Unavailable
-from ledger import journal
+from ledger import archives, journal
 from ledger.archive import Erasing, NewLeaf, Payload
 from ledger.archives import create_objects
 from ledger.erasing import Wish, erase
@@ -195,3 +196,17 @@ def test_an_entry_that_erases_a_part_of_an_object_and_leaves_it_is_refused(
     assert archive.erase(epoch, NewLeaf("2-1", b"{}"), Erasing(["run_1"])) == 1
     assert archive.payload("input/run_2") == two[1]
     archive.close()
+
+
+def test_a_view_of_an_earlier_version_is_made_anew(tmp_path: Path) -> None:
+    """It has other tables: a host that was updated reads the journal once more, and goes on."""
+    kept = Payload("input/run_1", "acme", "run_1", 5, "", b"x")
+    with closing(create_objects(str(tmp_path / "objects"), tmp_path)) as archive:
+        archive.commit(archive.take_over(), [NewLeaf("1-1", b"{}")], [], [kept])
+    (view,) = tmp_path.glob("view-*.db")
+    with closing(sqlite3.connect(view)) as db:
+        db.executescript("DROP TABLE packs; PRAGMA user_version = 0;")
+    archives._compared.clear()
+    with closing(create_objects(str(tmp_path / "objects"), tmp_path)) as archive:
+        assert archive.payload(kept.id) == kept
+        assert archive.commit(archive.take_over(), [NewLeaf("2-1", b"{}")]) == 2
