@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path
@@ -20,6 +21,7 @@ from ledger.archives import create_objects
 from ledger.erasing import Wish, erase
 from ledger.journal_view import JournalView
 from ledger.object_archive import ObjectArchive
+from ledger.objects import DirectoryStore
 from ledger.tiles import LedgerDamaged
 from tests.archive_kinds import IN_BUCKET, Place, place_of
 from tests.archives import true_run, verified
@@ -210,3 +212,86 @@ def test_a_view_of_an_earlier_version_is_made_anew(tmp_path: Path) -> None:
     with closing(create_objects(str(tmp_path / "objects"), tmp_path)) as archive:
         assert archive.payload(kept.id) == kept
         assert archive.commit(archive.take_over(), [NewLeaf("2-1", b"{}")]) == 2
+
+
+class Died(Exception):
+    """The process that wrote is gone."""
+
+
+class Dying(DirectoryStore):
+    """A store whose writer dies at one of its writes, before or after it is carried out."""
+
+    def __init__(self, root: Path, left: int, *, after: bool) -> None:
+        super().__init__(root)
+        self._left = left
+        self._after = after
+
+    def _reach(self, *, done: bool) -> None:
+        """Count a write that begins, or one that was carried out; die when it is the one."""
+        if self._left == 0 and done == self._after:
+            raise Died
+        self._left -= done
+
+    def create(self, name: str, data: bytes) -> bool:
+        self._reach(done=False)
+        made = super().create(name, data)
+        self._reach(done=True)
+        return made
+
+    def create_all(self, objects: Mapping[str, bytes]) -> None:
+        self._reach(done=False)
+        super().create_all(objects)
+        self._reach(done=True)
+
+    def replace(self, name: str, data: bytes, tag: str | None) -> str | None:
+        self._reach(done=False)
+        new = super().replace(name, data, tag)
+        self._reach(done=True)
+        return new
+
+    def delete(self, names: Iterable[str]) -> None:
+        self._reach(done=False)
+        super().delete(names)
+        self._reach(done=True)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_an_erasure_that_dies_at_any_write_leaves_all_or_nothing(
+    redis_sync: redis.Redis, tmp_path: Path, *, after: bool
+) -> None:
+    """The archive verifies, erased or not; another try makes it so, and leaves no object over."""
+    whole = Place(tmp_path / "whole", str(tmp_path / "whole" / "objects"))
+    whole.directory.mkdir()
+    run, other, _ = fill(redis_sync, whole)
+    redis_sync.flushall()
+    for left in range(20):
+        place = Place(tmp_path / str(left), str(tmp_path / str(left) / "objects"))
+        shutil.copytree(whole.objects, place.objects, ignore=shutil.ignore_patterns(".*"))
+        archive = create_objects(place.objects, place.directory)
+        archive._store.close()
+        archive._store = Dying(Path(place.objects), left, after=after)
+        died = False
+        try:
+            erase(archive, Wish(run=run), 5_000, lambda _: None)
+        except Died:
+            died = True
+        archive.close()
+        assert verified(Path(place.objects))[1] == []
+        if not is_erased(place, run):
+            erased(place, Wish(run=run))
+        with taking(redis_sync, place) as one:
+            one.drain()
+            assert one.archive.payload(f"input/{other}") is not None
+        assert is_erased(place, run)
+        assert len(packs(place)) == 1
+        assert not any(b"acme0-input" in data for data in place.all_objects().values())
+        assert verified(Path(place.objects))[1] == []
+        if not died:
+            break
+    assert 3 < left < 19
+
+
+def is_erased(place: Place, run: str) -> bool:
+    """Tell whether the journal says that a run's payloads are gone."""
+    with closing(place.reader()) as reader:
+        return reader.payload(f"input/{run}") is None
