@@ -29,9 +29,14 @@ class Upload:
         None: begin with the very first, and compare what comes with what is there.
 
         Raises:
-            Conflict: it has another number of items.
+            Conflict: it has another number of items, or was cancelled before it had all.
         """
         record = begun.record
+        if record.status.terminal and record.sealed_ms is None:
+            raise Conflict(
+                "the batch was cancelled before it had all its items",
+                hint="make another one, with another Idempotency-Key",
+            )
         self._store = store
         self._record = record
         self._there = record.counts.received

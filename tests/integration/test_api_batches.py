@@ -319,6 +319,26 @@ def test_an_open_batch_is_filled_by_several_requests(client: httpx2.Client) -> N
     assert client.post(path, params={"from": 5}, content=rest, headers=NDJSON).status_code == 409
 
 
+def test_an_upload_that_was_cancelled_is_told_as_such(client: httpx2.Client) -> None:
+    """Sent again under its key it is no batch with other items, and begins none."""
+    key = {"Idempotency-Key": "k"}
+    opened = client.post("/v1/batches", json={"script": "return 1"}, headers=key).json()
+    path = f"/v1/batches/{opened['id']}"
+    client.post(
+        f"{path}/items", params={"from": 0, "last": "false"}, content=lines(3), headers=NDJSON
+    )
+    assert client.post(f"{path}/cancel").json()["status"] == "cancelled"
+
+    body = {"script": "return 1", "items": [{"input": 0}]}
+    again = client.post("/v1/batches", json=body, headers=key)
+    more = client.post(f"{path}/items", params={"from": 3}, content=lines(1), headers=NDJSON)
+
+    for answer in (again, more):
+        assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+        assert "cancelled before it had all its items" in answer.json()["detail"]
+    assert len(client.get("/v1/batches").json()["data"]) == 1
+
+
 def test_a_batch_is_cancelled_once(client: httpx2.Client, redis_url: str) -> None:
     """Nothing more is started; what was on its way is cancelled by whoever feeds."""
     made = client.post("/v1/batches", content=HEADER + lines(10), headers=NDJSON).json()
