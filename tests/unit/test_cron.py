@@ -195,4 +195,10 @@ def test_a_moment_is_local_unless_it_says_otherwise() -> None:
     """An offset of its own goes before the zone."""
     local = read_timing(None, None, "2099-07-01T12:00", zone=BERLIN, now_ms=0)
     fixed = read_timing(None, None, "2099-07-01T12:00:00+02:00", zone="UTC", now_ms=0)
+    for moment, same in (
+        ("2027-03-28T02:30", "2027-03-28T03:30+02:00"),  # in a gap
+        ("2027-10-31T02:30", "2027-10-31T02:30+02:00"),  # comes twice
+    ):
+        zoned = read_timing(None, None, moment, zone=BERLIN, now_ms=0)
+        assert zoned == read_timing(None, None, same, zone="UTC", now_ms=0)
     assert local.next_after(0) == fixed.next_after(0)
