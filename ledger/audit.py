@@ -128,7 +128,7 @@ class _Runs:
         self._erasures = Erasures.of(source.of_kind(LeafKind.PAYLOADS_DELETED))
         self._accepted: dict[str, tuple[int, Mapping[str, Any]]] = {}
         self._shared: dict[str, _Shared] = {}
-        self._shared_at = {one.id: one.at_ms for one in source.shared()}
+        self._shared_at = source.shared_times()
         self._staged = source.staged()
         self._lines = 0
         self._payloads = 0

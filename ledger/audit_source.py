@@ -134,6 +134,10 @@ class SqliteSource:
         for row in self._db.execute(query):
             yield Payload(*row)
 
+    def shared_times(self) -> dict[str, int]:
+        """Give under which time each of these is kept, without reading it."""
+        return dict(self._db.execute("SELECT id, at_ms FROM payloads WHERE run = ''"))
+
     def line_ids(self) -> Iterator[tuple[str, int]]:
         """Give tape and number of every line."""
         yield from self._db.execute("SELECT tape, seq FROM tape_entries")
