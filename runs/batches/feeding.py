@@ -135,7 +135,14 @@ class Feeder:
             return await self._end(known, seen)
         if seen.free <= 0:
             return Fed(concurrency=seen.concurrency)
-        return await self._feed_some(known, seen)
+        try:
+            return await self._feed_some(known, seen)
+        except Broken:
+            # Its items go with a batch that has ended since it was looked at.
+            now = await self._look(batch_id)
+            if now is not None and now.state is BatchState.RUNNING:
+                raise
+            return Fed(again_s=0.0)
 
     async def find_lost(self, batch_ids: Sequence[str], still_s: float) -> None:
         """

@@ -24,7 +24,7 @@ from runs.redis_scripts import load
 from runs.store import RunStore
 from sandbox.outcome import Reason
 from scheduler.feeding import Feeding
-from tenancy.keys import KeyStore
+from tenancy.keys import KeyRecord, KeyStore
 from tenancy.terms import TermsStore
 from tests.batches import NO_OP, Batches
 
@@ -349,6 +349,23 @@ async def test_a_full_redis_takes_no_items_and_feeds_none(
     await upload.flush()
     assert (await acme.get(begun.record.id)).counts.received == 1
     assert (await acme.feeder.feed(batch.id)).count == 10
+
+
+async def test_a_batch_that_ends_while_it_is_looked_at_is_no_fault(
+    acme: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its items go with it: whoever looked before that finds none, and is done with it."""
+    batch = await acme.make(10)
+    asked = KeyStore.get
+
+    async def then_cancel(store: KeyStore, owner: str, key_id: str) -> KeyRecord:
+        await acme.store.cancel("acme", batch.id)
+        return await asked(store, owner, key_id)
+
+    monkeypatch.setattr(KeyStore, "get", then_cancel)
+    assert await acme.feeder.feed(batch.id) == Fed(again_s=0.0)
+    assert await acme.feeder.feed(batch.id) == Fed()
+    assert (await acme.get(batch.id)).counts.skipped == 10
 
 
 async def test_an_upload_that_nobody_goes_on_with_expires(
