@@ -200,10 +200,12 @@ class JournalView:
         return at
 
     def _keep(self, entry: Entry, at: int, *, staged: bool) -> None:
+        tapes = []
         for tape, spans in entry.body["tapes"]:
-            row = (tape, entry.number, entry.start + at, orjson.dumps(spans).decode(), staged)
-            self._db.execute("INSERT INTO tapes VALUES (?, ?, ?, ?, ?)", row)
+            place = (entry.number, entry.start + at)
+            tapes.append((tape, *place, orjson.dumps(spans).decode(), staged))
             at += sum(length for _, length in spans)
+        self._db.executemany("INSERT INTO tapes VALUES (?, ?, ?, ?, ?)", tapes)
         if at != len(entry.data):
             raise ValueError("it has other bytes than it tells of")
         for told in entry.body["payloads"]:
