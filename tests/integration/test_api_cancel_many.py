@@ -14,19 +14,11 @@ import httpx2
 import pytest
 
 import moonsand
-from core.redis_server import PrivateRedis
 from runs.model import CancelledRuns, Priority, State
 from tenancy.scopes import Scope
 from tests.api_server import ApiServer
 
 PATH = "/v1/runs/cancel"
-
-
-@pytest.fixture(scope="module")
-def api(redis_server: PrivateRedis) -> Iterator[ApiServer]:
-    """One API for all tests of this file."""
-    with ApiServer(redis_server.url) as server:
-        yield server
 
 
 @pytest.fixture

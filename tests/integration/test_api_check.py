@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import httpx2
 import pytest
@@ -12,7 +11,6 @@ import redis
 import moonsand
 from api.checks import MAX_WAITING_BYTES, Checks
 from core.errors import QuotaExceeded
-from core.redis_server import PrivateRedis
 from moonsand.exchange import CheckFailed
 from tests.api_server import ApiServer
 from tests.command import environment
@@ -23,20 +21,6 @@ WRONG = """local mux = app.integrations.mux
 mux.list_asset()
 mux.list_assets({ limit = 500 })
 """
-
-
-@pytest.fixture(scope="module")
-def api(redis_server: PrivateRedis) -> Iterator[ApiServer]:
-    """One API for all tests of this file."""
-    with ApiServer(redis_server.url) as server:
-        yield server
-
-
-@pytest.fixture
-def client(api: ApiServer, redis_url: str) -> Iterator[httpx2.Client]:
-    """A client of tenant acme, over an empty Redis."""
-    with api.client("acme") as made:
-        yield made
 
 
 def test_findings_are_a_problem_with_lines(client: httpx2.Client, redis_sync: redis.Redis) -> None:

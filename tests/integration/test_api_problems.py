@@ -12,24 +12,9 @@ import pytest
 
 from api.problems import KNOWN, Problem
 from api.strict_json import MAX_BODY_BYTES
-from core.redis_server import PrivateRedis
 from tests.api_server import ApiServer
 
 JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture(scope="module")
-def api(redis_server: PrivateRedis) -> Iterator[ApiServer]:
-    """One API for all tests of this file."""
-    with ApiServer(redis_server.url) as server:
-        yield server
-
-
-@pytest.fixture
-def client(api: ApiServer, redis_url: str) -> Iterator[httpx2.Client]:
-    """A client of tenant acme, over an empty Redis."""
-    with api.client("acme") as made:
-        yield made
 
 
 def problem_of(answer: httpx2.Response, code: str) -> Problem:

@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import httpx2
-import pytest
 import redis
 
 from core import keys
-from core.redis_server import PrivateRedis
 from tenancy.scopes import Scope
 from tests import command
 from tests.api_server import ApiServer
 
 BODY = {"script": "return 1", "limits": {"instructions": 1_000}}
-
-
-@pytest.fixture(scope="module")
-def api(redis_server: PrivateRedis) -> Iterator[ApiServer]:
-    """One API for all tests of this file."""
-    with ApiServer(redis_server.url) as server:
-        yield server
-
-
-@pytest.fixture
-def client(api: ApiServer, redis_url: str) -> Iterator[httpx2.Client]:
-    """A client of tenant acme, over an empty Redis."""
-    with api.client("acme") as made:
-        yield made
 
 
 def terms(client: redis.Redis, **values: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -13,24 +12,9 @@ import pytest
 import redis
 
 from core import keys
-from core.redis_server import PrivateRedis
 from tenancy.scopes import Scope
 from tests.api_server import ApiServer
 from tests.deadline import Deadline
-
-
-@pytest.fixture(scope="module")
-def api(redis_server: PrivateRedis) -> Iterator[ApiServer]:
-    """One API for all tests of this file."""
-    with ApiServer(redis_server.url) as server:
-        yield server
-
-
-@pytest.fixture
-def client(api: ApiServer, redis_url: str) -> Iterator[httpx2.Client]:
-    """A client of tenant acme, over an empty Redis."""
-    with api.client("acme") as made:
-        yield made
 
 
 def submit(client: httpx2.Client, **body: Any) -> Any:

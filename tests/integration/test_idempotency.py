@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -28,20 +27,6 @@ from tests.deadline import Deadline
 from tests.flaky_redis import Fault, FlakyRedis
 
 BODY = {"script": "return 1", "name": "once"}
-
-
-@pytest.fixture(scope="module")
-def api(redis_server: PrivateRedis) -> Iterator[ApiServer]:
-    """One API for all tests of this file."""
-    with ApiServer(redis_server.url) as server:
-        yield server
-
-
-@pytest.fixture
-def client(api: ApiServer, redis_url: str) -> Iterator[httpx2.Client]:
-    """A client of tenant acme, over an empty Redis."""
-    with api.client("acme") as made:
-        yield made
 
 
 def send(client: httpx2.Client, key: str, **body: Any) -> httpx2.Response:
