@@ -101,7 +101,7 @@ ENDINGS: dict[str, tuple[Reason, RunRequest]] = {
             print('a', app.integrations.till.price{ tag = 'a' }.value)
             while true do end
             """,
-            limits={"wall_ms": 300, "instructions": 2_000_000_000, "cpu_ms": 60_000},
+            limits={"wall_ms": 300, "instructions": 300_000_000, "cpu_ms": 60_000},
         ),
     ),
     "cpu": (
