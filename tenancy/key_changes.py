@@ -254,10 +254,9 @@ async def watch_giver(pipe: Any, giver: KeyRecord | None) -> None:
     owned, terms = keys.tenant_keys(giver.owner), keys.key_terms(giver.owner, giver.id)
     await pipe.watch(owned, terms, keys.grants(giver.owner))
     digest = await pipe.hget(owned, giver.id)
-    text = await pipe.hget(keys.KEYS, giver.digest)
-    if text is None or digest is None or digest.decode() != giver.digest:
+    kept = await _kept_at(pipe, giver.digest)
+    if kept is None or digest is None or digest.decode() != giver.digest:
         raise Unauthenticated("the API key was revoked or rotated meanwhile")
-    kept = KeyRecord.model_validate_json(text)
     if set(giver.scopes) - set(kept.scopes) or not _within(giver, kept):
         raise Unauthenticated(
             "the API key was changed meanwhile, and has less", hint="send the request again"
@@ -314,9 +313,17 @@ async def _find(pipe: Any, tenant: str, key_id: str) -> KeyRecord:
     digest = await pipe.hget(keys.tenant_keys(tenant), key_id)
     if digest is None:
         raise no_such_key(tenant, key_id)
-    text = await pipe.hget(keys.KEYS, digest)
-    if text is None:
+    record = await _kept_at(pipe, digest)
+    if record is None:
         raise WatchError("the key was rotated or revoked between two questions")
+    return record
+
+
+async def _kept_at(pipe: Any, digest: bytes | str) -> KeyRecord | None:
+    """Give the record at a place; None where there is none, or only what leads to it."""
+    text = await pipe.hget(keys.KEYS, digest)
+    if text is None or "now" in orjson.loads(text):
+        return None
     return KeyRecord.model_validate_json(text)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -287,6 +288,63 @@ async def test_two_rotations_at_once_are_one_after_the_other(redis_async: Redis)
         opened += 1
     assert opened == 2
     assert await redis_async.hlen(keys.KEYS) == 2
+
+
+class Meddled:
+    """A connection on which something else happens after the first look into an index of keys."""
+
+    def __init__(self, client: Redis, index: str, meanwhile: Callable[[], Awaitable[Any]]) -> None:
+        self._client, self._index = client, index
+        self._meanwhile: Callable[[], Awaitable[Any]] | None = meanwhile
+
+    def pipeline(self, *, transaction: bool) -> Any:
+        """Give a pipeline that is late once."""
+        pipe = self._client.pipeline(transaction=transaction)
+        plain = pipe.hget
+
+        async def hget(name: str, field: str) -> Any:
+            found = await cast("Any", plain(name, field))
+            if name == self._index and self._meanwhile is not None:
+                meanwhile, self._meanwhile = self._meanwhile, None
+                await meanwhile()
+            return found
+
+        cast("Any", pipe).hget = hget
+        return pipe
+
+
+@pytest.mark.parametrize("grace_s", [0, 600])
+async def test_a_key_that_is_rotated_while_it_is_looked_up_is_found_at_its_new_place(
+    redis_async: Redis, grace_s: int
+) -> None:
+    """Its old place is empty by then, or leads to the new one: neither is a record."""
+    store = KeyStore(redis_async)
+    _, record = await store.create("acme", "a")
+
+    async def rotated() -> None:
+        await store.rotate("acme", record.id, grace_s=grace_s)
+
+    late = KeyStore(cast("Any", Meddled(redis_async, keys.tenant_keys("acme"), rotated)))
+    changed = await late.change("acme", record.id, KeyChange(name="b"))
+    assert (changed.name, changed.digest != record.digest) == ("b", True)
+    assert await store.get("acme", record.id) == changed
+
+
+@pytest.mark.parametrize("grace_s", [0, 600])
+async def test_a_key_that_is_rotated_while_it_gives_gives_nothing(
+    redis_async: Redis, grace_s: int
+) -> None:
+    """Who was let in with the old text is told to ask again, and no key is made."""
+    store = KeyStore(redis_async)
+    _, giver = await store.create("acme", "g", scopes=Role.ADMIN.scopes)
+
+    async def rotated() -> None:
+        await store.rotate("acme", giver.id, grace_s=grace_s)
+
+    late = KeyStore(cast("Any", Meddled(redis_async, keys.tenant_keys("acme"), rotated)))
+    with pytest.raises(Unauthenticated):
+        await late.create("acme", "b", giver=giver)
+    assert [one.id for one in await store.all("acme")] == [giver.id]
 
 
 async def test_foreign_keys_are_as_keys_that_never_were(redis_async: Redis) -> None:
