@@ -65,7 +65,8 @@ def signing_keys(settings: Settings) -> SigningKeys:
     if not path.exists():
         raise Invalid(
             "the log's public key is not known here",
-            hint="give --log-key; `moonsand ledger keygen` printed it when the key was made",
+            hint="give --log-key, as `moonsand ledger keygen` printed it; for a service that was "
+            "started with `serve --data-dir DIR`, MOONSAND_LEDGER_KEY_FILE=DIR/ledger/key",
         )
     return SigningKeys.parse(_read(path))
 
