@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import redis
@@ -62,7 +63,8 @@ def test_a_server_that_reads_its_file_is_waited_for(
                 return True
         raise redis.BusyLoadingError
 
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    ours = SimpleNamespace(monotonic=lambda: next(clock), sleep=time.sleep)
+    monkeypatch.setattr("core.redis_server.time", ours)
     monkeypatch.setattr(redis.Redis, "ping", ping)
     with PrivateRedis(tmp_path / "data") as server:
         assert server.alive
