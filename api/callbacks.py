@@ -29,8 +29,8 @@ from api.trigger_shapes import (
     DeliveryList,
 )
 from tenancy.scopes import Scope
-from triggers.callback_store import ID_PREFIX, Change, Endpoint
-from triggers.delivery_log import DeliveryRecord
+from triggers.callback_store import ID_PREFIX, Change
+from triggers.callbacks import DeliveryRecord, Endpoint
 from triggers.kept import MAX_PAGE
 
 router = APIRouter(

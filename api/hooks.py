@@ -37,7 +37,8 @@ from api.trigger_shapes import (
 )
 from tenancy.keys import KeyRecord
 from tenancy.scopes import Scope
-from triggers.hook_store import ID_PREFIX, Hook, HookTerms
+from triggers.hook_store import ID_PREFIX
+from triggers.hooks import Hook, HookTerms
 from triggers.kept import MAX_PAGE
 from triggers.receiving import MAX_EVENT_BYTES
 from triggers.refs import Ref

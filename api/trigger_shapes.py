@@ -7,10 +7,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from runs.model import Priority
-from triggers.callback_store import MAX_NAME_CHARS, Endpoint
 from triggers.callback_url import MAX_URL_CHARS
-from triggers.delivery_log import DeliveryRecord
-from triggers.hook_store import Hook, HookTerms
+from triggers.callbacks import MAX_NAME_CHARS, DeliveryRecord, Endpoint
+from triggers.hooks import Hook, HookTerms
 from triggers.verification.plain_hmac import PlainHmac
 from triggers.verification.schemes import MAX_SECRET_CHARS
 

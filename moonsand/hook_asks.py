@@ -8,9 +8,8 @@ from typing import Any, TypeVar
 from moonsand.exchange import Ask
 from moonsand.listing_asks import Page, listing, nothing
 from moonsand.path_part import path_part
-from triggers.callback_store import Endpoint
-from triggers.delivery_log import DeliveryRecord
-from triggers.hook_store import Hook
+from triggers.callbacks import DeliveryRecord, Endpoint
+from triggers.hooks import Hook
 
 T = TypeVar("T")
 _HOOKS, _CALLBACKS, _DELIVERIES = "/v1/hooks", "/v1/callbacks", "/v1/deliveries"

@@ -16,7 +16,7 @@ from integrations.pack_wire import Timeouts
 from integrations.request import VendorRequest
 from integrations.vendor_http import NoAnswer, NoAnswerKind, Progress, VendorHttp
 from triggers.callback_url import leads_here
-from triggers.delivery_log import Attempt
+from triggers.callbacks import Attempt
 from triggers.verification import standard_webhooks
 
 #: Seconds a receiver has for its whole answer.

@@ -30,7 +30,8 @@ from scheduler.callback_attempt import WITHIN_S, Heard, send
 from triggers.callback_payload import RUN_FIELDS, Ended, payload
 from triggers.callback_store import secrets_of
 from triggers.callback_url import UrlPolicy
-from triggers.delivery_log import MAX_ATTEMPTS_KEPT, Attempt
+from triggers.callbacks import Attempt
+from triggers.delivery_log import MAX_ATTEMPTS_KEPT
 from triggers.trigger_keys import TriggerKeys
 
 if TYPE_CHECKING:

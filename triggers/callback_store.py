@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING
 
 from core import keys
 from core.clock import Clock, now_ms
@@ -23,6 +21,7 @@ from core.ids import is_id, new_id
 from ledger.leaves import LeafKind
 from tenancy.tenants import check_tenant
 from triggers.callback_url import UrlPolicy
+from triggers.callbacks import MAX_NAME_CHARS, Endpoint
 from triggers.kept import Changes, Fields, KeptThings, Kind
 from triggers.secret_set import SecretSet
 from triggers.trigger_keys import TriggerKeys, needed
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 ID_PREFIX = "clb"
 MAX_ENDPOINTS = 50
-MAX_NAME_CHARS = 80
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 KIND = Kind(
     noun="callback endpoint",
@@ -44,52 +42,6 @@ KIND = Kind(
     leaf_kind=LeafKind.CALLBACK_CHANGED,
     listed_by="GET /v1/callbacks",
 )
-
-
-class SecretShown(BaseModel):
-    """What may be shown of a secret. `created_ms` is Unix milliseconds."""
-
-    id: str
-    created_ms: int
-
-
-class Endpoint(BaseModel):
-    """
-    One endpoint. Times are Unix milliseconds.
-
-    Without `url` it is for runs that name an address themselves. `disabled_why` is `by_hand`,
-    `gone` (it answered 410) or `failing` (deliveries were given up, and for days none arrived).
-    `failing_since_ms` is there while the last attempts failed.
-    """
-
-    id: str
-    name: str
-    url: str | None
-    state: str
-    disabled_why: str | None = None
-    disabled_ms: int | None = None
-    failing_since_ms: int | None = None
-    created_ms: int
-    secrets: list[SecretShown]
-
-    @classmethod
-    def of_fields(cls, endpoint_id: str, tenant: str, fields: Fields) -> Self:
-        """Read what is kept."""
-        text = {name.decode(): value.decode() for name, value in fields.items()}
-        shown = _secrets(tenant, endpoint_id, fields).shown()
-        return cls.model_validate(
-            {
-                "id": endpoint_id,
-                "name": text["name"],
-                "url": text["url"] or None,
-                "state": text["state"],
-                "disabled_why": text.get("disabled_why"),
-                "disabled_ms": text.get("disabled_ms"),
-                "failing_since_ms": text.get("failing_since_ms"),
-                "created_ms": text["created_ms"],
-                "secrets": shown,
-            }
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +107,7 @@ class CallbackStore:
         Raises:
             NotFound: it has none with this id. Unavailable: Redis does not answer.
         """
-        return Endpoint.of_fields(endpoint_id, tenant, await self._kept.read(tenant, endpoint_id))
+        return _shown(endpoint_id, tenant, await self._kept.read(tenant, endpoint_id))
 
     async def page(
         self, tenant: str, *, cursor: str | None = None, limit: int = 50
@@ -167,7 +119,7 @@ class CallbackStore:
             Invalid: `cursor` or `limit` is wrong. Unavailable: Redis does not answer.
         """
         found, following = await self._kept.page(tenant, cursor=cursor, limit=limit)
-        return [Endpoint.of_fields(one, tenant, row) for one, row in found], following
+        return [_shown(one, tenant, row) for one, row in found], following
 
     async def change(self, tenant: str, endpoint_id: str, change: Change, *, by: str) -> Endpoint:
         """
@@ -193,7 +145,7 @@ class CallbackStore:
             return made
 
         fields = await self._kept.change(tenant, endpoint_id, changes, by=by)
-        return Endpoint.of_fields(endpoint_id, tenant, fields)
+        return _shown(endpoint_id, tenant, fields)
 
     async def delete(self, tenant: str, endpoint_id: str, *, by: str) -> None:
         """
@@ -219,7 +171,7 @@ class CallbackStore:
             return {"secrets": secrets.with_new(trigger_keys, secret, self._clock())[0].text()}
 
         fields = await self._kept.change(tenant, endpoint_id, changes, by=by)
-        return Endpoint.of_fields(endpoint_id, tenant, fields), secret
+        return _shown(endpoint_id, tenant, fields), secret
 
     async def remove_secret(
         self, tenant: str, endpoint_id: str, secret_id: str, *, by: str
@@ -240,7 +192,7 @@ class CallbackStore:
             return {"secrets": left.text()}
 
         fields = await self._kept.change(tenant, endpoint_id, changes, by=by)
-        return Endpoint.of_fields(endpoint_id, tenant, fields)
+        return _shown(endpoint_id, tenant, fields)
 
     async def target(self, tenant: str, text: str, *, pointer: str = "/callback") -> str:
         """
@@ -302,6 +254,24 @@ def secrets_of(
         VaultDamaged, Unavailable: as `TriggerKeys.open`.
     """
     return list(_secrets(tenant, endpoint_id, fields).opened(trigger_keys))
+
+
+def _shown(endpoint_id: str, tenant: str, fields: Fields) -> Endpoint:
+    text = {name.decode(): value.decode() for name, value in fields.items()}
+    shown = _secrets(tenant, endpoint_id, fields).shown()
+    return Endpoint.model_validate(
+        {
+            "id": endpoint_id,
+            "name": text["name"],
+            "url": text["url"] or None,
+            "state": text["state"],
+            "disabled_why": text.get("disabled_why"),
+            "disabled_ms": text.get("disabled_ms"),
+            "failing_since_ms": text.get("failing_since_ms"),
+            "created_ms": text["created_ms"],
+            "secrets": shown,
+        }
+    )
 
 
 def _secrets(tenant: str, endpoint_id: str, fields: Fields) -> SecretSet:

@@ -1,7 +1,7 @@
 """
 What became of callbacks: the deliveries of an endpoint, their attempts, and sending one again.
 
-Runs in: api, scheduler, CLI. Trusts: Redis. Refuses: to show or repeat what is of another tenant.
+Runs in: api, scheduler. Trusts: Redis. Refuses: to show or repeat what is of another tenant.
 May import: stdlib, pydantic, redis, core, runs, triggers.
 
 A delivery is kept for 30 days after its end, an endpoint lists its newest 1,000.
@@ -10,15 +10,15 @@ A delivery is kept for 30 days after its end, an endpoint lists its newest 1,000
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
-from pydantic import BaseModel
 
 from core import keys
 from core.errors import Conflict, Invalid, NotFound
 from core.ids import is_id
 from runs.redis_scripts import load
+from triggers.callbacks import DeliveryRecord
 from triggers.kept import MAX_PAGE, redis_or_unavailable
 
 if TYPE_CHECKING:
@@ -31,59 +31,6 @@ _LIST_FIELDS = (
     *("tenant", "callback", "kind", "subject", "state", "why"),
     *("attempts", "at_ms", "next_ms", "log"),
 )
-
-
-class Attempt(BaseModel):
-    """
-    One attempt. `at_ms` is Unix milliseconds, `took_ms` how long it took.
-
-    `status` is the answer's; without one, `error` says why there is none.
-    """
-
-    at_ms: int
-    took_ms: int
-    status: int | None = None
-    error: str | None = None
-
-
-class DeliveryRecord(BaseModel):
-    """
-    One callback that is, was or could not be delivered. Times are Unix milliseconds.
-
-    `subject` is the id of what ended, `kind` says what happened to it. `why` tells of a delivery
-    that failed: `attempts_used`, `gone`, `endpoint_disabled`, `endpoint_deleted`, `backlog_full`
-    or `refused_address`. `next_ms` is there while it will be tried again. `log` has the newest 20
-    attempts.
-    """
-
-    id: str
-    callback: str
-    url: str | None = None
-    kind: str
-    subject: str
-    state: Literal["pending", "delivered", "failed"]
-    why: str | None = None
-    attempts: int
-    created_ms: int
-    next_ms: int | None = None
-    log: list[Attempt]
-
-    @classmethod
-    def of_fields(cls, delivery_id: str, fields: Mapping[str, bytes | None]) -> Self:
-        """Read what is kept."""
-        text = {name: value.decode() for name, value in fields.items() if value}
-        endpoint, _, url = text["callback"].partition(" ")
-        return cls.model_validate(
-            {
-                "id": delivery_id,
-                "callback": endpoint,
-                "url": url or None,
-                "created_ms": text["at_ms"],
-                "log": orjson.loads(text.get("log") or "[]"),
-                **{name: text[name] for name in ("kind", "subject", "state", "attempts")},
-                **{name: text.get(name) for name in ("why", "next_ms")},
-            }
-        )
 
 
 class DeliveryLog:
@@ -102,7 +49,7 @@ class DeliveryLog:
         (found,) = await self._read([self._checked(delivery_id)])
         if found["tenant"] != tenant.encode():
             raise _missing()
-        return DeliveryRecord.of_fields(delivery_id, found)
+        return _shown(delivery_id, found)
 
     async def page(
         self, tenant: str, endpoint_id: str, *, cursor: str | None = None, limit: int = 50
@@ -127,7 +74,7 @@ class DeliveryLog:
         names = [one.decode() for one in ids]
         rows = await self._read(names[:limit])
         found = [
-            DeliveryRecord.of_fields(one, row)
+            _shown(one, row)
             for one, row in zip(names[:limit], rows, strict=True)
             if row["tenant"] == tenant.encode()
         ]
@@ -168,6 +115,22 @@ class DeliveryLog:
         if not is_id(delivery_id, ID_PREFIX):
             raise _missing()
         return delivery_id
+
+
+def _shown(delivery_id: str, fields: Mapping[str, bytes | None]) -> DeliveryRecord:
+    text = {name: value.decode() for name, value in fields.items() if value}
+    endpoint, _, url = text["callback"].partition(" ")
+    return DeliveryRecord.model_validate(
+        {
+            "id": delivery_id,
+            "callback": endpoint,
+            "url": url or None,
+            "created_ms": text["at_ms"],
+            "log": orjson.loads(text.get("log") or "[]"),
+            **{name: text[name] for name in ("kind", "subject", "state", "attempts")},
+            **{name: text.get(name) for name in ("why", "next_ms")},
+        }
+    )
 
 
 def _missing() -> NotFound:

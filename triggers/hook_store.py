@@ -12,27 +12,22 @@ hook starts nothing more.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import TYPE_CHECKING, Any
 
 from core import keys
 from core.clock import Clock, now_ms
 from core.errors import Invalid
 from core.ids import new_id
 from ledger.leaves import LeafKind
-from runs.model import Priority
 from tenancy.tenants import check_tenant
-from triggers.callback_store import MAX_NAME_CHARS, SecretShown
+from triggers.callbacks import SecretShown
+from triggers.hooks import Hook, HookTerms
 from triggers.kept import Changes, Fields, KeptThings, Kind
 from triggers.secret_set import SecretSet
 from triggers.starting import Owner
 from triggers.trigger_keys import TriggerKeys, needed
 from triggers.verification import standard_webhooks
-from triggers.verification.delivery import TOLERANCE_S
-from triggers.verification.plain_hmac import PlainHmac
 from triggers.verification.schemes import OF_THE_SENDER, Scheme, check_secret
 
 if TYPE_CHECKING:
@@ -40,7 +35,6 @@ if TYPE_CHECKING:
 
 ID_PREFIX = "hok"
 MAX_HOOKS = 100
-_SOURCE = re.compile(r"header:[A-Za-z0-9-]{1,64}|field:[A-Za-z0-9_.-]{1,64}|body")
 KIND = Kind(
     noun="hook",
     prefix=ID_PREFIX,
@@ -50,102 +44,6 @@ KIND = Kind(
     leaf_kind=LeafKind.HOOK_CHANGED,
     listed_by="GET /v1/hooks",
 )
-
-
-class HookTerms(BaseModel):
-    """What a hook does. All of it can be changed but the scheme."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = Field(min_length=1, max_length=MAX_NAME_CHARS, description="Shown in lists.")
-    script_ref: str = Field(
-        max_length=200,
-        description="The saved script that its events start: `name`, `name@3` or `name@alias`.",
-    )
-    scheme: Scheme = Field(description="How its sender signs.")
-    form: PlainHmac | None = Field(
-        default=None, description="With `hmac`: how the header is written."
-    )
-    event_id: str | None = Field(
-        default=None,
-        description="Where the id of an event is, in place of the scheme's own: `header:<name>`, "
-        "`field:<name>` of a JSON body, or `body`: the same bytes are the same event.",
-    )
-    input: Literal["event", "body"] = Field(
-        default="event",
-        description="What the script gets: the event with its id and type and the body as `data`, "
-        "or the body alone.",
-    )
-    tolerance_s: int = Field(
-        default=TOLERANCE_S,
-        ge=10,
-        le=3_600,
-        description="Seconds that a signed time may be away from ours, where one is signed.",
-    )
-    priority: Priority = Field(default=Priority.NORMAL, description="Of the runs it starts.")
-    callback: str | None = Field(
-        default=None, max_length=2_200, description="Who is told when they end."
-    )
-    enabled: bool = Field(default=True, description="Whether events start anything.")
-
-    def checked(self) -> Self:
-        """
-        Give the terms back if they fit each other.
-
-        Raises:
-            Invalid: they do not.
-        """
-        if not self.name.isprintable():
-            raise Invalid("it must be printable characters", pointer="/name")
-        if self.form is not None and self.scheme is not Scheme.HMAC:
-            raise Invalid("only the scheme `hmac` has a form", pointer="/form")
-        if self.event_id is not None and _SOURCE.fullmatch(self.event_id) is None:
-            detail = "it must be header:<name>, field:<name> or body"
-            raise Invalid(detail, pointer="/event_id")
-        return self
-
-
-class Hook(HookTerms):
-    """
-    One hook. Times are Unix milliseconds.
-
-    `path` is where its sender sends to, `key_id` the key with which its runs start.
-    `started`, `repeated` and `refused` count events: those that started a run, those that were
-    known already, those that were not signed by its sender or could start nothing. `last_refusal`
-    says why the last of these was refused.
-    """
-
-    id: str
-    path: str
-    created_ms: int
-    key_id: str
-    secrets: list[SecretShown]
-    started: int = 0
-    repeated: int = 0
-    refused: int = 0
-    last_event_ms: int | None = None
-    last_refusal: str | None = None
-    last_refusal_ms: int | None = None
-
-    @classmethod
-    def of_fields(cls, hook_id: str, fields: Fields) -> Self:
-        """Read what is kept."""
-        text = {name.decode(): value.decode() for name, value in fields.items()}
-        terms = HookTerms.model_validate_json(fields[b"terms"])
-        return cls(
-            **{name: getattr(terms, name) for name in HookTerms.model_fields},
-            id=hook_id,
-            path=f"/v1/hooks/{hook_id}",
-            created_ms=int(text["created_ms"]),
-            key_id=text["key_id"],
-            secrets=[SecretShown(**one) for one in _secrets(hook_id, fields).shown()],
-            started=int(text.get("n_started", 0)),
-            repeated=int(text.get("n_repeated", 0)),
-            refused=int(text.get("n_refused", 0)),
-            last_event_ms=int(text["n_last_ms"]) if "n_last_ms" in text else None,
-            last_refusal=text.get("n_refusal"),
-            last_refusal_ms=int(text["n_refusal_ms"]) if "n_refusal_ms" in text else None,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +111,7 @@ class HookStore:
         Raises:
             NotFound: it has none with this id. Unavailable: Redis does not answer.
         """
-        return Hook.of_fields(hook_id, await self._kept.read(tenant, hook_id))
+        return _shown(hook_id, await self._kept.read(tenant, hook_id))
 
     async def page(
         self, tenant: str, *, cursor: str | None = None, limit: int = 50
@@ -225,7 +123,7 @@ class HookStore:
             Invalid: `cursor` or `limit` is wrong. Unavailable: Redis does not answer.
         """
         found, following = await self._kept.page(tenant, cursor=cursor, limit=limit)
-        return [Hook.of_fields(one, row) for one, row in found], following
+        return [_shown(one, row) for one, row in found], following
 
     async def change(
         self, tenant: str, hook_id: str, changes: dict[str, Any], *, owner: Owner
@@ -244,7 +142,7 @@ class HookStore:
             return {"terms": changed.model_dump_json(), **_owned(owner)}
 
         kept = await self._kept.change(tenant, hook_id, made, by=owner.key_id)
-        return Hook.of_fields(hook_id, kept)
+        return _shown(hook_id, kept)
 
     async def delete(self, tenant: str, hook_id: str, *, by: str) -> None:
         """
@@ -281,7 +179,7 @@ class HookStore:
             return {"secrets": more.text(), **_owned(owner)}
 
         fields = await self._kept.change(tenant, hook_id, changes, by=owner.key_id)
-        return Hook.of_fields(hook_id, fields), fresh if secret is None else None
+        return _shown(hook_id, fields), fresh if secret is None else None
 
     async def remove_secret(self, tenant: str, hook_id: str, secret_id: str, *, by: str) -> Hook:
         """
@@ -294,7 +192,7 @@ class HookStore:
         def changes(fields: Fields) -> Changes:
             return {"secrets": _secrets(hook_id, fields).without(secret_id).text()}
 
-        return Hook.of_fields(hook_id, await self._kept.change(tenant, hook_id, changes, by=by))
+        return _shown(hook_id, await self._kept.change(tenant, hook_id, changes, by=by))
 
     async def open(self, hook_id: str) -> OpenHook:
         """
@@ -307,11 +205,30 @@ class HookStore:
         if fields is None or b"terms" not in fields:
             raise self._kept.missing()
         return OpenHook(
-            hook=Hook.of_fields(hook_id, fields),
+            hook=_shown(hook_id, fields),
             tenant=fields[b"tenant"].decode(),
             owner=Owner(fields[b"key_id"].decode(), fields[b"key_tenant"].decode()),
             sealed=_secrets(hook_id, fields),
         )
+
+
+def _shown(hook_id: str, fields: Fields) -> Hook:
+    text = {name.decode(): value.decode() for name, value in fields.items()}
+    terms = HookTerms.model_validate_json(fields[b"terms"])
+    return Hook(
+        **{name: getattr(terms, name) for name in HookTerms.model_fields},
+        id=hook_id,
+        path=f"/v1/hooks/{hook_id}",
+        created_ms=int(text["created_ms"]),
+        key_id=text["key_id"],
+        secrets=[SecretShown(**one) for one in _secrets(hook_id, fields).shown()],
+        started=int(text.get("n_started", 0)),
+        repeated=int(text.get("n_repeated", 0)),
+        refused=int(text.get("n_refused", 0)),
+        last_event_ms=int(text["n_last_ms"]) if "n_last_ms" in text else None,
+        last_refusal=text.get("n_refusal"),
+        last_refusal_ms=int(text["n_refusal_ms"]) if "n_refusal_ms" in text else None,
+    )
 
 
 def _secrets(hook_id: str, fields: Fields) -> SecretSet:

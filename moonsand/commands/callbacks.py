@@ -14,8 +14,7 @@ from moonsand.exits import Exit, UsageFault
 from moonsand.terminal import safe, write_error, write_output
 
 if TYPE_CHECKING:
-    from triggers.callback_store import Endpoint
-    from triggers.delivery_log import Attempt, DeliveryRecord
+    from triggers.callbacks import Attempt, DeliveryRecord, Endpoint
 
 app = typer.Typer(no_args_is_help=True, help="Tell others when runs end.")
 

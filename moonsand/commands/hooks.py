@@ -20,7 +20,7 @@ from moonsand.terminal import safe, write_error, write_output
 from runs.model import Priority
 
 if TYPE_CHECKING:
-    from triggers.hook_store import Hook
+    from triggers.hooks import Hook
 
 app = typer.Typer(no_args_is_help=True, help="Let webhooks start saved scripts.")
 

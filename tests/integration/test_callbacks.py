@@ -30,8 +30,9 @@ from scheduler.duties import keep
 from tenancy.master_keys import new_line
 from tests.callback_receiver import receiver, status
 from tests.deadline import Deadline
-from triggers.callback_store import MAX_ENDPOINTS, CallbackStore, Change, Endpoint
+from triggers.callback_store import MAX_ENDPOINTS, CallbackStore, Change
 from triggers.callback_url import UrlPolicy
+from triggers.callbacks import Endpoint
 from triggers.delivery_log import DeliveryLog
 from triggers.trigger_keys import TriggerKeys
 
