@@ -134,7 +134,10 @@ def take_terms(value: Any, pointer: str = "") -> BatchRequest:
     as_submission = {name: getattr(given, name) for name in named} | {"mode": given.mode}
     if given.script_ref is None:
         as_submission.setdefault("script", "")
-    check_values(Submission.model_construct(as_submission.keys() - {"mode"}, **as_submission))
+    try:
+        check_values(Submission.model_construct(as_submission.keys() - {"mode"}, **as_submission))
+    except InvalidFields as error:
+        raise InvalidFields([_below(pointer, one) for one in error.errors]) from None
     shared = RunRequest.model_fields.keys() & _SHARED.keys()
     run = RunRequest(**{name: getattr(given, name) for name in shared}, mode=given.mode)
     return BatchRequest(run, given.concurrency, given.stop_after or 0, given.count, given.callback)
@@ -180,6 +183,10 @@ class ItemChecks:
         if self.schema is not None and script is None:
             check_input(self.terms.script_ref or "", self.schema, given.input)
         return Item(text, given.id, script, given.limits or None, given.seed, given.name)
+
+
+def _below(pointer: str, one: FieldError) -> FieldError:
+    return one.model_copy(update={"pointer": pointer + (one.pointer or "")})
 
 
 def _wrong(error: ValidationError, known: list[str], pointer: str) -> InvalidFields:

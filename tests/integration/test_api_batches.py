@@ -165,6 +165,8 @@ def test_without_a_script_each_item_needs_one(client: httpx2.Client) -> None:
         (HEADER + b'{"input":99999999999999999999}\n', 422, "line 2: the integer does not fit"),
         (b'{"batch":{"script":"return 1","cocurrency":4}}\n{}\n', 422, "no such name"),
         (b'{"batch":{"script":"return 1","concurrency":0}}\n{}\n', 422, "greater than or equal"),
+        (b'{"batch":{"script":"return 1","grants":["mux:frob"]}}\n{}\n', 422, '"/batch/grants/0"'),
+        (b'{"batch":{"script":"return 1","limits":{"x":1}}}\n{}\n', 422, '"/batch/limits/x"'),
         (b'{"batch":{"script":"return 1","count":2}}\n{}\n', 422, "was to have 2 items"),
         (b'{"batch":{"script":"return 1"},"x":1}\n{}\n', 422, "has nothing else"),
         (b'{"batch":{"script":"return 1","mode":"apply"}}\n{}\n', 422, "run' or 'plan"),
