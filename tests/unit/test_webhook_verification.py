@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pytest
@@ -15,30 +14,13 @@ from hypothesis import strategies as st
 
 from core.errors import Invalid
 from tests.mux_vector import MUX_AT_S, MUX_BODY, MUX_HEADER, MUX_SECRET, MUX_V1
-from triggers.verification import (
-    github,
-    mux,
-    plain_hmac,
-    slack,
-    standard_webhooks,
-    stripe,
-    timed_list,
-)
+from tests.signed_deliveries import BODY, NOW_S, SECRET, check, kept, signed
+from triggers.verification import mux, plain_hmac, standard_webhooks, timed_list
 from triggers.verification.delivery import Delivery, SignatureRefused
 from triggers.verification.matching import MAX_SIGNATURES
 from triggers.verification.plain_hmac import PlainHmac
-from triggers.verification.schemes import (
-    OF_THE_SENDER,
-    TIMED,
-    Scheme,
-    check_secret,
-    event_id,
-    event_type,
-    verify,
-)
+from triggers.verification.schemes import OF_THE_SENDER, TIMED, Scheme, check_secret, verify
 
-NOW_S = MUX_AT_S
-BODY = b'{"type":"video.asset.deleted","id":"evt_1","data":{"name":"\xc3\xa9 \xf0\x9f\x8e\xac"}}'
 SLACK_BODY = (
     b"token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow"
     b"&channel_id=G8PSS9T3V&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner"
@@ -46,68 +28,8 @@ SLACK_BODY = (
     b"%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN"
     b"&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c"
 )
-SECRET = "a-secret-of-the-right-length"
 OTHER = "another-secret-of-that-length"
-Headers = list[tuple[str, str]]
-
-
-def _timed_list(header: str) -> Callable[[str, bytes, int], Headers]:
-    def signed(secret: str, body: bytes, at_s: int) -> Headers:
-        v1 = timed_list.sign(secret, str(at_s), body).decode()
-        return [(header.lower(), f"t={at_s},v1={v1}")]
-
-    return signed
-
-
-def _github(secret: str, body: bytes, _at_s: int) -> Headers:
-    return [("x-hub-signature-256", github.sign(secret, body).decode())]
-
-
-def _slack(secret: str, body: bytes, at_s: int) -> Headers:
-    signature = slack.sign(secret, str(at_s), body).decode()
-    return [("x-slack-request-timestamp", str(at_s)), ("x-slack-signature", signature)]
-
-
-def _standard(secret: str, body: bytes, at_s: int) -> Headers:
-    key = standard_webhooks.key_of(base64.b64encode(secret.encode()).decode())
-    signature = standard_webhooks.sign(key, "msg_1", str(at_s), body).decode()
-    return [
-        ("webhook-id", "msg_1"),
-        ("webhook-timestamp", str(at_s)),
-        ("webhook-signature", signature),
-    ]
-
-
-def _hmac(secret: str, body: bytes, _at_s: int) -> Headers:
-    return [("x-signature", plain_hmac.sign(secret, body, PlainHmac()).decode())]
-
-
-SIGNERS: dict[Scheme, Callable[[str, bytes, int], Headers]] = {
-    Scheme.MUX: _timed_list(mux.HEADER),
-    Scheme.STRIPE: _timed_list(stripe.HEADER),
-    Scheme.GITHUB: _github,
-    Scheme.SLACK: _slack,
-    Scheme.STANDARD: _standard,
-    Scheme.HMAC: _hmac,
-}
 every_scheme = pytest.mark.parametrize("scheme", list(Scheme))
-
-
-def signed(scheme: Scheme, secret: str = SECRET, body: bytes = BODY, at_s: int = NOW_S) -> Delivery:
-    """Make a request of a scheme, signed now."""
-    return Delivery(SIGNERS[scheme](secret, body, at_s), body)
-
-
-def kept(scheme: Scheme, *secrets: str) -> list[str]:
-    """Write secrets as a hook of the scheme keeps them."""
-    if scheme is Scheme.STANDARD:
-        return [f"whsec_{base64.b64encode(one.encode()).decode()}" for one in secrets]
-    return list(secrets)
-
-
-def check(scheme: Scheme, delivery: Delivery, *secrets: str, now_s: float = NOW_S) -> int:
-    """Verify with the secrets given, or with the usual one."""
-    return verify(scheme, delivery, kept(scheme, *(secrets or (SECRET,))), now_s=now_s)
 
 
 class Vector(NamedTuple):
@@ -369,62 +291,6 @@ def test_a_comparison_sees_every_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (place, len(compared)) == (0, 6)
 
 
-@pytest.mark.parametrize(
-    ("scheme", "headers", "body", "known"),
-    [
-        (Scheme.MUX, [], {"id": "evt_1"}, "evt_1"),
-        (Scheme.STRIPE, [], {"id": "evt_2"}, "evt_2"),
-        (Scheme.SLACK, [], {"event_id": "Ev1", "id": "no"}, "Ev1"),
-        (Scheme.STANDARD, [("webhook-id", "msg_1")], {"id": "no"}, "msg_1"),
-        (Scheme.GITHUB, [("x-github-delivery", "d-1")], {"id": "no"}, "d-1"),
-        (Scheme.MUX, [], {"id": 7}, "7"),
-    ],
-)
-def test_an_event_is_known_by_its_own_id(
-    scheme: Scheme, headers: Headers, body: object, known: str
-) -> None:
-    """Each scheme has its place for the id of an event."""
-    assert event_id(scheme, Delivery(headers, BODY), body) == known
-
-
-@pytest.mark.parametrize("body", [None, [], "x", {}, {"id": None}, {"id": True}, {"id": "x" * 257}])
-def test_an_event_without_an_id_is_known_by_its_body(body: object) -> None:
-    """No id, or none that can be one: the same bytes are the same event, others are another."""
-    one = event_id(Scheme.MUX, Delivery([], BODY), body)
-
-    assert re.fullmatch(r"sha256:[0-9a-f]{64}", one)
-    assert one == event_id(Scheme.MUX, Delivery([], BODY), None)
-    assert one != event_id(Scheme.MUX, Delivery([], BODY + b" "), body)
-    assert one == event_id(Scheme.HMAC, Delivery([], BODY), {"id": "not looked at"})
-
-
-def test_a_hook_may_say_where_the_id_is() -> None:
-    """A header, a field, or the body in place of the scheme's own."""
-    delivery = Delivery([("x-id", "h"), ("x-github-delivery", "d")], BODY)
-
-    assert event_id(Scheme.HMAC, delivery, {"n": "f"}, "header:X-Id") == "h"
-    assert event_id(Scheme.HMAC, delivery, {"n": "f"}, "field:n") == "f"
-    assert event_id(Scheme.GITHUB, delivery, {}, "body").startswith("sha256:")
-    with pytest.raises(SignatureRefused):
-        event_id(Scheme.HMAC, Delivery([("x-id", "1"), ("x-id", "2")], b""), {}, "header:X-Id")
-
-
-def test_kinds_of_events_are_found() -> None:
-    """The kind is read where the scheme has it, and is bounded."""
-    github_event = Delivery([("x-github-event", "push")], b"")
-
-    assert event_type(Scheme.GITHUB, github_event, {"type": "no"}) == "push"
-    assert event_type(Scheme.MUX, Delivery([], b""), {"type": "video.asset.ready"}) == (
-        "video.asset.ready"
-    )
-    assert event_type(Scheme.SLACK, Delivery([], b""), {"event": {"type": "message"}}) == "message"
-    assert event_type(Scheme.SLACK, Delivery([], b""), {"type": "event_callback"}) == (
-        "event_callback"
-    )
-    assert event_type(Scheme.STRIPE, Delivery([], b""), {"type": "x" * 999}) == "x" * 128
-    assert event_type(Scheme.STRIPE, Delivery([], b""), [1]) is None
-
-
 def test_secrets_that_are_no_secrets_are_refused() -> None:
     """Short ones can be guessed at; the words of the refusal do not hold it."""
     for scheme in Scheme:
@@ -437,18 +303,3 @@ def test_secrets_that_are_no_secrets_are_refused() -> None:
     with pytest.raises(Invalid):
         check_secret(Scheme.STANDARD, "whsec_not base 64 at all, though long enough")
     assert Scheme.HMAC not in OF_THE_SENDER
-
-
-def test_slack_is_told_its_challenge() -> None:
-    """Only the event that asks for it gives a challenge, and only text of a sensible length."""
-    assert slack.challenge_of({"type": "url_verification", "challenge": "abc"}) == "abc"
-    others: list[object] = [
-        {"type": "event_callback", "challenge": "abc"},
-        {"type": "url_verification"},
-        {"type": "url_verification", "challenge": 1},
-        {"type": "url_verification", "challenge": "x" * 513},
-        [],
-        None,
-    ]
-    for body in others:
-        assert slack.challenge_of(body) is None
