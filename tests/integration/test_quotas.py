@@ -3,50 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import re
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 import redis.asyncio
 
 from core import keys
-from core.errors import Forbidden, Invalid, QuotaExceeded
+from core.errors import Forbidden, QuotaExceeded
 from core.redis_client import connect_async
 from core.redis_server import PrivateRedis
-from runs.acceptance import Terms
-from runs.endings import Ending, record_fields, tape_body
-from runs.erasing import PERIOD_S, forget_runs
 from runs.model import RunRequest
 from runs.quotas import quotas_of
-from runs.redis_scripts import Arg, load
 from runs.store import RunStore
-from sandbox.limits import SPECS
-from sandbox.outcome import Reason, Usage
-from worker.plan import WorkerPlan
-from worker.sweep import Sweep
-
-
-class Tenant:
-    """A tenant with terms and one key, over a real Redis."""
-
-    def __init__(self, client: redis.asyncio.Redis) -> None:
-        self.redis = client
-        self.store = RunStore(client, Terms(queue_max=1_000))
-
-    async def terms(self, key: str | None = None, /, **terms: int) -> None:
-        """Give the tenant, or a key, terms."""
-        where = keys.key_terms("acme", key) if key else keys.terms("acme")
-        for name, value in terms.items():
-            await self.redis.hset(where, name, str(value))
-
-    async def submit(self, key: str = "key_a", **limits: int) -> Any:
-        """Submit a no-op with these limits."""
-        request = RunRequest(script="return 1", limits=limits)
-        return await self.store.submit("acme", request, key_id=key)
+from sandbox.outcome import Reason
+from tests.quota_tenant import Tenant, Worker, used
 
 
 @pytest.fixture
@@ -79,40 +50,10 @@ async def test_a_rate_lets_exactly_its_quota_pass(tenant: Tenant) -> None:
     assert await tenant.redis.llen("rq:queue:t.acme.normal") == 3
 
 
-class Worker:
-    """Claims and finishes as a worker does, without executing anything."""
-
-    def __init__(self, client: redis.asyncio.Redis) -> None:
-        self._redis = client
-        self._numbers = itertools.count()
-
-    async def claim(self, want: int = 1) -> list[tuple[str, str, str]]:
-        """Claim runs; give queue, id and execution of each."""
-        executions = [f"e{next(self._numbers)}" for _ in range(want)]
-        head: list[Arg] = [want, 30, "w", "2026-01-01T00:00:00.000000Z", 0, "", 0, "{}", "null", 0]
-        rows = await load("claim").run_async(self._redis, [*head, *executions])
-        return [(row[1].decode(), row[2].decode(), row[3].decode()) for row in rows]
-
-    async def finish(
-        self, claim: tuple[str, str, str], instructions: int = 0, reason: Reason = Reason.OK
-    ) -> None:
-        """End a claimed run, which used so many instructions."""
-        ending = Ending(reason, usage=Usage(instructions=instructions))
-        args: list[Arg] = [*claim, "w", "finished", "", "2026-01-01T00:00:00.000000Z", "0", "0"]
-        args += [ending.state.value, reason.value, tape_body(ending, 1), *record_fields(ending)]
-        assert await load("finish").run_async(self._redis, args) >= 1
-
-
 @pytest.fixture
 def worker(redis_async: redis.asyncio.Redis) -> Worker:
     """A worker."""
     return Worker(redis_async)
-
-
-async def used(tenant: Tenant, quota: str, key: str | None = None) -> int:
-    """Give what is counted in a quota at the moment."""
-    kept = await tenant.redis.hget(keys.quota("acme", key), f"{quota}:sum")
-    return int(kept or 0)
 
 
 async def test_a_key_has_its_own_quota_within_its_tenants(tenant: Tenant) -> None:
@@ -265,179 +206,11 @@ async def test_a_run_larger_than_the_whole_quota_is_told_so(tenant: Tenant) -> N
     assert "ask for less in limits.instructions" in (refused.value.hint or "")
 
 
-async def test_a_full_queue_of_a_key_leaves_the_tenants_others_alone(
-    tenant: Tenant, worker: Worker
-) -> None:
-    """A key's place is free when its run begins, ends or is cancelled."""
-    await tenant.terms("key_a", queued_runs=1)
-    first = await tenant.submit("key_a")
-    with pytest.raises(QuotaExceeded) as refused:
-        await tenant.submit("key_a")
-    assert (refused.value.quota, refused.value.whose) == ("queued_runs", "key")
-    await tenant.submit("key_b")
-    await tenant.store.cancel("acme", first.id)
-    await tenant.submit("key_a")
-    await worker.claim(2)
-    await tenant.submit("key_a")
-
-
-async def test_runs_at_once_of_a_key_hold_over_all_workers_and_block_nobody_else(
-    tenant: Tenant, worker: Worker
-) -> None:
-    """Runs of a key at its cap let those of others pass, keep their order, and count as queued."""
-    await tenant.terms("key_a", concurrent_runs=1)
-    await tenant.terms(queued_runs=4)
-    mine = [(await tenant.submit("key_a")).id for _ in range(3)]
-    other = (await tenant.submit("key_b")).id
-    claimed = await worker.claim(4)
-    assert [run for _, run, _ in claimed] == [mine[0], other]
-    await tenant.submit("key_b")
-    await tenant.submit("key_b")
-    with pytest.raises(QuotaExceeded, match="4 runs are queued or wait"):
-        await tenant.submit("key_b")
-    await tenant.store.cancel("acme", mine[1])
-    await worker.finish(claimed[0])
-    again = await worker.claim(4)
-    assert mine[2] in [run for _, run, _ in again]
-    assert mine[1] not in [run for _, run, _ in again]
-    for claim in again:
-        await worker.finish(claim)
-    await worker.finish(claimed[1])
-    left = await tenant.redis.keys("ms:held:*") + await tenant.redis.keys("ms:running:*")
-    assert left + await tenant.redis.keys("ms:queued:*") == []
-
-
-async def a_millisecond_each(tenant: Tenant, count: int) -> list[str]:
-    """Submit runs of one key, as if each had come in a millisecond of its own; give their ids."""
-    ids = [(await tenant.submit("key_a")).id for _ in range(count)]
-    for number, one in enumerate(ids):
-        await tenant.redis.hset(keys.run(one), "created_ms", str(number + 1))
-    return ids
-
-
-async def test_a_key_is_held_to_runs_at_once_that_were_set_after_it_queued(
-    tenant: Tenant, worker: Worker
-) -> None:
-    """Who went mad before somebody looked is calmed as well."""
-    mine = await a_millisecond_each(tenant, 3)
-    other = (await tenant.submit("key_b")).id
-    await tenant.terms("key_a", concurrent_runs=1)
-    claimed = await worker.claim(4)
-    assert [run for _, run, _ in claimed] == [mine[0], other]
-    used_now = await quotas_of(tenant.redis, "acme", "key_a", queue_max=10)
-    assert {(one.quota, one.used) for one in used_now if one.whose == "key"} == {
-        ("concurrent_runs", 1)
-    }
-    for expected in mine[1:]:
-        await worker.finish(claimed[0])
-        claimed = await worker.claim(4)
-        assert [run for _, run, _ in claimed] == [expected]
-    await worker.finish(claimed[0])
-    assert await tenant.redis.keys("ms:*:acme:key_a") == [b"ms:terms:acme:key_a"]
-
-
-async def test_runs_of_a_key_go_on_when_its_bound_is_raised_or_taken_off(
-    tenant: Tenant, worker: Worker
-) -> None:
-    """With the next sweep, and not only when the one that is in hand has ended."""
-    await tenant.terms("key_a", concurrent_runs=1)
-    mine = await a_millisecond_each(tenant, 4)
-    sweep = Sweep(tenant.redis, WorkerPlan("w", 1, lease_s=30))
-    begun = await worker.claim(4)
-    await sweep.once()
-    assert await worker.claim(4) == []
-    await tenant.terms("key_a", concurrent_runs=2)
-    await sweep.once()
-    begun += await worker.claim(4)
-    assert [run for _, run, _ in begun] == mine[:2]
-    await tenant.redis.delete(keys.key_terms("acme", "key_a"))
-    await sweep.once()
-    begun += await worker.claim(4)
-    assert [run for _, run, _ in begun] == mine
-    await sweep.once()
-    assert not await tenant.redis.exists(keys.HOLDING)
-
-
 async def test_a_suspended_tenant_starts_nothing(tenant: Tenant) -> None:
     """Suspension is no quota: there is nothing to wait for."""
     await tenant.terms(suspended_ms=1)
     with pytest.raises(Forbidden, match="suspended"):
         await tenant.submit()
-
-
-async def test_bytes_are_counted_until_they_are_gone(tenant: Tenant, worker: Worker) -> None:
-    """What a run takes is measured at its end; the quota says what is stored and what it asks."""
-    await tenant.store.submit("acme", RunRequest(script="return 1", input="x" * 50_000), key_id="k")
-    total = int(await tenant.redis.hget(keys.stored("acme"), "total") or 0)
-    assert total > 50_000
-    await tenant.terms(stored_bytes=100_000)
-    request = RunRequest(script="return 1", input="x" * 50_000)
-    with pytest.raises(QuotaExceeded) as refused:
-        await tenant.store.submit("acme", request, key_id="k")
-    assert (refused.value.quota, refused.value.used) == ("stored_bytes", total)
-    (claim,) = await worker.claim()
-    await worker.finish(claim)
-    after = int(await tenant.redis.hget(keys.stored("acme"), "total") or 0)
-    found = await tenant.redis.hget(keys.run(claim[1]), "stored")
-    assert found is not None
-    measured = int(str(found, "ascii").split("|")[0]) if isinstance(found, bytes) else 0
-    assert 50_000 < measured < 80_000
-    assert after == measured + len("return 1")
-
-
-async def test_bytes_of_runs_that_have_expired_are_counted_no_more(tenant: Tenant) -> None:
-    """Nobody tells of a key that expires: the period in which it did takes it off."""
-    now = int(time.time()) // 21_600
-    for field, value in {"total": 500, "at": now - 9, str(now - 3): 300, str(now): 200}.items():
-        await tenant.redis.hset(keys.stored("acme"), field, str(value))
-    await tenant.terms(stored_bytes=5_000)
-    with pytest.raises(QuotaExceeded) as refused:
-        await tenant.store.submit(
-            "acme", RunRequest(script="return 1", input="x" * 5_000), key_id="k"
-        )
-    assert refused.value.used == 200
-    assert 1 <= refused.value.retry_after_s <= 21_600
-
-
-async def test_a_default_above_its_ceiling_is_lowered_and_what_is_asked_for_refused(
-    tenant: Tenant,
-) -> None:
-    """The record shows what holds; the refusal names the limit, what was asked and the ceiling."""
-    await tenant.terms(**{"ceiling.instructions": 50_000})
-    await tenant.terms("key_a", **{"ceiling.instructions": 20_000, "ceiling.wall_ms": 900})
-    record = await tenant.submit("key_a")
-    assert (record.limits["instructions"], record.limits["wall_ms"]) == (20_000, 900)
-    assert (await tenant.submit("key_b")).limits["instructions"] == 50_000
-    with pytest.raises(Invalid, match="at most 20000 instructions here, not 30000") as refused:
-        await tenant.submit("key_a", instructions=30_000)
-    assert refused.value.pointer == "/limits/instructions"
-    assert (await tenant.submit("key_a", instructions=20_000)).limits["instructions"] == 20_000
-    assert await tenant.redis.llen("rq:queue:t.acme.normal") == 3
-
-
-def test_redis_knows_every_limit_that_can_have_a_ceiling() -> None:
-    """A limit that the script does not know would have no ceiling."""
-    text = load("enqueue").text
-    named = re.findall(r"'(\w+)'", text[text.index("local LIMITS") :].partition("}")[0])
-    assert named == list(SPECS)
-
-
-async def test_an_erased_run_takes_no_bytes_and_its_answer_goes_with_it(
-    tenant: Tenant, worker: Worker, redis_sync: redis.Redis
-) -> None:
-    """Erased once or twice: what it took is taken off once, and no answer tells of it."""
-    assert int(re.findall(r"PERIOD_S = (\d+)", load("enqueue").text)[0]) == PERIOD_S
-    record = await tenant.submit()
-    answer = keys.idempotency("acme", "0" * 32)
-    redis_sync.hset(answer, "body", "{}")
-    redis_sync.hset(keys.run(record.id), "answered", answer)
-    (claim,) = await worker.claim()
-    await worker.finish(claim)
-    for _ in range(2):
-        forget_runs(redis_sync, {record.id: "acme"})
-    kept = redis_sync.hget(keys.stored("acme"), "total")
-    assert kept == str(len("return 1")).encode()
-    assert not redis_sync.exists(answer)
 
 
 async def test_quotas_survive_a_restart_of_redis(tmp_path: Path) -> None:
