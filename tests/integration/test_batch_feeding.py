@@ -5,28 +5,22 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import pytest
-import redis
 from redis.exceptions import OutOfMemoryError
 
 from core import keys
-from core.clock import now_ms
-from core.errors import Invalid, QuotaExceeded, Unavailable
+from core.errors import Invalid, Unavailable
 from runs.acceptance import Terms
 from runs.batches.feeding import Fed
-from runs.batches.model import UPLOAD_TTL_S, BatchRequest, BatchState, Item
+from runs.batches.model import BatchRequest, BatchState, Item
 from runs.batches.upload import Upload
-from runs.endings import state_of
-from runs.erasing import forget_batches, forget_runs
 from runs.model import RunRequest
-from runs.redis_scripts import load
 from runs.store import RunStore
-from sandbox.outcome import Reason
 from scheduler.feeding import Feeding
 from tenancy.keys import KeyRecord, KeyStore
 from tenancy.terms import TermsStore
 from tests.batches import NO_OP, Batches
+from tests.run_ends import end
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -36,12 +30,6 @@ if TYPE_CHECKING:
 async def acme(redis_async: Redis) -> Batches:
     """A tenant that makes batches."""
     return await Batches.of(redis_async)
-
-
-async def end(redis: Redis, tenant: str, ids: list[str]) -> None:
-    """End queued runs."""
-    for one in ids:
-        await RunStore(redis).cancel(tenant, one)
 
 
 async def test_items_become_runs_in_their_order(acme: Batches, redis_async: Redis) -> None:
@@ -76,27 +64,6 @@ async def test_no_more_are_on_their_way_than_the_batch_may_have(
     assert (record.counts.in_flight, record.counts.cancelled, record.counts.pending) == (3, 2, 5)
 
 
-async def test_a_batch_is_completed_when_its_last_run_has_ended(
-    acme: Batches, redis_async: Redis
-) -> None:
-    """The last end ends the batch, in the same step; it then expires."""
-    batch = await acme.make(3)
-    await acme.feeder.feed(batch.id)
-
-    await end(redis_async, "acme", await acme.runs(batch.id))
-
-    record = await acme.get(batch.id)
-    assert record.status is BatchState.COMPLETED
-    assert record.ended_ms is not None
-    assert record.reasons == {"cancelled": 3}
-    for key in (keys.batch(batch.id), keys.batch_names(batch.id), keys.batch_ends(batch.id)):
-        assert await redis_async.ttl(key) > 0
-    gone = keys.batch_items(batch.id), keys.batch_scripts(batch.id), keys.batch_ids(batch.id)
-    assert await redis_async.exists(*gone) == 0
-    assert await redis_async.zcard(keys.open_batches("acme")) == 0
-    assert await redis_async.zcard(keys.BATCH_DUE) == 0
-
-
 async def test_two_feeders_feed_each_item_once(acme: Batches, redis_async: Redis) -> None:
     """Several schedulers at one batch: what one fed, the other does not."""
     other = Batches(redis_async, "acme", acme.giver, acme.store._terms)
@@ -128,89 +95,6 @@ async def test_items_bring_their_own_script_limits_seed_and_name(
     assert await redis_async.get(keys.script(first.script_sha256)) == b"return 1"
     assert first.origin is not None
     assert (first.origin.kind, first.origin.id) == ("batch", batch.id)
-
-
-async def test_results_tell_of_every_item_while_it_runs(acme: Batches) -> None:
-    """Those that were not started are pending, those on their way have a run and no reason."""
-    batch = await acme.make([Item(b"1", id="a"), Item(b"2", id="b")], concurrency=1)
-    await acme.feeder.feed(batch.id)
-
-    (run_id,) = await acme.runs(batch.id)
-    assert await acme.results(batch.id) == [
-        {"index": 0, "id": "a", "run": run_id, "status": "queued"},
-        {"index": 1, "id": "b", "run": None, "status": "pending"},
-    ]
-    assert len(await acme.results(batch.id, 1)) == 1
-
-
-async def fail(redis: Redis, ids: list[str], reason: str = "script_error") -> None:
-    """End queued runs as failed, as a worker would."""
-    for one in ids:
-        await end_as(redis, one, reason)
-
-
-async def end_as(redis: Redis, run_id: str, reason: str) -> None:
-    """End one run with a reason, in the step that every end of a run passes."""
-    text = f"{load('lib_end').text}\nend_run(ARGV[1], ARGV[2], ARGV[3], ARGV[4], '{{}}', {{}})"
-    state = str(state_of(Reason(reason)))
-    queue = f"rq:queue:{keys.queue('acme')}"
-    await redis.lrem(queue, 0, run_id)
-    answer: Any = redis.eval(text, 0, run_id, now_ms(), state, reason)
-    await answer
-
-
-async def test_a_batch_stops_after_so_many_failures(acme: Batches, redis_async: Redis) -> None:
-    """Nothing more is fed, what is queued is cancelled, and what runs ends as it does."""
-    batch = await acme.make(20, concurrency=6, stop_after=2)
-    await acme.feeder.feed(batch.id)
-    ids = await acme.runs(batch.id)
-    await redis_async.hset(keys.run(ids[5]), "state", "running")
-
-    await fail(redis_async, ids[:1])
-    assert (await acme.get(batch.id)).status is BatchState.RUNNING
-    await fail(redis_async, ids[1:2], "wall_limit")
-    await acme.feeder.feed(batch.id)
-
-    record = await acme.get(batch.id)
-    assert (record.status, record.stopped_by) == (BatchState.STOPPING, "failures")
-    assert (record.counts.failed, record.counts.cancelled, record.counts.in_flight) == (2, 3, 1)
-    await end_as(redis_async, ids[5], "ok")
-    record = await acme.get(batch.id)
-    assert (record.status, record.counts.skipped) == (BatchState.STOPPED, 14)
-    assert record.reasons == {"cancelled": 3, "ok": 1, "script_error": 1, "wall_limit": 1}
-
-
-async def test_every_reason_has_its_byte(acme: Batches, redis_async: Redis) -> None:
-    """What Redis keeps of an end is read as the reason that it was, also without the record."""
-    batch = await acme.make(len(Reason), concurrency=100)
-    await acme.feeder.feed(batch.id)
-    ids = await acme.runs(batch.id)
-
-    for run_id, reason in zip(ids, Reason, strict=True):
-        await end_as(redis_async, run_id, reason)
-        await redis_async.delete(keys.run(run_id))
-
-    rows = await acme.results(batch.id)
-    assert [row["reason"] for row in rows] == list(Reason)
-    assert [row["status"] for row in rows] == [state_of(reason) for reason in Reason]
-    assert {row["kept"] for row in rows} == {False}
-    record = await acme.get(batch.id)
-    assert record.status is BatchState.COMPLETED
-    assert record.reasons == dict.fromkeys(Reason, 1)
-
-
-async def test_a_run_that_ends_again_is_counted_once(acme: Batches, redis_async: Redis) -> None:
-    """One that was put back into its queue after our own fault takes its first end back."""
-    batch = await acme.make(2)
-    await acme.feeder.feed(batch.id)
-    ids = await acme.runs(batch.id)
-
-    await end_as(redis_async, ids[0], "internal")
-    await end_as(redis_async, ids[0], "ok")
-
-    record = await acme.get(batch.id)
-    assert (record.counts.in_flight, record.reasons) == (1, {"ok": 1})
-    assert record.status is BatchState.RUNNING
 
 
 async def test_a_batch_leaves_places_for_other_runs_of_its_tenant(redis_async: Redis) -> None:
@@ -272,26 +156,6 @@ async def test_a_batch_ends_with_its_key(acme: Batches, redis_async: Redis) -> N
     record = await acme.get(batch.id)
     assert (record.status, record.stopped_by) == (BatchState.CANCELLED, "key_unfit")
     assert (record.counts.cancelled, record.counts.skipped) == (4, 6)
-
-
-async def test_runs_that_are_gone_do_not_keep_their_batch_from_ending(
-    acme: Batches, redis_async: Redis
-) -> None:
-    """Somebody deleted them: their items count as expired once the batch has stood still."""
-    batch = await acme.make(3)
-    await acme.feeder.feed(batch.id)
-    ids = await acme.runs(batch.id)
-    await end_as(redis_async, ids[0], "ok")
-    for one in ids[1:]:
-        await redis_async.delete(keys.run(one))
-
-    await acme.feeder.find_lost([batch.id], 0.0)
-    assert (await acme.get(batch.id)).status is BatchState.RUNNING
-    await acme.feeder.find_lost([batch.id], 0.0)
-
-    record = await acme.get(batch.id)
-    assert record.status is BatchState.COMPLETED
-    assert record.reasons == {"ok": 1, "expired": 2}
 
 
 async def test_a_batch_is_called_again_while_it_is_fed(redis_async: Redis, acme: Batches) -> None:
@@ -368,34 +232,6 @@ async def test_a_batch_that_ends_while_it_is_looked_at_is_no_fault(
     assert (await acme.get(batch.id)).counts.skipped == 10
 
 
-async def test_an_upload_that_nobody_goes_on_with_expires(
-    redis_async: Redis, acme: Batches
-) -> None:
-    """All that is kept of it has a time to live, and it counts no more once it is gone."""
-    begun = await acme.store.begin("acme", BatchRequest(NO_OP), by=acme.giver)
-    upload = Upload(acme.store, begun)
-    await upload.add(Item(b"1", id="a"))
-    await upload.flush()
-
-    names: Any = await redis_async.keys(f"ms:batch:{begun.record.id}*")
-    assert len(names) == 5
-    for name in names:
-        assert 0 < await redis_async.ttl(name) <= UPLOAD_TTL_S
-        await redis_async.delete(name)
-    await acme.make(1)
-    assert await redis_async.zcard(keys.open_batches("acme")) == 1
-
-
-async def test_items_count_in_what_a_tenant_may_store(acme: Batches, redis_async: Redis) -> None:
-    """Batches are no way around the quota of stored bytes: it is told what is used."""
-    await TermsStore(redis_async).set("acme", None, {"stored_bytes": 5_000}, by="test")
-
-    with pytest.raises(QuotaExceeded) as refused:
-        await acme.make([Item(orjson.dumps("x" * 6_000))])
-
-    assert (refused.value.quota, refused.value.allowed) == ("stored_bytes", 5_000)
-
-
 async def test_a_batch_calls_when_an_eighth_of_its_places_is_free(
     acme: Batches, redis_async: Redis
 ) -> None:
@@ -410,53 +246,3 @@ async def test_a_batch_calls_when_an_eighth_of_its_places_is_free(
     await end(redis_async, "acme", ids[7:20])
 
     assert await redis_async.lrange(keys.BATCH_WAKE, 0, -1) == [batch.id.encode()]
-
-
-async def test_of_an_erased_item_nothing_is_left(
-    acme: Batches, redis_async: Redis, redis_sync: redis.Redis
-) -> None:
-    """Its input went with the end of the batch, its own id goes with its run."""
-    items = [Item(b'"secret-%d"' % n, id=f"name-{n}") for n in range(450)]
-    batch = await acme.make(items, concurrency=500)
-    while (await acme.feeder.feed(batch.id)).count:
-        pass
-    ids = await acme.runs(batch.id)
-    await end(redis_async, "acme", ids)
-
-    forget_runs(redis_sync, {ids[3]: "acme", ids[449]: "acme"})
-
-    assert await redis_async.exists(keys.batch_items(batch.id)) == 0
-    rows = await acme.results(batch.id)
-    assert [row["index"] for row in rows if row["id"] is None] == [3, 449]
-    assert (rows[3]["status"], rows[3]["kept"]) == ("cancelled", False)
-    assert [row["id"] for row in rows[447:]] == ["name-447", "name-448", None]
-
-
-async def test_a_tenants_ended_batches_are_erased_whole(
-    acme: Batches, redis_async: Redis, redis_sync: redis.Redis
-) -> None:
-    """What has not ended is counted, so that it is erased again then."""
-    ended, going = await acme.make(2), await acme.make(2)
-    await acme.feeder.feed(ended.id)
-    await end(redis_async, "acme", await acme.runs(ended.id))
-
-    assert forget_batches(redis_sync, "acme") == 1
-
-    assert await redis_async.keys(f"ms:batch:{ended.id}*") == []
-    assert (await acme.get(going.id)).status is BatchState.RUNNING
-
-
-async def test_the_end_of_a_batch_is_told_to_who_wants_to_know(
-    acme: Batches, redis_async: Redis
-) -> None:
-    """One callback for the batch, written down in the step that ends it; none for its runs."""
-    batch = await acme.make(2, callback="clb_" + "0" * 26)
-    await acme.feeder.feed(batch.id)
-    ids = await acme.runs(batch.id)
-
-    await end(redis_async, "acme", ids)
-
-    told: Any = await redis_async.hgetall(keys.delivery(keys.delivery_of(batch.id)))
-    assert (told[b"kind"], told[b"subject"]) == (b"batch.finished", batch.id.encode())
-    assert told[b"outcome"] == b"completed"
-    assert await redis_async.exists(*(keys.delivery(keys.delivery_of(one)) for one in ids)) == 0
