@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     import redis.asyncio
 
 _ALL_TAKEN = -1
+#: A Redis that restarts is waited for. Much less than a lease: until then nobody else has the run.
+_RIDE_OUT_S = 3.0
+_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +33,24 @@ class RedisThrottle:
         """
         Give 0 and count the request, or the seconds to wait and ask again.
 
+        A Redis that is away is asked again for 3 seconds. What it counted before it went, and could
+        not tell, is counted twice then: never once too little.
+
         Raises:
             ThrottleUnavailable: Redis does not answer; the request must not go.
             QuotaUsedUp: a quota of the tenant or of the run's key is used up.
         """
-        try:
-            answer = await self._ask(gate, max(1, math.ceil(gate.lease_s * 1000)))
-        except (RedisError, OSError, TimeoutError) as error:
-            structlog.get_logger(__name__).warning("throttle_unavailable", error=str(error))
-            raise ThrottleUnavailable from None
+        end_s = time.monotonic() + _RIDE_OUT_S
+        while True:
+            try:
+                answer = await self._ask(gate, max(1, math.ceil(gate.lease_s * 1000)))
+            except (RedisError, OSError, TimeoutError) as error:
+                if time.monotonic() < end_s:
+                    await asyncio.sleep(_POLL_S)
+                    continue
+                structlog.get_logger(__name__).warning("throttle_unavailable", error=str(error))
+                raise ThrottleUnavailable from None
+            break
         if isinstance(answer, list):
             whose, quota, allowed, used, _, wait_s = answer
             raise QuotaUsedUp(whose.decode(), quota.decode(), int(allowed), int(used), int(wait_s))
