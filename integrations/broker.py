@@ -197,6 +197,7 @@ class RunBroker:
 
         Raises:
             TapeError: the tape could not be written; nothing was sent after that.
+            ThrottleUnavailable: nobody can say whether its request may go.
         """
         answer = self._recorded.answer(call)
         if answer is not None:
@@ -274,6 +275,7 @@ class RunBroker:
 
         Raises:
             TapeError: the tape could not be written.
+            ThrottleUnavailable: nobody could say whether the request of one may go.
         """
         pending, self._pending = self._pending, []
         for one in pending:

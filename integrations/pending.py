@@ -12,6 +12,7 @@ from integrations.local_call import LocalCall
 from integrations.mcp.server_call import ServerCall
 from integrations.recorded import UNKNOWN_HINT
 from integrations.sender import Bounds
+from integrations.throttle import ThrottleUnavailable
 from integrations.vendor_call import Value, VendorCall
 from sandbox.calls import EndRun, Reply
 from sandbox.outcome import Reason
@@ -96,6 +97,9 @@ class Pending:
             return await self._fail(why)
         except asyncio.CancelledError:
             return await self._fail(_unanswered(work))
+        except ThrottleUnavailable:
+            await self._fail(_unanswered(work))
+            raise
         ending = Ending(Effect.SUCCEEDED, ok=True, body=value.body, status=value.status)
         return await self._log.effect(self._facts, ending)
 

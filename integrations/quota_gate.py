@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from integrations.failure import NOT_SENT, CallFailed
-from integrations.throttle import Gate, QuotaUsedUp, Throttle, ThrottleUnavailable
+from integrations.throttle import Gate, QuotaUsedUp, Throttle
 
 #: The code of the error that a script gets.
 QUOTA_EXCEEDED = "quota_exceeded"
@@ -36,13 +36,11 @@ class QuotaGate:
         Count the call.
 
         Raises:
-            CallFailed: a quota is used up, or nobody can tell; nothing was sent.
+            CallFailed: a quota is used up; nothing was sent.
+            ThrottleUnavailable: nobody can tell; nothing was sent.
         """
         try:
             await self.throttle.enter(self.gate)
-        except ThrottleUnavailable:
-            text = f"{full_name}: its quota cannot be checked now; {NOT_SENT}"
-            raise CallFailed("throttle_unavailable", text, retriable=True) from None
         except QuotaUsedUp as used_up:
             raise CallFailed(
                 QUOTA_EXCEEDED,

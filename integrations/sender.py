@@ -19,7 +19,7 @@ from integrations.pack_wire import Idempotency, Retry, Timeouts
 from integrations.quota_gate import QUOTA_EXCEEDED, used_up_text
 from integrations.request import VendorRequest
 from integrations.shaping import at, read_body
-from integrations.throttle import Gate, QuotaUsedUp, Throttle, ThrottleUnavailable
+from integrations.throttle import Gate, QuotaUsedUp, Throttle
 from integrations.vendor_errors import Asked, refused, retry_after_s, silent
 from integrations.vendor_http import Answer, NoAnswer, NoAnswerKind, Progress, VendorHttp
 
@@ -73,7 +73,6 @@ class Sender:
     progress: Progress = field(default_factory=Progress)
     status: int | None = None
     steps: int = 0
-    wrote: bool = False
 
     @property
     def timeouts(self) -> Timeouts:
@@ -98,6 +97,7 @@ class Sender:
 
         Raises:
             CallFailed: there is no value; its `effect` says what was done.
+            ThrottleUnavailable: nobody can say whether the request may go; it was not sent.
         """
         loop = asyncio.get_running_loop()
         self.steps += 1
@@ -165,8 +165,6 @@ class Sender:
         while True:
             try:
                 wait_s = await self.throttle.enter(gate)
-            except ThrottleUnavailable:
-                self._held("throttle_unavailable", "its rate limits cannot be checked now", None)
             except QuotaUsedUp as used_up:
                 self._held(QUOTA_EXCEEDED, used_up_text(used_up), used_up.wait_s)
             if wait_s <= 0:
@@ -191,7 +189,7 @@ class Sender:
         if self.progress.doubt and failure.effect is not Effect.UNKNOWN:
             failure.effect = Effect.UNKNOWN
             failure.message += "; an earlier try was sent and may have been done"
-        elif self.wrote and failure.effect is not Effect.UNKNOWN:
+        elif self.progress.wrote and failure.effect is not Effect.UNKNOWN:
             failure.effect = Effect.SUCCEEDED
             failure.message += "; an earlier step of this call changed something"
         failure.retriable = failure.retriable and failure.effect is Effect.FAILED
@@ -215,7 +213,7 @@ class Sender:
     def _accepted(self, answer: Answer, asked: Asked, bounds: Bounds) -> Any:
         self.status = answer.status
         self.progress.doubt = False
-        self.wrote |= asked.write
+        self.progress.wrote |= asked.write
         try:
             value = read_body(answer.body, self.spec.response.content)
         except ValueError:
@@ -223,7 +221,7 @@ class Sender:
             raise self.unusable("invalid_reply", f"is not {kind}") from None
         require = self.spec.response.require
         if require is not None and at(value, require.at) != require.equals:
-            self.wrote &= not asked.write
+            self.progress.wrote &= not asked.write
             raise refused(asked, answer, self.secrets, self.clock() / 1000)
         if deeper_than(value, bounds.depth):
             problem = f"is nested deeper than {bounds.depth} levels"
@@ -232,10 +230,10 @@ class Sender:
 
     def unusable(self, code: str, problem: str) -> CallFailed:
         """Make the error for a reply that came and cannot be used."""
-        done = "; the call itself succeeded" if self.wrote else ""
+        done = "; the call itself succeeded" if self.progress.wrote else ""
         return CallFailed(
             code,
             f"{self.function.full_name}: the reply of {self.pack.title} {problem}{done}",
-            effect=Effect.SUCCEEDED if self.wrote else Effect.FAILED,
+            effect=Effect.SUCCEEDED if self.progress.wrote else Effect.FAILED,
             status=self.status,
         )

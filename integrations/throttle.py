@@ -59,7 +59,11 @@ class QuotaUsedUp(Exception):
 
 
 class ThrottleUnavailable(Exception):
-    """Nobody can say whether the request may go now."""
+    """
+    Nobody can say whether the request may go now: our fault, of which no script is told.
+
+    The attempt ends, and the run goes on over its tape, on which the call is one that did nothing.
+    """
 
 
 class Throttle(Protocol):

@@ -20,6 +20,7 @@ from integrations.request import VendorRequest, build, build_parts
 from integrations.request_parts import RequestParts
 from integrations.sender import Bounds, Sender
 from integrations.shaping import shaped
+from integrations.throttle import ThrottleUnavailable
 from integrations.vendor_http import Progress
 
 #: Most requests an adapter may send for one call.
@@ -79,6 +80,7 @@ class VendorCall:
 
         Raises:
             CallFailed: there is no value; its `effect` says what was done.
+            ThrottleUnavailable: nobody can say whether a request may go; it was not sent.
         """
         within_s = min(bounds.within_s, self.sender.timeouts.total_s)
         deadline_s = asyncio.get_running_loop().time() + within_s
@@ -105,9 +107,11 @@ class VendorCall:
         try:
             value = await adapter(self.arguments, send)
             orjson.dumps(value)
+        except ThrottleUnavailable:
+            raise
         except CallFailed as failure:
             # Refused between two of its requests: what the earlier ones did stays done.
-            if self.sender.wrote and failure.effect is Effect.FAILED:
+            if self.progress.wrote and failure.effect is Effect.FAILED:
                 failure.effect = Effect.SUCCEEDED
             raise
         except Exception as error:  # noqa: BLE001 (whatever a vendor's odd reply did to it)
@@ -148,8 +152,8 @@ class AdapterSend:
         """Make the error for a reply that says no or cannot be used; see `Send.failed`."""
         sender = self._call.sender
         if effect is Effect.FAILED:
-            sender.wrote = False
-        done = effect or (Effect.SUCCEEDED if sender.wrote else Effect.FAILED)
+            sender.progress.wrote = False
+        done = effect or (Effect.SUCCEEDED if sender.progress.wrote else Effect.FAILED)
         # The words may be the vendor's: no credential, one printable line.
         words = printable(scrub_text(problem, sender.secrets))
         text = f"{sender.function.full_name}: {words}{_FATES.get(done, '')}"

@@ -85,18 +85,20 @@ class Progress:
     How far a call got, as seen from outside while it is under way.
 
     `sent` and `status` are those of the request under way, which may change something if `write`;
-    `doubt` tells that an earlier one was sent and nobody knows what it did.
+    `doubt` tells that an earlier one was sent and nobody knows what it did; `wrote` that one has
+    changed something.
     """
 
     sent: bool = False
     status: int | None = None
     write: bool = False
     doubt: bool = False
+    wrote: bool = False
 
     @property
     def may_have_written(self) -> bool:
-        """Tell whether something may have been changed without anybody knowing."""
-        return self.doubt or (self.sent and self.write)
+        """Tell whether something may have been changed that no reply has told of."""
+        return self.doubt or self.wrote or (self.sent and self.write)
 
     async def trace(self, event: str, _: Any) -> None:
         """Take an event of the HTTP client. From this one on, bytes may be on the wire."""

@@ -37,7 +37,7 @@ class RedisThrottle:
         not tell, is counted twice then: never once too little.
 
         Raises:
-            ThrottleUnavailable: Redis does not answer; the request must not go.
+            ThrottleUnavailable: Redis does not answer, or cannot count; the request must not go.
             QuotaUsedUp: a quota of the tenant or of the run's key is used up.
         """
         end_s = time.monotonic() + _RIDE_OUT_S

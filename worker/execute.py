@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
+from integrations.throttle import ThrottleUnavailable
 from ledger.recording import Recording
 from ledger.tape import Entry, Kind, Tape, TapeError, TapeFull, TapeLost
 from runs.endings import Ending
@@ -143,6 +144,9 @@ async def execute(  # noqa: PLR0913 (a composition: one parameter per part)
         resumable, put_off = True, isinstance(lost, TapeFull)
         structlog.get_logger(__name__).error("tape_lost", run=spec.run_id, error=str(lost))
         reason, message = Reason.INTERNAL, "the run's tape could not be written"
+    except ThrottleUnavailable:
+        resumable = True
+        reason, message = Reason.INTERNAL, "nobody could count the run's requests"
     except SandboxUnavailable as missing:
         structlog.get_logger(__name__).error("no_sandbox", run=spec.run_id, error=str(missing))
         reason, message = Reason.SANDBOX_UNAVAILABLE, "no jailed process could be had"

@@ -82,6 +82,7 @@ class ServerCall:
 
         Raises:
             CallFailed: there is no value; its `effect` says what was done.
+            ThrottleUnavailable: nobody can say whether it may be asked; it was not.
         """
         self.progress.write = self._write
         if self.quota is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -16,18 +18,27 @@ from integrations.adapters import Adapter, Send
 from integrations.catalog import Catalog
 from integrations.request_parts import RequestParts
 from integrations.stubs import Stubs
+from integrations.throttle import Gate, MemoryThrottle, Throttle, ThrottleUnavailable
 from integrations.vendor_call import MAX_STEPS
 from tests.mux_runs import MuxRun, mux_run
 
 PACKS = Path(__file__).parents[2] / "integrations" / "packs"
 GET = RequestParts("GET", "/video/v1/assets")
 POST = RequestParts("POST", "/video/v1/assets", body={"inputs": [{"url": "https://e.example/v"}]})
+GIVEN = {"input": "https://e.example/v"}
 
 
-async def answer(
-    stubs: Stubs, monkeypatch: pytest.MonkeyPatch, directory: Path, name: str, adapter: Adapter
-) -> tuple[dict[str, Any], MuxRun]:
-    """Give the error of a call of Mux's `name`, made by this adapter."""
+@asynccontextmanager
+async def adapted(
+    stubs: Stubs,
+    monkeypatch: pytest.MonkeyPatch,
+    directory: Path,
+    name: str,
+    adapter: Adapter,
+    *,
+    throttle: Throttle | None = None,
+) -> AsyncIterator[MuxRun]:
+    """Open a run in which calls of Mux's `name` are made by this adapter."""
     module = ModuleType("integrations.adapters.tried")
     module.__spec__ = ModuleSpec(module.__name__, None)
     module.it = adapter  # type: ignore[attr-defined]
@@ -39,10 +50,17 @@ async def answer(
     catalog = Catalog.load(directory)
     only = "\n\n".join(one for one in stubs.accounts_toml.split("\n\n") if one.startswith("[mux."))
     accounts = AccountsFile.parse(only, catalog, {}).for_tenant(None)
-    async with mux_run(stubs, accounts=accounts) as run:
+    async with mux_run(stubs, accounts=accounts, tenant="acme", throttle=throttle) as run:
         run.broker.broker.catalog = catalog
-        given = {"input": "https://e.example/v"} if name == "create_asset" else {}
-        return await run.error(f"mux.{name}", given), run
+        yield run
+
+
+async def answer(
+    stubs: Stubs, monkeypatch: pytest.MonkeyPatch, directory: Path, name: str, adapter: Adapter
+) -> tuple[dict[str, Any], MuxRun]:
+    """Give the error of a call of Mux's `name`, made by this adapter."""
+    async with adapted(stubs, monkeypatch, directory, name, adapter) as run:
+        return await run.error(f"mux.{name}", GIVEN if name == "create_asset" else {}), run
 
 
 async def test_a_reader_cannot_write(
@@ -98,3 +116,44 @@ async def test_a_refusal_after_a_write_does_not_undo_it(
 
     error, run = await answer(stubs, monkeypatch, tmp_path, "create_asset", refuses)
     assert (error["code"], run.last.effect) == ("invalid_arguments", Effect.SUCCEEDED)
+
+
+class CountsSome(MemoryThrottle):
+    """Lets the first requests pass, so many; then nobody can tell."""
+
+    def __init__(self, requests: int) -> None:
+        super().__init__()
+        self._left = requests
+
+    async def enter(self, gate: Gate) -> float:
+        self._left -= 1
+        if self._left < 0:
+            raise ThrottleUnavailable
+        return await super().enter(gate)
+
+
+@pytest.mark.parametrize(("counted", "effect"), [(0, "failed"), (1, "unknown")])
+async def test_a_request_that_cannot_be_counted_is_no_error_of_the_call(
+    stubs: Stubs,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    counted: int,
+    effect: str,
+) -> None:
+    """The attempt ends; the call may be made again only if no request of it changed anything."""
+
+    async def writes_and_looks(_: dict[str, Any], send: Send) -> Any:
+        await send(POST)
+        return await send(GET)
+
+    throttle = CountsSome(counted)
+    made = adapted(
+        stubs, monkeypatch, tmp_path, "create_asset", writes_and_looks, throttle=throttle
+    )
+    async with made as run:
+        with pytest.raises(ThrottleUnavailable):
+            await run.answer("mux.create_asset", GIVEN)
+    assert run.kinds == ["intent", "effect"]
+    told = run.tape.entries[-1].body
+    assert (told["effect"], told["abandoned"]) == (effect, True)
+    assert len(stubs.mux_faults.seen) == counted

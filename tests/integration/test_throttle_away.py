@@ -1,17 +1,30 @@
-"""A Redis that restarts while a request is about to go: it is waited for, and no count is lost."""
+"""Redis cannot count a request that is about to go: it is waited for, then the attempt ends."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import redis
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from integrations.pack_wire import Rate
 from integrations.throttle import Gate
+from ledger.redis_tape import scan_tape
+from ledger.tape import Entry, Kind
+from runs.model import RunRequest
 from runs.redis_scripts import load
 from runs.redis_throttle import RedisThrottle
+from runs.store import RunStore
+from sandbox.outcome import Reason
+from tests.deadline import Deadline
+from tests.faults.counting_vendor import CountingVendor, Hold
+from tests.integration.run_watching import LOST_S, TENANT, ended, submit
+from tests.worker_processes import running_worker
 
 pytestmark = pytest.mark.anyio
 GATE = Gate("acme/till/default", None, Rate(per_s=1, burst=2), 1, "a", 30, "acme", "run_1", "till")
@@ -53,3 +66,79 @@ async def test_what_was_counted_without_an_answer_is_never_counted_too_little(
     away = Away(redis_async, 1, asked=True)
     assert await RedisThrottle(cast("Any", away)).enter(GATE) == 0
     assert await RedisThrottle(redis_async).enter(GATE) > 0
+
+
+@pytest.fixture
+def vendor(tmp_path: Path) -> Iterator[CountingVendor]:
+    """A vendor that counts what is paid."""
+    with CountingVendor(tmp_path, TENANT) as till:
+        yield till
+
+
+@contextmanager
+def nothing_can_be_counted(client: redis.Redis) -> Iterator[None]:
+    """Keep a value of the wrong type where requests are counted."""
+    client.hset(f"ms:terms:{TENANT}", "calls_per_minute.till", "1000")
+    client.set(f"ms:quota:{TENANT}", "no hash")
+    yield
+    client.delete(f"ms:quota:{TENANT}")
+
+
+async def left_alone(redis_async: Redis, run_id: str) -> Entry:
+    """Wait until a tape tells that a call was begun and left."""
+
+    async def look() -> Entry | None:
+        tape = [entry async for entry in scan_tape(redis_async, run_id)]
+        left = [one for one in tape if one.kind is Kind.EFFECT and one.body.get("abandoned")]
+        return left[0] if left else None
+
+    found = await Deadline().reached(look, "a call that was left", seconds=LOST_S)
+    assert found is not None
+    return found
+
+
+async def test_a_request_that_cannot_be_counted_costs_an_attempt_and_not_the_run(
+    store: RunStore,
+    redis_sync: redis.Redis,
+    redis_async: Redis,
+    redis_url: str,
+    vendor: CountingVendor,
+) -> None:
+    """It was not sent, and the tape says so: even a write without a key is made when it can be."""
+    with running_worker(redis_url, slots=1, **vendor.settings):
+        with nothing_can_be_counted(redis_sync):
+            request = RunRequest(script='return app.integrations.till.pay({ tag = "n" }).value')
+            run_id = await submit(store, request)
+            left = await left_alone(redis_async, run_id)
+        record = await ended(store, run_id, seconds=LOST_S)
+
+    assert left.body["effect"] == "failed"
+    assert (record.reason, record.result) == (Reason.OK, 1)
+    assert [one.effect for one in record.calls] == ["succeeded"]
+    assert record.attempt > 1
+    assert vendor.asked["n"] == 1
+
+
+async def test_one_that_an_earlier_attempt_had_sent_stays_in_doubt(
+    store: RunStore,
+    redis_sync: redis.Redis,
+    redis_async: Redis,
+    redis_url: str,
+    vendor: CountingVendor,
+) -> None:
+    """What was done and not answered is unknown until its key has asked for it again."""
+    request = RunRequest(script='return app.integrations.till.pay_once({ tag = "d" }).value')
+    with running_worker(redis_url, slots=1, **vendor.settings) as doomed:
+        vendor.arm(Hold.AFTER)
+        run_id = await submit(store, request)
+        Deadline().until(vendor.struck.is_set, "the request")
+        doomed.kill()
+    vendor.release()
+    with running_worker(redis_url, slots=1, **vendor.settings):
+        with nothing_can_be_counted(redis_sync):
+            left = await left_alone(redis_async, run_id)
+        record = await ended(store, run_id, seconds=LOST_S)
+
+    assert left.body["effect"] == "unknown"
+    assert (record.reason, record.result, record.attempt) == (Reason.OK, 1, 3)
+    assert (vendor.done["d"], len(set(vendor.keys))) == (1, 1)
