@@ -44,7 +44,8 @@ _TAPE_STEP = 16
 _STAGE_BYTES = 4 * 1024 * 1024
 _LOCK_S = 10.0
 _PAUSE_S = 1.0
-#: Entries that come one by one are gathered for so long: each commit waits for the disk.
+#: Entries that come one by one are gathered for so long, also the first one after a rest: each
+#: commit waits for the disk, and the run just accepted is about to end.
 _GATHER_S = 0.05
 #: Gives a tape its time to live if it has not gone on since: ARGV seq ttl_s.
 _LET_GO = """
@@ -103,7 +104,7 @@ class Sequencer:
                 self._checkpoints.maybe(self._epoch or 0)
                 if not taken:
                     self._wait()
-                elif taken < _BATCH:
+                if taken < _BATCH:
                     stop.wait(_GATHER_S)
             except Outrun:
                 log.warning("sequencer_outrun")
