@@ -20,6 +20,7 @@ from benchmarks.figures import Row, median, percentile, spread
 from core import keys
 from core.redis_client import connect, connect_async
 from core.redis_server import PrivateRedis
+from core.settings import slots_here
 from runs.acceptance import Terms
 from runs.model import RunRequest
 from runs.store import RunStore
@@ -33,7 +34,7 @@ GAP_S = 0.1
 TENANTS = 1_000
 CLAIMED = 4_000
 ROUNDS = 3
-SLOTS = 8
+SLOTS = slots_here()
 _NO_OP = RunRequest(script="return 1")
 _TERMS = Terms(queue_max=1_000_000, inbox_max=10_000_000)
 _LOADED, _QUIET = "loaded", "quiet"

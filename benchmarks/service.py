@@ -18,7 +18,7 @@ from benchmarks.figures import Row, median, percentile, spread
 from benchmarks.peer_job import no_op
 from core.redis_client import connect, connect_async
 from core.redis_server import PrivateRedis
-from core.settings import Settings
+from core.settings import Settings, slots_here
 from moonsand.client import AsyncClient
 from moonsand.local_service import Plan, local_service
 from runs.model import RunRequest
@@ -29,14 +29,14 @@ REQUESTS = 60
 GAP_S = 0.03
 OUR_RUNS = 1_500
 THEIR_JOBS = 120
-SLOTS = 8
+SLOTS = slots_here()
 _NO_OP = RunRequest(script="return 1")
 
 
-async def _submit_to_result_ms(client: AsyncClient) -> float:
+async def _submit_to_result_ms(client: AsyncClient, pause_s: float) -> float:
     took = []
     for _ in range(REQUESTS):
-        await asyncio.sleep(GAP_S)
+        await asyncio.sleep(pause_s)
         began = time.perf_counter()
         record = await client.submit_request(_NO_OP, wait_s=10)
         took.append((time.perf_counter() - began) * 1000)
@@ -45,7 +45,13 @@ async def _submit_to_result_ms(client: AsyncClient) -> float:
 
 
 async def http_latency() -> list[Row]:
-    """Measure POST /v1/runs with wait_s until the result is in the answer, nothing else queued."""
+    """
+    Measure POST /v1/runs with wait_s until the result is in the answer, nothing else queued.
+
+    With a pause before each the processors have gone to sleep and their caches are somebody else's:
+    that is how an idle service is met, and the figure that counts. Without one it is what the
+    service itself takes.
+    """
     with tempfile.TemporaryDirectory() as directory:
         settings = Settings(port=0, slots=SLOTS, log_level="warning")
         root = Path(directory)
@@ -55,9 +61,15 @@ async def http_latency() -> list[Row]:
             AsyncClient(service.url, service.key) as client,
         ):
             await client.submit_request(_NO_OP, wait_s=10)
-            rounds = [await _submit_to_result_ms(client) for _ in range(ROUNDS)]
-    shown = spread(rounds, "ms")
-    return [Row("submit to result over HTTP, idle queue, p50", shown, "", "", "<= 15 ms")]
+            rounds, at_once = [], []
+            for _ in range(ROUNDS):
+                rounds.append(await _submit_to_result_ms(client, GAP_S))
+                at_once.append(await _submit_to_result_ms(client, 0.0))
+    title = "submit to result over HTTP, idle queue, p50"
+    return [
+        Row(title, spread(rounds, "ms"), "", "", "<= 15 ms"),
+        Row(f"{title}, one right after the other", spread(at_once, "ms"), "", "", ""),
+    ]
 
 
 async def _drain_ours(url: str) -> float:

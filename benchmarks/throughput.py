@@ -25,7 +25,7 @@ from benchmarks.peers.field import FIELD
 from core import keys
 from core.redis_client import connect, connect_async
 from core.redis_server import PrivateRedis
-from core.settings import Settings
+from core.settings import Settings, slots_here
 from moonsand.client import AsyncClient
 from moonsand.local_service import Plan, Running, local_service
 from runs.model import RunRequest
@@ -34,7 +34,7 @@ from runs.model import RunRequest
 LOAD_S = float(os.environ.get("BENCH_LOAD_S", "20"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 CLIENTS = 24
-SLOTS = 8
+SLOTS = slots_here()
 CONCURRENCY = 256
 NO_OP = RunRequest(script="return 1")
 _SETTLE_S = 3.0

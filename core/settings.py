@@ -15,10 +15,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from core.allotment import memory_bytes, processors
 from core.errors import Invalid
 
 PREFIX = "MOONSAND_"
 _DAY_S = 86_400
+_SLOTS_EACH, _MOST_SLOTS, _SLOT_BYTES = 8, 64, 64 << 20
 _REDIS_SCHEMES = (
     *("redis://", "rediss://", "unix://"),
     *("redis+sentinel://", "rediss+sentinel://"),
@@ -26,6 +28,18 @@ _REDIS_SCHEMES = (
 
 #: Read by the client commands (`moonsand submit`, `logs`, `cancel`), never by the service.
 CLIENT_VARIABLES: frozenset[str] = frozenset({"MOONSAND_URL", "MOONSAND_API_KEY"})
+
+
+def slots_here() -> int:
+    """
+    Give how many runs at once suit the processors and the memory that this process may use.
+
+    Most runs wait for vendors. Those that do not may compute for 5 seconds within 60 of wall time:
+    with nine to a processor all of them still end by themselves. A run at the default limit of
+    memory takes 64 MiB at most, while its largest table grows.
+    """
+    by_processors = int(_SLOTS_EACH * processors())
+    return max(1, min(_MOST_SLOTS, by_processors, memory_bytes() // _SLOT_BYTES))
 
 
 class Settings(BaseModel):
@@ -65,10 +79,12 @@ class Settings(BaseModel):
         description="Tenants that metrics name, those with the most queued; 0 for none.",
     )
     slots: int = Field(
-        default=8,
+        default_factory=slots_here,
         ge=1,
         le=1_024,
-        description="Runs of one tenant at once in a worker; it has an eighth more for others.",
+        description="Runs of one tenant at once in a worker; it has an eighth more for others. "
+        "Not set: 8 for each processor and one for each 64 MiB that it may use, the fewer of them, "
+        "at most 64.",
     )
     tenant_slots: int = Field(
         default=0,

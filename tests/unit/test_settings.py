@@ -82,5 +82,7 @@ def test_every_setting_is_documented() -> None:
         assert field.description is not None
         assert field.description in row
         shown = "none" if field.default is None else str(field.default)
+        if field.default_factory is not None:  # it depends on the host
+            shown = "8 a processor"
         assert f"| `{shown}` |" in row
     assert set(rows) == {variable_of(name) for name in Settings.model_fields} | CLIENT_VARIABLES
