@@ -59,6 +59,11 @@ class WorkerProcess:
         """Send it a signal."""
         self.process.send_signal(number)
 
+    def gone_when_told_again(self) -> bool:
+        """Tell it once more to go, as two signals of a kind may arrive as one; tell if it has."""
+        self.signal(signal.SIGTERM)
+        return self.process.poll() is not None
+
     def kill(self) -> None:
         """Kill it as the kernel does when memory is short."""
         self.process.kill()

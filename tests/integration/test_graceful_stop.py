@@ -60,12 +60,6 @@ def stop_after(worker: WorkerProcess, client: redis.Redis, runs: list[str], coun
     worker.signal(signal.SIGTERM)
 
 
-def told_again(worker: WorkerProcess) -> bool:
-    """Tell a worker once more, as two signals of a kind may arrive as one; tell if it has gone."""
-    worker.signal(signal.SIGTERM)
-    return worker.process.poll() is not None
-
-
 async def all_paid_once(store: RunStore, vendor: CountingVendor, runs: list[str]) -> None:
     """Hold every run to one success, one payment, and no worker that it lost."""
     for number, run_id in enumerate(runs):
@@ -122,7 +116,7 @@ async def test_told_twice_it_hands_its_runs_back_at_once(
         redis_url, slots=8, shutdown_grace_s=600, lease_s=60, **vendor.settings
     ) as worker:
         stop_after(worker, redis_sync, runs, 5)
-        Deadline().until(lambda: told_again(worker), "its end", seconds=20)
+        Deadline().until(worker.gone_when_told_again, "its end", seconds=20)
         assert worker.process.returncode == 0
     assert nothing_held(redis_sync)
     left = [one for one in runs if not (await store.get(TENANT, one)).status.terminal]
