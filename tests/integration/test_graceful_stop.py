@@ -162,6 +162,20 @@ async def test_a_run_that_is_handed_back_goes_on_without_a_sweep(
     assert tape(redis_sync, run_id) == ["accepted", "started", "started", "finished"]
 
 
+async def test_a_worker_that_goes_leaves_its_turn_to_look_around(
+    redis_url: str, redis_sync: redis.Redis
+) -> None:
+    """What it let go is judged by whoever comes next, at once; a turn of others' stays theirs."""
+    with running_worker(redis_url, slots=1, lease_s=300) as first:
+        Deadline().until(lambda: redis_sync.get(keys.SWEEP_LOCK), "its turn")
+        turn = redis_sync.get(keys.SWEEP_LOCK)
+        with running_worker(redis_url, slots=1, lease_s=300) as other:
+            assert other.stop() == 0
+        assert redis_sync.get(keys.SWEEP_LOCK) == turn
+        assert first.stop() == 0
+    assert redis_sync.get(keys.SWEEP_LOCK) is None
+
+
 async def test_a_run_that_is_to_be_cancelled_is_not_handed_back(
     redis_url: str, store: RunStore, redis_sync: redis.Redis
 ) -> None:
