@@ -213,6 +213,7 @@ class Sender:
     def _accepted(self, answer: Answer, asked: Asked, bounds: Bounds) -> Any:
         self.status = answer.status
         self.progress.doubt = False
+        wrote_before = self.progress.wrote
         self.progress.wrote |= asked.write
         try:
             value = read_body(answer.body, self.spec.response.content)
@@ -221,7 +222,7 @@ class Sender:
             raise self.unusable("invalid_reply", f"is not {kind}") from None
         require = self.spec.response.require
         if require is not None and at(value, require.at) != require.equals:
-            self.progress.wrote &= not asked.write
+            self.progress.wrote = wrote_before
             raise refused(asked, answer, self.secrets, self.clock() / 1000)
         if deeper_than(value, bounds.depth):
             problem = f"is nested deeper than {bounds.depth} levels"

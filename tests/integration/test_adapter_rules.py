@@ -37,6 +37,7 @@ async def adapted(
     adapter: Adapter,
     *,
     throttle: Throttle | None = None,
+    require: str | None = None,
 ) -> AsyncIterator[MuxRun]:
     """Open a run in which calls of Mux's `name` are made by this adapter."""
     module = ModuleType("integrations.adapters.tried")
@@ -45,6 +46,8 @@ async def adapted(
     monkeypatch.setitem(sys.modules, module.__name__, module)
     text = (PACKS / "mux.yaml").read_text()
     before, mark, after = text.partition(f"  - name: {name}\n")
+    if require is not None:
+        after = after.replace("success: [200, 201]", f"success: [200, 201], require: {require}", 1)
     (directory / "mux.yaml").write_text(f"{before}{mark}    adapter: tried.it\n{after}")
     (directory / "mux.md").write_text("Guide.\n")
     catalog = Catalog.load(directory)
@@ -157,3 +160,20 @@ async def test_a_request_that_cannot_be_counted_is_no_error_of_the_call(
     told = run.tape.entries[-1].body
     assert (told["effect"], told["abandoned"]) == (effect, True)
     assert len(stubs.mux_faults.seen) == counted
+
+
+async def test_a_write_that_was_refused_in_its_answer_does_not_undo_another(
+    stubs: Stubs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The second one answers 200 and says no: what the first one did stays done."""
+
+    async def writes_twice(_: dict[str, Any], send: Send) -> Any:
+        await send(POST)
+        return await send(RequestParts("POST", "/video/v1/live-streams", body={}))
+
+    accepted = "{at: data.status, equals: preparing}"
+    made = adapted(stubs, monkeypatch, tmp_path, "create_asset", writes_twice, require=accepted)
+    async with made as run:
+        await run.error("mux.create_asset", GIVEN)
+    assert run.last.effect is Effect.SUCCEEDED
+    assert len(stubs.mux_faults.seen) == 2
