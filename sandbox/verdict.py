@@ -117,7 +117,9 @@ def _by_signal(limits: Limits, seen: Seen, number: int) -> Kill:
 def _calls_made(calls: int) -> str:
     if not calls:
         return "No external call was made."
-    return f"{calls} call{'s' if calls > 1 else ''} had been made; see calls for their effects."
+    # Not that they were made outside: what was refused is a call of the script's too.
+    count = "1 call" if calls == 1 else f"{calls} calls"
+    return f"The script had made {count}; `calls` says what became of each."
 
 
 def _join(first: str | None, second: str) -> str:

@@ -160,7 +160,7 @@ def test_a_write_off_plan_is_refused_and_nothing_is_sent(shop: ShopVendor) -> No
 
 
 def test_an_uncaught_write_off_plan_ends_the_run_as_denied(shop: ShopVendor) -> None:
-    """A run that leaves its plan has the reason `denied`."""
+    """A run that leaves its plan has the reason `denied`; no call is said to have been made."""
     script = """
     local shop = app.integrations.shop
     if shop.stock({}).count == 3 then return shop.create({ title = "Spring" }) end
@@ -174,6 +174,8 @@ def test_an_uncaught_write_off_plan_ends_the_run_as_denied(shop: ShopVendor) -> 
     assert result.reason is Reason.DENIED
     assert result.error is not None
     assert "the plan has write 1 of 1 next: shop.create" in result.error.message
+    said = "The script had made 2 calls; `calls` says what became of each."
+    assert (result.error.hint or "").endswith(said)
     assert (result.applied, shop.writes) == (0, 0)
 
 
