@@ -40,17 +40,7 @@ class RedisThrottle:
             ThrottleUnavailable: Redis does not answer, or cannot count; the request must not go.
             QuotaUsedUp: a quota of the tenant or of the run's key is used up.
         """
-        end_s = time.monotonic() + _RIDE_OUT_S
-        while True:
-            try:
-                answer = await self._ask(gate, max(1, math.ceil(gate.lease_s * 1000)))
-            except (RedisError, OSError, TimeoutError) as error:
-                if time.monotonic() < end_s:
-                    await asyncio.sleep(_POLL_S)
-                    continue
-                structlog.get_logger(__name__).warning("throttle_unavailable", error=str(error))
-                raise ThrottleUnavailable from None
-            break
+        answer = await self._answer(gate)
         if isinstance(answer, list):
             whose, quota, allowed, used, _, wait_s = answer
             raise QuotaUsedUp(whose.decode(), quota.decode(), int(allowed), int(used), int(wait_s))
@@ -64,6 +54,18 @@ class RedisThrottle:
             await asyncio.shield(self._ask(gate, 0))
         except (RedisError, OSError, TimeoutError) as error:
             structlog.get_logger(__name__).warning("throttle_not_left", error=str(error))
+
+    async def _answer(self, gate: Gate) -> Any:
+        end_s = time.monotonic() + _RIDE_OUT_S
+        while True:
+            try:
+                return await self._ask(gate, max(1, math.ceil(gate.lease_s * 1000)))
+            except (RedisError, OSError, TimeoutError) as error:
+                if time.monotonic() >= end_s:
+                    log = structlog.get_logger(__name__)
+                    log.warning("throttle_unavailable", error=str(error))
+                    raise ThrottleUnavailable from None
+            await asyncio.sleep(_POLL_S)
 
     async def _ask(self, gate: Gate, lease_ms: int) -> Any:
         each_us = 0 if gate.rate is None else math.ceil(1e6 / gate.rate.per_s)

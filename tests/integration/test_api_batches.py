@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,19 +19,8 @@ from runs.store import RunStore
 from tests.api_server import ApiServer
 from tests.batch_lines import HEADER, NDJSON, lines
 
-
-@pytest.fixture
-def server(redis_url: str) -> Iterator[ApiServer]:
-    """An API on an empty Redis."""
-    with ApiServer(redis_url) as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: ApiServer) -> Iterator[httpx2.Client]:
-    """A client of tenant acme."""
-    with server.client("acme") as client:
-        yield client
+#: Each test has an empty Redis, also one that asks for no client.
+pytestmark = pytest.mark.usefixtures("redis_url")
 
 
 def feed(redis_url: str, batch_id: str) -> None:
@@ -104,13 +92,13 @@ def test_a_batch_of_lines_is_taken_as_it_comes(client: httpx2.Client) -> None:
     assert {row["status"] for row in rows} == {"pending"}
 
 
-def test_a_result_is_one_line_whatever_it_holds(server: ApiServer, redis_url: str) -> None:
+def test_a_result_is_one_line_whatever_it_holds(api: ApiServer, redis_url: str) -> None:
     """JSON leaves some line separators of Unicode as they are: a client must, too."""
-    odd, key = "a\u2028b\u2029c\x85d", server.new_key("acme")
+    odd, key = "a\u2028b\u2029c\x85d", api.new_key("acme")
 
     async def read() -> list[Any]:
         async with (
-            BatchClient(server.url, key) as batches,
+            BatchClient(api.url, key) as batches,
             connect_async(redis_url) as redis,
         ):
             made = await batches.create({"script": "return input"})
@@ -237,7 +225,7 @@ def test_a_batch_is_cancelled_once(client: httpx2.Client, redis_url: str) -> Non
     assert states == ["cancelled"] * 4 + ["skipped"] * 6
 
 
-def test_only_the_key_that_began_a_batch_fills_it(server: ApiServer, client: httpx2.Client) -> None:
+def test_only_the_key_that_began_a_batch_fills_it(api: ApiServer, client: httpx2.Client) -> None:
     """Its runs may call what that key may: a lesser key of the same tenant puts nothing in."""
     headers = NDJSON | {"Idempotency-Key": "k"}
     begun = client.post(
@@ -245,7 +233,7 @@ def test_only_the_key_that_began_a_batch_fills_it(server: ApiServer, client: htt
     )
     path = f"/v1/batches/{begun.json()['id']}"
 
-    with server.client("acme") as other:
+    with api.client("acme") as other:
         added = other.post(f"{path}/items", params={"from": 0}, content=lines(1), headers=NDJSON)
         terms = b'{"batch":{"script":"return 1"}}\n'
         again = other.post("/v1/batches", content=terms + lines(1), headers=headers)
@@ -254,10 +242,10 @@ def test_only_the_key_that_began_a_batch_fills_it(server: ApiServer, client: htt
     assert client.get(path).json()["counts"]["received"] == 0
 
 
-def test_another_tenants_batch_is_no_batch(server: ApiServer, client: httpx2.Client) -> None:
+def test_another_tenants_batch_is_no_batch(api: ApiServer, client: httpx2.Client) -> None:
     """Not found is all that a tenant learns of another's batches, by whatever it asks."""
     made = client.post("/v1/batches", content=HEADER + lines(2), headers=NDJSON).json()
-    with server.client("other") as other:
+    with api.client("other") as other:
         for batch_id in (made["id"], "bat_" + "0" * 26, "bat_x", "..%2F.."):
             path = f"/v1/batches/{batch_id}"
             answers = [
@@ -271,12 +259,12 @@ def test_another_tenants_batch_is_no_batch(server: ApiServer, client: httpx2.Cli
     assert client.get(f"/v1/batches/{made['id']}").json()["status"] == "running"
 
 
-def test_identical_batches_at_once_make_one(server: ApiServer) -> None:
+def test_identical_batches_at_once_make_one(api: ApiServer) -> None:
     """Each is told of the one batch, or that another request is making it."""
-    headers = NDJSON | {"Idempotency-Key": "k", "Authorization": f"Bearer {server.new_key('acme')}"}
+    headers = NDJSON | {"Idempotency-Key": "k", "Authorization": f"Bearer {api.new_key('acme')}"}
     body = HEADER + lines(450)
     with (
-        httpx2.Client(base_url=server.url, headers=headers, trust_env=False, timeout=30) as client,
+        httpx2.Client(base_url=api.url, headers=headers, trust_env=False, timeout=30) as client,
         ThreadPoolExecutor(14) as threads,
     ):
         posts = [threads.submit(client.post, "/v1/batches", content=body) for _ in range(50)]

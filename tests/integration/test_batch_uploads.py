@@ -14,25 +14,14 @@ from tests.api_server import ApiServer
 from tests.batch_lines import HEADER, NDJSON, lines
 from tests.deadline import Deadline
 
-
-@pytest.fixture
-def server(redis_url: str) -> Iterator[ApiServer]:
-    """An API on an empty Redis."""
-    with ApiServer(redis_url) as server:
-        yield server
-
-
-@pytest.fixture
-def client(server: ApiServer) -> Iterator[httpx2.Client]:
-    """A client of tenant acme."""
-    with server.client("acme") as client:
-        yield client
+#: Each test has an empty Redis, also one that asks for no client.
+pytestmark = pytest.mark.usefixtures("redis_url")
 
 
 @contextmanager
-def sending(server: ApiServer, key: str, headers: str, body: bytes) -> Iterator[socket.socket]:
+def sending(api: ApiServer, key: str, headers: str, body: bytes) -> Iterator[socket.socket]:
     """Send the beginning of a chunked body; close the connection at the end of the `with` block."""
-    with socket.create_connection(("127.0.0.1", server.port)) as raw:
+    with socket.create_connection(("127.0.0.1", api.port)) as raw:
         head = f"POST /v1/batches HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n{headers}"
         head += "Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
         raw.sendall(head.encode() + b"%x\r\n%s\r\n" % (len(body), body))
@@ -52,16 +41,16 @@ def the_open_one(client: httpx2.Client, received: int, deadline: Deadline) -> di
 
 
 def test_an_upload_that_breaks_off_never_runs_and_can_be_gone_on_with(
-    server: ApiServer, deadline: Deadline
+    api: ApiServer, deadline: Deadline
 ) -> None:
     """Whole lines that came are kept; the rest is sent to the batch, or all again with its key."""
-    key = server.new_key("acme")
+    key = api.new_key("acme")
     with httpx2.Client(
-        base_url=server.url, headers={"Authorization": f"Bearer {key}"}, trust_env=False
+        base_url=api.url, headers={"Authorization": f"Bearer {key}"}, trust_env=False
     ) as client:
         whole = lines(500)
         at = whole.index(b'{"id":"i300"') + 5
-        with sending(server, key, "Idempotency-Key: k\r\n", HEADER + whole[:at]):
+        with sending(api, key, "Idempotency-Key: k\r\n", HEADER + whole[:at]):
             the_open_one(client, 200, deadline)
         begun = the_open_one(client, 300, deadline)
         assert begun["status"] == "uploading"
@@ -84,14 +73,14 @@ def test_an_upload_that_breaks_off_never_runs_and_can_be_gone_on_with(
 
 
 def test_all_sent_again_with_the_key_goes_on_where_it_broke_off(
-    server: ApiServer, deadline: Deadline
+    api: ApiServer, deadline: Deadline
 ) -> None:
     """What is there is compared and not stored again."""
-    key = server.new_key("acme")
+    key = api.new_key("acme")
     with httpx2.Client(
-        base_url=server.url, headers={"Authorization": f"Bearer {key}"}, trust_env=False
+        base_url=api.url, headers={"Authorization": f"Bearer {key}"}, trust_env=False
     ) as client:
-        with sending(server, key, "Idempotency-Key: k\r\n", HEADER + lines(450)):
+        with sending(api, key, "Idempotency-Key: k\r\n", HEADER + lines(450)):
             the_open_one(client, 400, deadline)
         begun = the_open_one(client, 450, deadline)
         headers = NDJSON | {"Idempotency-Key": "k"}
@@ -141,16 +130,16 @@ def test_an_upload_that_was_cancelled_is_told_as_such(client: httpx2.Client) -> 
 
 
 def test_an_upload_that_falls_silent_is_kept_and_answered(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing for so long: 408, and what came can be gone on with."""
     monkeypatch.setattr("api.batch_upload.SILENCE_S", 0.2)
-    key = server.new_key("acme")
+    key = api.new_key("acme")
 
-    with sending(server, key, "", HEADER + lines(3)) as raw:
+    with sending(api, key, "", HEADER + lines(3)) as raw:
         answer = raw.recv(65_536)
 
     assert answer.startswith(b"HTTP/1.1 408 "), answer
     headers = {"Authorization": f"Bearer {key}"}
-    (begun,) = httpx2.get(f"{server.url}/v1/batches", headers=headers).json()["data"]
+    (begun,) = httpx2.get(f"{api.url}/v1/batches", headers=headers).json()["data"]
     assert (begun["status"], begun["counts"]["received"]) == ("uploading", 3)

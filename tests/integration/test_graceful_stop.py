@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import redis
@@ -33,13 +31,6 @@ app.integrations.till.price({ tag = input })
 sleep(0.05)
 return app.integrations.till.pay_once({ tag = input }).tag
 """
-
-
-@pytest.fixture
-def vendor(tmp_path: Path) -> Iterator[CountingVendor]:
-    """A vendor that counts what is paid."""
-    with CountingVendor(tmp_path, TENANT) as till:
-        yield till
 
 
 async def submitted(store: RunStore) -> list[str]:

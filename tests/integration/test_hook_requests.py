@@ -5,35 +5,16 @@ from __future__ import annotations
 import json
 import secrets
 import socket
-from collections.abc import Iterator
 
 import pytest
-import redis
 from structlog.testing import capture_logs
 
 from core.ids import new_id
-from core.redis_server import PrivateRedis
-from tenancy.master_keys import new_line
-from tests.api_server import ApiServer
 from tests.deadline import Deadline
-from tests.hook_events import BODY, SECRET, SIGN, Service, ready, send
+from tests.hook_events import BODY, SECRET, SIGN, Service, send
 from triggers.receiving import MAX_EVENT_BYTES
 from triggers.verification import github
 from triggers.verification.schemes import Scheme
-
-
-@pytest.fixture(scope="module")
-def served(redis_server: PrivateRedis) -> Iterator[ApiServer]:
-    """One API, without a worker: a run that is accepted is what counts here."""
-    with ApiServer(redis_server.url, trigger_keys=new_line("k1")) as api:
-        yield api
-
-
-@pytest.fixture
-def service(served: ApiServer, redis_sync: redis.Redis, redis_url: str) -> Iterator[Service]:
-    """The API on an empty Redis."""
-    with ready(served, redis_sync, redis_url) as made:
-        yield made
 
 
 @pytest.mark.parametrize(
@@ -66,71 +47,73 @@ def service(served: ApiServer, redis_sync: redis.Redis, redis_url: str) -> Itera
     ],
 )
 def test_bodies_of_every_kind_reach_the_script(
-    service: Service, body: bytes, content_type: str, data: object, text: str | None
+    hook_service: Service, body: bytes, content_type: str, data: object, text: str | None
 ) -> None:
     """JSON and forms are read, anything else that is text stays text; nothing changes a value."""
-    hook = service.hook(Scheme.HMAC)
-    answer = send(service, hook, body, SIGN[Scheme.HMAC](body), **{"Content-Type": content_type})
+    hook = hook_service.hook(Scheme.HMAC)
+    answer = send(
+        hook_service, hook, body, SIGN[Scheme.HMAC](body), **{"Content-Type": content_type}
+    )
     assert answer.status_code == 202, answer.text
-    event = service.input_of(answer.json()["run"])
+    event = hook_service.input_of(answer.json()["run"])
 
     assert (event["data"], event.get("text")) == (data, text)
 
 
-def test_a_hook_may_give_the_body_alone(service: Service) -> None:
+def test_a_hook_may_give_the_body_alone(hook_service: Service) -> None:
     """With `input` `body` the script gets what was sent and nothing around it."""
-    hook = service.hook(Scheme.HMAC, input="body", priority="high")
-    run = send(service, hook, BODY, SIGN[Scheme.HMAC](BODY)).json()["run"]
+    hook = hook_service.hook(Scheme.HMAC, input="body", priority="high")
+    run = send(hook_service, hook, BODY, SIGN[Scheme.HMAC](BODY)).json()["run"]
 
-    assert service.input_of(run) == json.loads(BODY)
-    assert service.client.get(f"/v1/runs/{run}").json()["priority"] == "high"
+    assert hook_service.input_of(run) == json.loads(BODY)
+    assert hook_service.client.get(f"/v1/runs/{run}").json()["priority"] == "high"
 
 
-def test_bodies_that_cannot_be_taken_are_said_to_be(service: Service) -> None:
+def test_bodies_that_cannot_be_taken_are_said_to_be(hook_service: Service) -> None:
     """Too large, compressed, no text, too deep: each with its status, and nothing is started."""
-    hook = service.hook(Scheme.HMAC)
+    hook = hook_service.hook(Scheme.HMAC)
     sign = SIGN[Scheme.HMAC]
     huge = b'"' + b"x" * MAX_EVENT_BYTES + b'"'
-    assert send(service, hook, huge, sign(huge)).status_code == 413
+    assert send(hook_service, hook, huge, sign(huge)).status_code == 413
     nearly = b'"' + b"x" * (MAX_EVENT_BYTES - 2) + b'"'
-    assert send(service, hook, nearly, sign(nearly)).status_code == 413
+    assert send(hook_service, hook, nearly, sign(nearly)).status_code == 413
     odd = b"\xff\xfe\x00"
-    assert send(service, hook, odd, sign(odd)).status_code == 422
+    assert send(hook_service, hook, odd, sign(odd)).status_code == 422
     deep = b"[" * 200 + b"]" * 200
-    assert send(service, hook, deep, sign(deep)).status_code == 422
+    assert send(hook_service, hook, deep, sign(deep)).status_code == 422
     abyss = b"[" * 300_000 + b"]" * 300_000
-    assert send(service, hook, abyss, sign(abyss)).status_code in {202, 422}
-    gzip = send(service, hook, BODY, sign(BODY), **{"Content-Encoding": "gzip"})
+    assert send(hook_service, hook, abyss, sign(abyss)).status_code in {202, 422}
+    gzip = send(hook_service, hook, BODY, sign(BODY), **{"Content-Encoding": "gzip"})
     assert gzip.status_code == 415
     form = b"&".join(b"a%d=1" % n for n in range(2_000))
     kind = {"Content-Type": "application/x-www-form-urlencoded"}
-    assert send(service, hook, form, sign(form), **kind).status_code == 422
+    assert send(hook_service, hook, form, sign(form), **kind).status_code == 422
 
 
-def test_a_repeated_header_on_the_wire_is_refused(service: Service) -> None:
+def test_a_repeated_header_on_the_wire_is_refused(hook_service: Service) -> None:
     """Two signatures in two headers, one of them good: readers differ, so neither counts."""
-    hook = service.hook(Scheme.GITHUB)
+    hook = hook_service.hook(Scheme.GITHUB)
     good = github.sign(SECRET, BODY).decode()
     for pair in ((good, "sha256=0"), ("sha256=0", good), (good, good)):
         lines = [f"POST {hook['path']} HTTP/1.1", "Host: x", f"Content-Length: {len(BODY)}"]
         lines += [f"X-Hub-Signature-256: {one}" for one in pair]
-        with socket.create_connection(("127.0.0.1", service.api.port), 10) as line:
+        with socket.create_connection(("127.0.0.1", hook_service.api.port), 10) as line:
             line.sendall("\r\n".join([*lines, "Connection: close", "", ""]).encode() + BODY)
             answer = b"".join(iter(lambda: line.recv(65_536), b""))
         assert answer.startswith(b"HTTP/1.1 401 "), answer
-    assert service.runs() == []
+    assert hook_service.runs() == []
 
 
 def test_a_sender_that_leaves_within_its_body_is_no_error_of_ours(
-    service: Service, deadline: Deadline
+    hook_service: Service, deadline: Deadline
 ) -> None:
     """Anybody can do that: it is one line of the log, as each request is, and no trace."""
-    hook = service.hook(Scheme.GITHUB)
+    hook = hook_service.hook(Scheme.GITHUB)
     ends = (("Content-Length: 9", b"{"), ("Transfer-Encoding: chunked", b"no length\r\n"))
     with capture_logs() as logged:
         for length, begun in ends:
             lines = [f"POST {hook['path']} HTTP/1.1", "Host: x", length, "", ""]
-            with socket.create_connection(("127.0.0.1", service.api.port), 10) as line:
+            with socket.create_connection(("127.0.0.1", hook_service.api.port), 10) as line:
                 line.sendall("\r\n".join(lines).encode() + begun)
         deadline.until(lambda: len(logged) >= len(ends), "the ends of the requests")
     assert [(one["event"], one["log_level"], one.get("status")) for one in logged] == [
@@ -138,12 +121,12 @@ def test_a_sender_that_leaves_within_its_body_is_no_error_of_ours(
     ] * len(ends)
 
 
-def test_ids_that_are_no_hook_answer_alike(service: Service) -> None:
+def test_ids_that_are_no_hook_answer_alike(hook_service: Service) -> None:
     """Unknown, malformed, deleted: one answer, before the body is looked at."""
-    gone = service.hook(Scheme.HMAC)
-    assert service.client.delete(gone["path"]).status_code == 204
+    gone = hook_service.hook(Scheme.HMAC)
+    assert hook_service.client.delete(gone["path"]).status_code == 204
     answers = [
-        send(service, {"path": f"/v1/hooks/{one}"}, BODY, SIGN[Scheme.HMAC](BODY)).json()
+        send(hook_service, {"path": f"/v1/hooks/{one}"}, BODY, SIGN[Scheme.HMAC](BODY)).json()
         for one in (gone["id"], new_id("hok"), "hok_x", "x", "%00", "hok_" + "z" * 500)
     ]
     for answer in answers:
@@ -152,23 +135,25 @@ def test_ids_that_are_no_hook_answer_alike(service: Service) -> None:
     assert answers[0]["code"] == "not_found"
 
 
-def test_slack_gets_its_challenge_only_when_it_signed(service: Service) -> None:
+def test_slack_gets_its_challenge_only_when_it_signed(hook_service: Service) -> None:
     """The answer to `url_verification` starts nothing; unsigned it is a 401 like all else."""
-    hook = service.hook(Scheme.SLACK)
+    hook = hook_service.hook(Scheme.SLACK)
     body = b'{"type":"url_verification","challenge":"abc123","token":"x"}'
-    answer = send(service, hook, body, SIGN[Scheme.SLACK](body))
+    answer = send(hook_service, hook, body, SIGN[Scheme.SLACK](body))
     assert (answer.status_code, answer.json()) == (200, {"challenge": "abc123"})
-    assert send(service, hook, body, {}).status_code == 401
-    assert service.runs() == []
+    assert send(hook_service, hook, body, {}).status_code == 401
+    assert hook_service.runs() == []
 
 
-def test_random_requests_start_nothing(service: Service) -> None:
+def test_random_requests_start_nothing(hook_service: Service) -> None:
     """Whatever comes to the door unsigned, it is a refusal with a problem document."""
-    hooks = [service.hook(scheme) for scheme in Scheme]
+    hooks = [hook_service.hook(scheme) for scheme in Scheme]
     for hook in hooks:
         for _ in range(10):
             body = secrets.token_bytes(secrets.randbelow(300))
-            answer = send(service, hook, body, {"Mux-Signature": "t=1,v1=2", "X-Signature": "x"})
+            answer = send(
+                hook_service, hook, body, {"Mux-Signature": "t=1,v1=2", "X-Signature": "x"}
+            )
             assert answer.status_code == 401
             assert answer.headers["content-type"] == "application/problem+json"
-    assert service.runs() == []
+    assert hook_service.runs() == []

@@ -117,13 +117,6 @@ class Service:
 
 
 @pytest.fixture
-def vendor(tmp_path: Path) -> Iterator[CountingVendor]:
-    """A vendor that counts what is paid."""
-    with CountingVendor(tmp_path, TENANT) as till:
-        yield till
-
-
-@pytest.fixture
 def server(tmp_path: Path) -> Iterator[PrivateRedis]:
     """A Redis that writes down what it has, and can be stopped in any way."""
     with PrivateRedis(tmp_path / "redis") as own:

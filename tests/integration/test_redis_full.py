@@ -46,13 +46,6 @@ def room_at_the_end(redis_url: str) -> Iterator[None]:
         make_room(client)
 
 
-@pytest.fixture
-def vendor(tmp_path: Path) -> Iterator[CountingVendor]:
-    """A vendor that counts what is paid."""
-    with CountingVendor(tmp_path, TENANT) as till:
-        yield till
-
-
 def test_nothing_is_accepted_and_nothing_half_done(redis_url: str, redis_sync: redis.Redis) -> None:
     """A submission is refused with 503 and when to come again, and leaves no key; reading works."""
     with ApiServer(redis_url) as api, api.client(TENANT) as client:

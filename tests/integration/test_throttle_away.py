@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -66,13 +65,6 @@ async def test_what_was_counted_without_an_answer_is_never_counted_too_little(
     away = Away(redis_async, 1, asked=True)
     assert await RedisThrottle(cast("Any", away)).enter(GATE) == 0
     assert await RedisThrottle(redis_async).enter(GATE) > 0
-
-
-@pytest.fixture
-def vendor(tmp_path: Path) -> Iterator[CountingVendor]:
-    """A vendor that counts what is paid."""
-    with CountingVendor(tmp_path, TENANT) as till:
-        yield till
 
 
 @contextmanager

@@ -38,13 +38,6 @@ from tests.worker_processes import LEASE_S, WorkerProcess, running_worker
 from worker.claim import Claim, Claimer
 from worker.plan import WorkerPlan
 
-
-@pytest.fixture
-def approvals(redis_async: redis.asyncio.Redis) -> ApprovalStore:
-    """What runs have asked."""
-    return ApprovalStore(redis_async)
-
-
 # --- across the death of workers -----------------------------------------------------------------
 
 

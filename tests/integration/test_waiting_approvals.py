@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import redis
@@ -24,19 +22,6 @@ from tests.waiting_runs import ASKER, FAR_MS, SOON, answer, asked, question, sle
 from tests.worker_processes import WorkerProcess, running_worker
 
 EXPIRING = RunRequest(script="approval.request{ title = 'Quick?', timeout = 1 }")
-
-
-@pytest.fixture
-def approvals(redis_async: redis.asyncio.Redis) -> ApprovalStore:
-    """What runs have asked."""
-    return ApprovalStore(redis_async)
-
-
-@pytest.fixture
-def vendor(tmp_path: Path) -> Iterator[CountingVendor]:
-    """A vendor that counts what is paid."""
-    with CountingVendor(tmp_path, TENANT) as one:
-        yield one
 
 
 async def test_a_granted_call_that_asks_is_made_once_when_approved(

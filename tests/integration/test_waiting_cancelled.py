@@ -32,12 +32,6 @@ from tests.waiting_runs import ASKER, FAR_MS, SOON, question, sleep_to, suspend
 from tests.worker_processes import running_worker
 
 
-@pytest.fixture
-def approvals(redis_async: redis.asyncio.Redis) -> ApprovalStore:
-    """What runs have asked."""
-    return ApprovalStore(redis_async)
-
-
 async def test_a_waiting_run_is_cancelled_at_once(
     store: RunStore, redis_sync: redis.Redis, approvals: ApprovalStore
 ) -> None:

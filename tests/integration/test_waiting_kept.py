@@ -24,12 +24,6 @@ from tests.waiting_runs import FAR_MS, SOON, question, sleep_to, suspend
 from tests.worker_processes import running_worker
 
 
-@pytest.fixture
-def approvals(redis_async: redis.asyncio.Redis) -> ApprovalStore:
-    """What runs have asked."""
-    return ApprovalStore(redis_async)
-
-
 async def test_nothing_of_a_waiting_run_expires(store: RunStore, redis_sync: redis.Redis) -> None:
     """Record, tape, events and job have no time to live; what is shared has a longer one."""
     run_id = await submit(store)
