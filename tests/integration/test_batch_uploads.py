@@ -45,9 +45,7 @@ def test_an_upload_that_breaks_off_never_runs_and_can_be_gone_on_with(
 ) -> None:
     """Whole lines that came are kept; the rest is sent to the batch, or all again with its key."""
     key = api.new_key("acme")
-    with httpx2.Client(
-        base_url=api.url, headers={"Authorization": f"Bearer {key}"}, trust_env=False
-    ) as client:
+    with api.client(Authorization=f"Bearer {key}") as client:
         whole = lines(500)
         at = whole.index(b'{"id":"i300"') + 5
         with sending(api, key, "Idempotency-Key: k\r\n", HEADER + whole[:at]):
@@ -77,9 +75,7 @@ def test_all_sent_again_with_the_key_goes_on_where_it_broke_off(
 ) -> None:
     """What is there is compared and not stored again."""
     key = api.new_key("acme")
-    with httpx2.Client(
-        base_url=api.url, headers={"Authorization": f"Bearer {key}"}, trust_env=False
-    ) as client:
+    with api.client(Authorization=f"Bearer {key}") as client:
         with sending(api, key, "Idempotency-Key: k\r\n", HEADER + lines(450)):
             the_open_one(client, 400, deadline)
         begun = the_open_one(client, 450, deadline)
