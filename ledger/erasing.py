@@ -5,24 +5,26 @@ Runs in: CLI, where the archive is. Trusts: the archive. Refuses: a run that has
 archived yet. May import: stdlib, core, ledger.
 
 Whoever erases takes the archive over like a sequencer: one that is at work loses its epoch, writes
-nothing more with keys that are gone, and begins again some seconds later. The leaf and the
-deletion are one transaction. What runs share (scripts, surfaces) goes with the last run of the
-tenant that names it.
+nothing more with keys that are gone, and begins again some seconds later. If it does so before the
+erasure is written, the erasure is tried again. The leaf and the deletion are one transaction. What
+runs share (scripts, surfaces) goes with the last run of the tenant that names it.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
 from core.errors import NotFound
-from ledger.archive import ErasableArchive, Erasing, NewLeaf
+from ledger.archive import ErasableArchive, Erasing, NewLeaf, Outrun
 from ledger.erasures import Erasures
 from ledger.leaves import LeafKind, leaf, read_leaf
 
 _SHARED = ("script", "surface")
+_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,59 +74,110 @@ def erase(
     """
     Erase; give what was. `elsewhere` removes what others have of the same runs.
 
-    It is called first: what is erased is chosen by what the archive has, so that a second try after
-    a failure anywhere finds the same runs.
+    It is called before the archive is touched, and once more for what was archived meanwhile: what
+    is erased is chosen by what the archive has, so that a second try after a failure anywhere finds
+    the same runs.
 
     Raises:
         NotFound: no such run has ended in this archive.
         Unavailable: the archive takes no writes.
+        Outrun: others took the archive over again and again.
     """
-    epoch = archive.take_over()
-    known = list(_runs_of(archive))
-    erasures = Erasures.of((found.index, found.data) for found in archive.leaves())
-    erased = _chosen(known, wish, erasures)
+    log = _Log(archive, wish)
+    erased = log.go_on()
     if wish.run and wish.run not in erased.runs:
         raise NotFound(
             f"{wish.run} has not ended in this archive", hint="has the sequencer taken its end?"
         )
-    told = {"scope": wish.scope, "id": wish.run, "tenant": wish.tenant, "before_ms": wish.before_ms}
-    erasures.add(archive.size, told)
-    shared = _no_longer_named(known, erasures)
-    tenants = [wish.tenant] if wish.scope == "tenant" else []
     elsewhere(erased)
-    if not erased.runs and not tenants:
-        archive.tidy()
-        return erased
-    owner = erased.runs[wish.run] if wish.run else wish.tenant
-    facts: dict[str, Any] = {"scope": wish.scope, "runs": len(erased.runs)}
-    if wish.before_ms is not None:
-        facts["before_ms"] = wish.before_ms
-    data = leaf(
-        LeafKind.PAYLOADS_DELETED, wish.run or wish.tenant, tenant=owner, at_ms=at_ms, **facts
-    )
-    entry = NewLeaf(f"erase-{secrets.token_hex(16)}", data)
-    erasing = Erasing(list(erased.runs), shared, tenants)
-    erased.payloads = archive.erase(epoch, entry, erasing)
+    for left in reversed(range(_TRIES)):
+        try:
+            return _erase(log, at_ms, erased, elsewhere)
+        except Outrun:
+            if not left:
+                raise
+    raise AssertionError("the last try gives or raises")
+
+
+def _erase(log: _Log, at_ms: int, erased: Erased, elsewhere: Callable[[Erased], None]) -> Erased:
+    """Erase with an epoch of our own, which a sequencer takes back within seconds."""
+    archive, wish = log.archive, log.wish
+    epoch = archive.take_over()
+    late = log.go_on()
+    erased.runs.update(late.runs)
+    erased.scripts.update(late.scripts)
+    elsewhere(late)
+    tenants = [wish.tenant] if wish.scope == "tenant" else []
+    if erased.runs or tenants:
+        erasing = Erasing(list(erased.runs), log.no_longer_named(), tenants)
+        entry = NewLeaf(f"erase-{secrets.token_hex(16)}", _told(wish, at_ms, erased))
+        erased.payloads = archive.erase(epoch, entry, erasing)
     archive.tidy()
     return erased
 
 
-def _runs_of(archive: ErasableArchive) -> Iterator[_Known]:
-    for found in archive.leaves():
-        fields = read_leaf(found.data)
-        kind, run, tenant = fields.get("kind"), fields.get("id"), fields.get("tenant")
-        ended = kind == LeafKind.RUN_FINISHED
-        if not (ended or kind == LeafKind.RUN_ACCEPTED):
-            continue
-        digests = {name: fields.get(f"{name}_sha256") for name in _SHARED}
-        yield _Known(
-            index=found.index,
-            run=str(run),
-            tenant=str(tenant),
-            ended_ms=fields.get("at_ms") if ended else None,
-            shared=tuple(f"{name}/{tenant}/{one}" for name, one in digests.items() if one),
-            script=str(digests["script"] or ""),
-        )
+def _told(wish: Wish, at_ms: int, erased: Erased) -> bytes:
+    """Give the leaf."""
+    owner = erased.runs[wish.run] if wish.run else wish.tenant
+    facts: dict[str, Any] = {"scope": wish.scope, "runs": len(erased.runs)}
+    if wish.before_ms is not None:
+        facts["before_ms"] = wish.before_ms
+    return leaf(
+        LeafKind.PAYLOADS_DELETED, wish.run or wish.tenant, tenant=owner, at_ms=at_ms, **facts
+    )
+
+
+class _Log:
+    """
+    What the leaves say of runs and erasures, as far as they were read.
+
+    Reading them all may take longer than a sequencer rests that was outrun. So they are read before
+    it is stopped, and then only what came in between.
+    """
+
+    def __init__(self, archive: ErasableArchive, wish: Wish) -> None:
+        self.archive = archive
+        self.wish = wish
+        self._known: list[_Known] = []
+        self._erasures = Erasures()
+        self._read = 0
+
+    def go_on(self) -> Erased:
+        """Read what is new; give what of it is to be erased."""
+        fresh: list[_Known] = []
+        for found in self.archive.leaves(self._read):
+            fields = read_leaf(found.data)
+            if fields.get("kind") == LeafKind.PAYLOADS_DELETED:
+                self._erasures.add(found.index, fields)
+            elif (known := _known(found.index, fields)) is not None:
+                fresh.append(known)
+            self._read = found.index + 1
+        self._known += fresh
+        return _chosen(fresh, self.wish, self._erasures)
+
+    def no_longer_named(self) -> list[str]:
+        """Give what runs shared and no run names any more once this wish is fulfilled."""
+        wish = self.wish
+        told = {"scope": wish.scope, "id": wish.run, "tenant": wish.tenant}
+        after = deepcopy(self._erasures)
+        after.add(self._read, {**told, "before_ms": wish.before_ms})
+        return _no_longer_named(self._known, after)
+
+
+def _known(index: int, fields: dict[str, Any]) -> _Known | None:
+    kind, run, tenant = fields.get("kind"), fields.get("id"), fields.get("tenant")
+    ended = kind == LeafKind.RUN_FINISHED
+    if not (ended or kind == LeafKind.RUN_ACCEPTED):
+        return None
+    digests = {name: fields.get(f"{name}_sha256") for name in _SHARED}
+    return _Known(
+        index=index,
+        run=str(run),
+        tenant=str(tenant),
+        ended_ms=fields.get("at_ms") if ended else None,
+        shared=tuple(f"{name}/{tenant}/{one}" for name, one in digests.items() if one),
+        script=str(digests["script"] or ""),
+    )
 
 
 def _chosen(known: list[_Known], wish: Wish, before: Erasures) -> Erased:

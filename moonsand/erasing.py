@@ -73,7 +73,13 @@ def open_writer(place: Path, settings: Settings) -> ErasableArchive:
 
 
 def erase_payloads(wish: Wish, archive: ErasableArchive, redis_url: str | None) -> tuple[str, bool]:
-    """Erase; give what to tell, and whether nothing of a tenant is left in Redis."""
+    """
+    Erase; give what to tell, and whether nothing of a tenant is left in Redis.
+
+    Raises:
+        NotFound, Unavailable, Outrun: as `ledger.erasing.erase`; or Redis could not be brought to
+            write its append-only file anew. Erasing again is harmless.
+    """
     left = 0
 
     def forget(erased: Erased) -> None:
@@ -83,6 +89,9 @@ def erase_payloads(wish: Wish, archive: ErasableArchive, redis_url: str | None) 
 
     with closing(archive):
         erased = erase(archive, wish, now_ms(), forget)
+    if redis_url is not None:
+        with connect(redis_url) as redis:
+            rewrite_log(redis)
     told = f"erased {erased.payloads} payloads of {len(erased.runs)} runs"
     if not left:
         return told, True
@@ -96,7 +105,6 @@ def _forget(wish: Wish, erased: Erased, redis_url: str) -> int:
     with connect(redis_url) as redis:
         forget_runs(redis, erased.runs)
         forget_scripts(redis, erased.scripts)
-        rewrite_log(redis)
         if wish.scope != "tenant":
             return 0
         return still_there(redis, wish.tenant) + forget_batches(redis, wish.tenant)

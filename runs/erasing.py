@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import ResponseError, WatchError
 
 from core import keys
+from core.errors import Unavailable
 from runs.batches.names import forget_names
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ _AT_ONCE = 200
 #: Seconds of the periods by which stored bytes are kept; as in `lib_stored.lua`.
 PERIOD_S = 21_600
 _TRIES = 5
+_REWRITE_S = 60.0
+_REWRITE_STEP_S = 0.1
 
 
 def forget_runs(redis: Redis, runs: Mapping[str, str]) -> int:
@@ -125,9 +128,27 @@ def still_there(redis: Redis, tenant: str) -> int:
 
 
 def rewrite_log(redis: Redis) -> None:
-    """Ask Redis to write its append-only file anew: the old one holds what was deleted."""
-    with suppress(ResponseError):  # it is at it, or keeps none
-        redis.bgrewriteaof()
+    """
+    Ask Redis to write its append-only file anew: the old one holds what was deleted.
+
+    Raises:
+        Unavailable: it has been at it for too long, with what there was before.
+    """
+    until = time.monotonic() + _REWRITE_S
+    while time.monotonic() < until:
+        try:
+            redis.bgrewriteaof()
+        except ResponseError as error:
+            if "in progress" not in str(error):
+                return  # it is not ours to ask: a Redis that somebody else runs
+        else:
+            return
+        time.sleep(_REWRITE_STEP_S)
+    raise Unavailable(
+        "the payloads are deleted, but Redis is still writing an append-only file that may hold"
+        " them",
+        hint="erase again when it has done so",
+    )
 
 
 def _scripts_in_use(redis: Redis) -> set[str]:

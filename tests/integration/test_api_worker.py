@@ -102,14 +102,19 @@ def test_a_running_run_is_watched_and_stopped(client: httpx2.Client) -> None:
     body = {"script": "print('begun') while true do end", "limits": limits}
     run_id = client.post("/v1/runs", json=body).json()["id"]
     events: list[tuple[str, Any]] = []
-    with client.stream("GET", f"/v1/runs/{run_id}/events") as answer:
-        for event in httpx2.EventSource(answer):
+    with client.stream("GET", f"/v1/runs/{run_id}/events") as stream:
+        for event in httpx2.EventSource(stream):
             events.append((event.event, json.loads(event.data)))
             if event.event == "log":
                 with httpx2.Client(
                     base_url=client.base_url, headers=client.headers, trust_env=False
                 ) as second:
-                    assert second.post(f"/v1/runs/{run_id}/cancel").status_code == 202
+                    answer = second.post(f"/v1/runs/{run_id}/cancel")
+                    # The worker may have stopped it before the answer is written.
+                    assert (answer.status_code, answer.json()["status"]) in {
+                        (202, "running"),
+                        (200, "cancelled"),
+                    }
     kinds = [data.get("state") or data.get("text") for _, data in events]
     assert kinds == ["queued", "running", "begun\n", "cancelled"]
     stopped = client.post(f"/v1/runs/{run_id}/cancel")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 import redis.asyncio
-from rq import Queue, SimpleWorker, get_current_job
+from rq import Queue, SimpleWorker, Worker, get_current_job
 from rq.job import Job
 
 from core import keys
@@ -182,6 +182,8 @@ async def test_a_job_looks_the_same_while_it_is_executed(
     with running_worker(redis_url):
         job = Job.fetch(run_id, connection=redis_sync, serializer="json")
         Deadline().until(lambda: job.get_status() == "started", "the start of the job")
+        # A worker shows up at a queue once it has a job of it: the claim comes first.
+        Deadline().until(lambda: Worker.count(queue=Queue(OURS, redis_sync)) == 1, "its worker")
         ours = snapshot(redis_sync, run_id, OURS)
 
     assert ours == {key: value for key, value in theirs.items() if key not in ONLY_THEIRS}

@@ -82,7 +82,8 @@ def test_nothing_of_a_suspended_tenant_is_started(service: Service) -> None:
         assert admin.post("/v1/runs", json={"script": "return 1"}).status_code == 403
         assert admin.post(f"/v1/runs/{running}/cancel").status_code == 403
         acting = {"Moonsand-Tenant": "acme"}
-        assert operator.post(f"/v1/runs/{running}/cancel", headers=acting).status_code == 202
+        # 200 if the worker has stopped it before the answer is written.
+        assert operator.post(f"/v1/runs/{running}/cancel", headers=acting).status_code in {200, 202}
         refused = operator.post("/v1/runs", headers=acting, json={"script": "return 1"})
         assert (refused.status_code, "suspended" in refused.json()["detail"]) == (403, True)
         reaches(client, running, "cancelled")
