@@ -64,10 +64,12 @@ async def stdio_streams(
             yield from_server, to_server
             tasks.cancel_scope.cancel()
     finally:
-        with anyio.CancelScope(shield=True):
-            await _end(process)
-        for one in (to_session, from_server, to_server, from_session):
-            one.close()
+        try:
+            with anyio.CancelScope(shield=True):
+                await _end(process)
+        finally:
+            for one in (to_session, from_server, to_server, from_session):
+                one.close()
 
 
 async def _start(server: Server, *, show_errors: bool) -> Process:
@@ -89,18 +91,24 @@ async def _start(server: Server, *, show_errors: bool) -> Process:
 
 
 async def _end(process: Process) -> None:
-    """Close its input, give it a moment, then kill it and what it started."""
-    if process.stdin is not None:
-        process.stdin.close()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_GRACE_S):
-            await process.wait()
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    # What it had written stays unread: `wait` would wait for that too, if the pipe were not let go.
-    pipes: Any = process
-    pipes._transport.close()  # noqa: SLF001
-    await process.wait()
+    """
+    Close its input, give it a moment, then kill it and what it started.
+
+    Whoever cancels this task does not keep it alive: a shield does not hold against `Task.cancel`.
+    """
+    try:
+        if process.stdin is not None:
+            process.stdin.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE_S):
+                await process.wait()
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        # What it had written stays unread: `wait` would wait for that too, if it were not let go.
+        pipes: Any = process
+        pipes._transport.close()  # noqa: SLF001
+        await process.wait()
 
 
 class _Link:

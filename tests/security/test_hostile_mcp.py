@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import anyio
 import orjson
 import pytest
 
 from core.calls import Effect
 from core.errors import Unavailable
 from integrations.failure import CallFailed
+from integrations.mcp import stdio
 from integrations.mcp.direct_tool_call import list_tools
 from integrations.mcp.guarded_http import is_private
 from integrations.mcp.pool import McpPool
@@ -25,8 +27,9 @@ from integrations.mcp.trusted_tools import TrustedTools
 from integrations.sender import Bounds
 from sandbox.calls import Call
 from tests import mcp_raw
+from tests.deadline import Deadline
 from tests.mcp_raw import Answer, RawServer
-from tests.mcp_serving import serving, trust_all, write_servers
+from tests.mcp_serving import mcp_processes, serving, trust_all, write_servers
 
 BOUNDS = Bounds(within_s=20, reply_bytes=100_000, depth=64)
 CANARY = "canary-token-4711"
@@ -236,8 +239,40 @@ def test_a_program_that_is_no_server_is_ended(tmp_path: Path, program: str) -> N
     server = ServersFile.load(write_servers(tmp_path, text)).for_tenant(None)["raw"]
     with pytest.raises(Unavailable, match="cannot be had"):
         asyncio.run(list_tools(server, None))
-    arguments = [one.read_bytes() for one in Path("/proc").glob("[0-9]*/cmdline") if one.exists()]
-    assert not any(str(file).encode() in one for one in arguments)
+    Deadline().until(lambda: not mcp_processes(str(file)), "the end of the process")
+
+
+DEAF = """
+import sys, time
+sys.stdin.read()
+open(sys.argv[1], "w").close()
+time.sleep(99)
+"""
+
+
+def test_who_is_cancelled_while_a_program_is_ended_leaves_none_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that goes on without input is killed also if nobody waits for it any more."""
+    monkeypatch.setattr(stdio, "_GRACE_S", 60.0)
+    file, heard = tmp_path / "server.py", tmp_path / "heard"
+    file.write_text(DEAF)
+    text = f'[raw]\ncommand = "{sys.executable}"\nargs = ["{file}", "{heard}"]\n'
+    server = ServersFile.load(write_servers(tmp_path, text)).for_tenant(None)["raw"]
+
+    async def there_and_back() -> None:
+        async with stdio.stdio_streams(server, show_errors=True, ended=lambda: None):
+            pass
+
+    async def whole() -> None:
+        task = asyncio.create_task(there_and_back())
+        await Deadline().reached(anyio.Path(heard).exists, "the end of its input")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(whole())
+    Deadline().until(lambda: not mcp_processes(str(file)), "the end of the process")
 
 
 def test_a_server_that_keeps_failing_is_left_alone_for_a_while(tmp_path: Path) -> None:
