@@ -8,6 +8,7 @@ something must not use it.
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
 from redis.lock import Lock
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _PASS = f"redis.call('DEL', '{keys.NOTHING}')\n"
 _SET = _PASS + "redis.call('SET', KEYS[1], ARGV[1])"
+_TAKE_AWAY = _PASS + "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])"
 _TAKE = _PASS + "return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0"
 
 
@@ -39,3 +41,15 @@ class RoomLock(Lock):
         """Take it if nobody has it."""
         assert self.timeout is not None  # noqa: S101 (a lock that nobody renews has to end)
         return bool(self.redis.eval(_TAKE, 1, self.name, token, int(self.timeout * 1000)))
+
+    def take_away(self) -> None:
+        """
+        Take it whoever has it: that one finds out when it renews or lets go.
+
+        Raises:
+            RedisError: Redis does not answer.
+        """
+        assert self.timeout is not None  # noqa: S101 (as above)
+        token = uuid.uuid4().hex.encode()
+        self.redis.eval(_TAKE_AWAY, 1, self.name, token, int(self.timeout * 1000))
+        self.local.token = token

@@ -5,15 +5,16 @@ Runs in: CLI, where the archive is. Trusts: the archive. Refuses: a run that has
 archived yet. May import: stdlib, core, ledger.
 
 Whoever erases takes the archive over like a sequencer: one that is at work loses its epoch, writes
-nothing more with keys that are gone, and begins again some seconds later. If it does so before the
-erasure is written, the erasure is tried again. The leaf and the deletion are one transaction. What
-runs share (scripts, surfaces) goes with the last run of the tenant that names it.
+nothing more with keys that are gone, and begins again afterwards. Should another one come before
+the erasure is written, the erasure is tried again. The leaf and the deletion are one transaction.
+What runs share (scripts, surfaces) goes with the last run of the tenant that names it.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,10 +70,16 @@ class _Known:
 
 
 def erase(
-    archive: ErasableArchive, wish: Wish, at_ms: int, elsewhere: Callable[[Erased], None]
+    archive: ErasableArchive,
+    wish: Wish,
+    at_ms: int,
+    elsewhere: Callable[[Erased], None],
+    resting: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Erased:
     """
     Erase; give what was. `elsewhere` removes what others have of the same runs.
+
+    While `resting` is entered, sequencers are to leave the archive alone, if there may be any.
 
     It is called before the archive is touched, and once more for what was archived meanwhile: what
     is erased is chosen by what the archive has, so that a second try after a failure anywhere finds
@@ -92,7 +99,8 @@ def erase(
     elsewhere(erased)
     for left in reversed(range(_TRIES)):
         try:
-            return _erase(log, at_ms, erased, elsewhere)
+            with resting():
+                return _erase(log, at_ms, erased, elsewhere)
         except Outrun:
             if not left:
                 raise
@@ -100,7 +108,7 @@ def erase(
 
 
 def _erase(log: _Log, at_ms: int, erased: Erased, elsewhere: Callable[[Erased], None]) -> Erased:
-    """Erase with an epoch of our own, which a sequencer takes back within seconds."""
+    """Erase with an epoch of our own."""
     archive, wish = log.archive, log.wish
     epoch = archive.take_over()
     late = log.go_on()
@@ -131,8 +139,8 @@ class _Log:
     """
     What the leaves say of runs and erasures, as far as they were read.
 
-    Reading them all may take longer than a sequencer rests that was outrun. So they are read before
-    it is stopped, and then only what came in between.
+    Reading them all takes long in a long log. So they are read while the sequencer is at work, and
+    when it rests only what came in between.
     """
 
     def __init__(self, archive: ErasableArchive, wish: Wish) -> None:
@@ -158,6 +166,8 @@ class _Log:
     def no_longer_named(self) -> list[str]:
         """Give what runs shared and no run names any more once this wish is fulfilled."""
         wish = self.wish
+        if wish.scope == "tenant":
+            return []  # all payloads of the tenant go, whatever names them
         told = {"scope": wish.scope, "id": wish.run, "tenant": wish.tenant}
         after = deepcopy(self._erasures)
         after.add(self._read, {**told, "before_ms": wish.before_ms})

@@ -19,8 +19,8 @@ class Erasures:
     """
     All erasures of a log. Each covers what was sequenced before it, and nothing later.
 
-    `runs` and `tenants` give the index of the newest one; `ages` lists index, the time before which
-    runs had ended (Unix milliseconds), and the tenant, empty for all.
+    `runs` and `tenants` give the index of the newest one; `ages` lists, in this order, index, the
+    time before which runs had ended (Unix milliseconds), and the tenant, empty for all.
     """
 
     runs: dict[str, int] = field(default_factory=dict)
@@ -56,7 +56,11 @@ class Erasures:
         """
         if self.tenants.get(tenant, -1) > index or self.runs.get(run, -1) > index:
             return True
-        return ended_ms is not None and any(
-            at > index and ended_ms < before_ms and whose in {"", tenant}
-            for at, before_ms, whose in self.ages
-        )
+        if ended_ms is None:
+            return False
+        for at, before_ms, whose in reversed(self.ages):
+            if at <= index:  # they are in order: all others came before this leaf too
+                return False
+            if ended_ms < before_ms and whose in {"", tenant}:
+                return True
+        return False

@@ -89,8 +89,13 @@ class ObjectArchive(ObjectReader):
         told, data = told_leaves([leaf])
         body: dict[str, Any] = {"runs": [*erasing.runs], "shared": [*erasing.shared]}
         body["tenants"] = [*erasing.tenants]
-        moved = {one.old: one.told() for one in self._move(body)}
-        self._write(epoch, "erase", {"leaves": told, **body, "moved": moved}, data)
+        try:
+            moved = {one.old: one.told() for one in self._move(epoch, body)}
+            self._write(epoch, "erase", {"leaves": told, **body, "moved": moved}, data)
+        except Outrun:
+            # Who takes over next may already have looked for such objects, further back than these.
+            self._remove(set(self._loose))
+            raise
         self._loose.clear()
         self._forget()
         return before - self._count()
@@ -203,7 +208,7 @@ class ObjectArchive(ObjectReader):
         self._store.create_all({pack.name: pack.data})
         return [pack.told()]
 
-    def _move(self, erasing: Mapping[str, Any]) -> Iterator[Moved]:
+    def _move(self, epoch: int, erasing: Mapping[str, Any]) -> Iterator[Moved]:
         """Put what stays of the objects of which a part is to be erased into new ones."""
         gone: dict[str, set[str]] = {}
         for which, value in erased_rows(erasing):
@@ -218,6 +223,8 @@ class ObjectArchive(ObjectReader):
                 continue
             data = self._store.get(name)
             if data is None:
+                self.refresh()
+                self._own(epoch)  # if not, somebody else has erased a part of it
                 raise LedgerDamaged(f"the object {name} is gone, which had payloads of others too")
             moved = Moved.of(name, self._pack_name(), data, kept)
             self._loose.add(moved.name)

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import re
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from redis.exceptions import RedisError
 
 from core.clock import now_ms
-from core.errors import Invalid
+from core.errors import Invalid, Unavailable
 from core.ids import is_id
 from core.redis_client import connect
 from core.settings import Settings
 from ledger.archive import ErasableArchive
 from ledger.archives import create_objects, named_place, objects_at
 from ledger.erasing import Erased, Wish, erase
+from ledger.resting import sequencers_at_rest
 from ledger.sqlite_archive import NAME, SqliteArchive
 from runs.erasing import forget_batches, forget_runs, forget_scripts, rewrite_log, still_there
 from tenancy.tenants import check_tenant
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 _AGE = re.compile(r"([1-9][0-9]{0,4})([dh])")
 _MS = {"d": 86_400_000, "h": 3_600_000}
@@ -80,31 +89,44 @@ def erase_payloads(wish: Wish, archive: ErasableArchive, redis_url: str | None) 
         NotFound, Unavailable, Outrun: as `ledger.erasing.erase`; or Redis could not be brought to
             write its append-only file anew. Erasing again is harmless.
     """
+    if redis_url is None:
+        with closing(archive):
+            return _told(erase(archive, wish, now_ms(), lambda _: None)), True
     left = 0
 
     def forget(erased: Erased) -> None:
         nonlocal left
-        if redis_url is not None:
-            left = _forget(wish, erased, redis_url)
+        left = _forget(redis, wish, erased)
 
-    with closing(archive):
-        erased = erase(archive, wish, now_ms(), forget)
-    if redis_url is not None:
-        with connect(redis_url) as redis:
-            rewrite_log(redis)
-    told = f"erased {erased.payloads} payloads of {len(erased.runs)} runs"
-    if not left:
-        return told, True
-    return (
-        f"{told}; {left} runs or batches have not ended, or are not archived yet: erase again then",
-        False,
-    )
+    with closing(archive), _redis(redis_url) as redis:
+        resting = partial(sequencers_at_rest, redis)
+        told = _told(erase(archive, wish, now_ms(), forget, resting))
+        if left:
+            told += f"; {left} runs or batches have not ended, or are not archived yet"
+            told += ": erase again then"
+        rewrite_log(redis, told)
+    return told, not left
 
 
-def _forget(wish: Wish, erased: Erased, redis_url: str) -> int:
-    with connect(redis_url) as redis:
-        forget_runs(redis, erased.runs)
-        forget_scripts(redis, erased.scripts)
-        if wish.scope != "tenant":
-            return 0
-        return still_there(redis, wish.tenant) + forget_batches(redis, wish.tenant)
+def _told(erased: Erased) -> str:
+    return f"erased {erased.payloads} payloads of {len(erased.runs)} runs"
+
+
+@contextmanager
+def _redis(url: str) -> Iterator[Redis]:
+    try:
+        with connect(url) as redis:
+            yield redis
+    except RedisError as error:
+        raise Unavailable(
+            f"Redis does not do its part: {error}",
+            hint="what was erased by then stays erased; erase again",
+        ) from error
+
+
+def _forget(redis: Redis, wish: Wish, erased: Erased) -> int:
+    forget_runs(redis, erased.runs)
+    forget_scripts(redis, erased.scripts)
+    if wish.scope != "tenant":
+        return 0
+    return still_there(redis, wish.tenant) + forget_batches(redis, wish.tenant)

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import ResponseError, WatchError
+from redis.exceptions import NoPermissionError, ResponseError, WatchError
 
 from core import keys
 from core.errors import Unavailable
@@ -102,17 +102,19 @@ def forget_batches(redis: Redis, tenant: str) -> int:
 
 
 def forget_scripts(redis: Redis, digests: Collection[str]) -> None:
-    """Remove scripts that no run in Redis has; one that is submitted meanwhile stays."""
-    for digest in digests:
-        key = keys.script(digest)
+    """Remove scripts that no run in Redis has; those submitted meanwhile stay."""
+    named = sorted(digests)
+    for at in range(0, len(named), _AT_ONCE):
+        part = {digest: keys.script(digest) for digest in named[at : at + _AT_ONCE]}
         pipeline: Any = redis.pipeline(transaction=True)
         with pipeline:
             for _ in range(_TRIES):
-                pipeline.watch(key)
-                if digest in _scripts_in_use(redis):
+                pipeline.watch(*part.values())
+                unused = part.keys() - _scripts_in_use(redis)
+                if not unused:
                     break
                 pipeline.multi()
-                pipeline.delete(key)
+                pipeline.delete(*(part[digest] for digest in unused))
                 with suppress(WatchError):
                     pipeline.execute()
                     break
@@ -127,28 +129,33 @@ def still_there(redis: Redis, tenant: str) -> int:
     return sum(pipeline.execute()) if ids else 0
 
 
-def rewrite_log(redis: Redis) -> None:
+def rewrite_log(redis: Redis, done: str) -> None:
     """
-    Ask Redis to write its append-only file anew: the old one holds what was deleted.
+    Have Redis write its append-only file anew, if it keeps one: the old one holds what was deleted.
+
+    `done` is what has been erased, for words. A Redis that lets nobody ask is left alone: its file
+    is the business of whoever runs it.
 
     Raises:
-        Unavailable: it has been at it for too long, with what there was before.
+        Unavailable: it cannot, or has been at it for too long, with what there was before.
     """
     until = time.monotonic() + _REWRITE_S
-    while time.monotonic() < until:
+    while True:
         try:
-            redis.bgrewriteaof()
+            if redis.info("persistence").get("aof_enabled") != 0:
+                redis.bgrewriteaof()
         except ResponseError as error:
-            if "in progress" not in str(error):
-                return  # it is not ours to ask: a Redis that somebody else runs
+            if isinstance(error, NoPermissionError) or "unknown command" in str(error):
+                return
+            if "in progress" not in str(error) or time.monotonic() > until:
+                raise Unavailable(
+                    f"{done}; but Redis does not write its append-only file anew, and the old one"
+                    f" may hold of that: {error}",
+                    hint="see what Redis logs, and erase again",
+                ) from error
         else:
             return
         time.sleep(_REWRITE_STEP_S)
-    raise Unavailable(
-        "the payloads are deleted, but Redis is still writing an append-only file that may hold"
-        " them",
-        hint="erase again when it has done so",
-    )
 
 
 def _scripts_in_use(redis: Redis) -> set[str]:

@@ -174,6 +174,23 @@ def check_good_after_signing(client: redis.Redis, directory: Path) -> None:
     check_good(directory)
 
 
+def test_without_its_redis_nothing_is_erased(tmp_path: Path, redis_sync: redis.Redis) -> None:
+    """The command says what to do, in words, and the archive is as it was."""
+    directory = tmp_path / "ledger"
+    directory.mkdir()
+    with taking(redis_sync, directory) as one:
+        run = true_run(redis_sync, "acme", word="goner")
+        one.drain()
+    env = environment(tmp_path, REDIS_URL=f"unix://{tmp_path}/nobody.sock")
+    arguments = ["audit", "erase", "--archive", str(directory), "--yes", "--run", run]
+    done = moonsand(*arguments, env=env)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "Redis does not do its part" in done.stderr
+    assert "erase again" in done.stderr
+    assert b"goner-input" in archive_bytes(directory)
+    assert check_good(directory) == 0
+
+
 def test_an_archive_of_objects_is_erased_by_the_same_command(
     own_redis: tuple[redis.Redis, str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,24 +259,6 @@ def erase_in(directory: Path, wish: Wish, elsewhere: Any = lambda _: None) -> in
     """Erase in the archive alone; give how many payloads."""
     with closing(SqliteArchive(directory / NAME, write=True)) as archive:
         return erase(archive, wish, 3_000, elsewhere).payloads
-
-
-def test_redis_writes_its_file_anew_after_the_last_is_deleted(
-    own_redis: tuple[redis.Redis, str, Path], tmp_path: Path
-) -> None:
-    """A file whose writing had begun before holds what was deleted since: another follows it."""
-    client, url, home = own_redis
-    directory = tmp_path / "ledger"
-    directory.mkdir()
-    with taking(client, directory) as one:
-        gone = true_run(client, "acme", word="goner")
-        one.drain()
-    client.config_set("rdbcompression", "no")
-    client.config_set("rdb-key-save-delay", 100_000)  # microseconds a key
-    client.bgrewriteaof()
-    client.config_set("rdb-key-save-delay", 0)
-    erased_by_command(directory, url, "--run", gone)
-    Deadline().until(lambda: b"goner" not in log_bytes(home), "the new append-only file")
 
 
 def test_a_failure_in_redis_leaves_all_to_a_second_try(

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
-from ledger.archive import Outrun
-from ledger.erasing import Erased, Wish
+from core import keys
+from ledger import resting
+from ledger.archive import Erasing, NewLeaf, Outrun
+from ledger.erasing import Erased, Wish, erase
+from ledger.journal_view import JournalView
+from ledger.object_archive import ObjectArchive
+from ledger.objects import DirectoryStore
+from ledger.packs import Moved
+from ledger.resting import sequencers_at_rest
 from ledger.sqlite_archive import NAME, SqliteArchive
+from moonsand.erasing import erase_payloads
+from tests.archive_kinds import Place
 from tests.archives import true_run, verified
+from tests.deadline import Deadline
 from tests.integration.test_audit_erase import (
     archive_bytes,
     check_good_after_signing,
     erase_in,
 )
+from tests.integration.test_object_packs import fill, packs
 from tests.sequencing import taking
 
 
@@ -85,3 +98,107 @@ def _outrunning(directory: Path, times: int) -> Callable[[Erased], None]:
                 other.take_over()
 
     return elsewhere
+
+
+def test_sequencers_rest_while_somebody_erases(redis_sync: redis.Redis, tmp_path: Path) -> None:
+    """Who is at work is outrun, nobody begins until it is over, and then somebody does at once."""
+    with taking(redis_sync, tmp_path) as one:
+        with sequencers_at_rest(redis_sync):
+            one.sequencer._renew_at = 0.0
+            with pytest.raises(Outrun):
+                one.sequencer._renew()
+            assert not one.sequencer.take_over()
+        assert one.sequencer.take_over()
+
+
+def test_a_rest_lasts_as_long_as_the_work(
+    redis_sync: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock is renewed; one that was lost meanwhile is nobody's to delete."""
+    monkeypatch.setattr(resting, "_LOCK_S", 0.3)
+    with sequencers_at_rest(redis_sync):
+        token = redis_sync.get(keys.LEDGER_LOCK)
+        began = time.monotonic()
+        Deadline().until(lambda: time.monotonic() > began + 1, "more than the lock's time")
+        assert redis_sync.get(keys.LEDGER_LOCK) == token
+    assert redis_sync.get(keys.LEDGER_LOCK) is None
+    with sequencers_at_rest(redis_sync):
+        redis_sync.set(keys.LEDGER_LOCK, "another")
+    assert redis_sync.get(keys.LEDGER_LOCK) == b"another"
+
+
+def test_the_command_keeps_a_sequencer_from_coming_back(
+    redis_url: str, redis_sync: redis.Redis, tmp_path: Path
+) -> None:
+    """While it erases none begins; afterwards one does, with a new key for the tenant."""
+    taken: list[bool] = []
+    with taking(redis_sync, tmp_path) as one:
+        true_run(redis_sync, "acme", word="goner")
+        one.drain()
+
+        class Watched(SqliteArchive):
+            def erase(self, epoch: int, leaf: NewLeaf, erasing: Erasing) -> int:
+                taken.append(one.sequencer.take_over())
+                return super().erase(epoch, leaf, erasing)
+
+        archive = Watched(tmp_path / NAME, write=True)
+        told, complete = erase_payloads(Wish(tenant="acme"), archive, redis_url)
+        assert (told, complete) == ("erased 10 payloads of 1 runs", True)
+        assert taken == [False]
+        assert one.sequencer.take_over()
+
+
+def test_objects_put_for_an_erasure_that_was_outrun_are_removed(
+    redis_sync: redis.Redis, tmp_path: Path
+) -> None:
+    """They hold what stays, of other tenants too; nobody else would find them later."""
+    place = Place(tmp_path, str(tmp_path / "objects"))
+    run, *_ = fill(redis_sync, place)
+    before = packs(place)
+    with closing(Outstripped(Path(place.objects), times=10)) as archive:
+        with pytest.raises(Outrun):
+            erase(archive, Wish(run=run), 5_000, lambda _: None)
+        assert archive.put > 0
+    assert packs(place) == before
+
+
+def test_an_erasure_beside_another_is_tried_again(redis_sync: redis.Redis, tmp_path: Path) -> None:
+    """What the other has erased meanwhile is no damage of the archive."""
+    place = Place(tmp_path, str(tmp_path / "objects"))
+    run, other, _ = fill(redis_sync, place)
+    with closing(Outstripped(Path(place.objects), times=1)) as archive:
+        archive.wish = Wish(run=other)
+        erase(archive, Wish(run=run), 5_000, lambda _: None)
+    assert not [data for data in packs(place).values() if b"acme0-input" in data]
+    assert verified(Path(place.objects))[1] == []
+
+
+class Outstripped(ObjectArchive):
+    """An archive of objects that others take over, or erase in, just when it moves what stays."""
+
+    def __init__(self, root: Path, *, times: int) -> None:
+        super().__init__(DirectoryStore(root), JournalView())
+        self._root = root
+        self.wish: Wish | None = None
+        self.put = 0
+        self._left = times
+
+    def _move(self, epoch: int, erasing: Mapping[str, Any]) -> Iterator[Moved]:
+        for moved in super()._move(epoch, erasing) if self.wish is None else ():
+            self.put += 1
+            self._others()
+            yield moved
+        if self.wish is not None:
+            self._others()
+            yield from super()._move(epoch, erasing)
+
+    def _others(self) -> None:
+        if not self._left:
+            return
+        self._left -= 1
+        with closing(ObjectArchive(DirectoryStore(self._root), JournalView())) as other:
+            if self.wish is None:
+                other.take_over()
+                other.take_over()
+            else:
+                erase(other, self.wish, 5_000, lambda _: None)
