@@ -11,6 +11,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 
 from sandbox import wire
 from sandbox.calls import Call, EndRun, OnCall, OnOutput, StartRequest
@@ -24,7 +25,9 @@ from sandbox.verdict import Kill, Seen, judge, limit_passed
 from sandbox.zygote import Child, Exit
 
 _CHUNK = 256 * 1024
+#: For how long a child may live on. In steps: a machine that stood still has used up one of them.
 _LINGER_S = 2.0
+_LINGER_STEPS = 20
 #: How soon it is looked again whether a child that still runs has come to wait.
 _LOOK_S = 0.005
 _LET_GO = Kill(Reason.CANCELLED, "let go while it waits")
@@ -124,7 +127,7 @@ class Conduct:
             case Claim():
                 self._answered = time.monotonic()
                 self._stop_timers()
-                self._after(_LINGER_S, self._lingers)
+                self._wait_for_its_end("the child lived on after its last frame")
 
     async def _reply_to(self, call: Call) -> None:
         try:
@@ -165,7 +168,7 @@ class Conduct:
             self._gone.set_result(None)
         if self._session.claim is None and self._kill is None:
             # Most likely it is dead and its exit status, on its way to us, says why.
-            self._after(_LINGER_S, self._hangs_on)
+            self._wait_for_its_end("the child closed its socket and lived on")
 
     # --- letting go ---------------------------------------------------------------------------
 
@@ -210,11 +213,12 @@ class Conduct:
         used = round(allowed - left_ms)
         self._end(limit_passed(Reason.CPU_LIMIT, used, allowed, layer="parent's view of its clock"))
 
-    def _hangs_on(self) -> None:
-        self._end(Kill(Reason.PROTOCOL_VIOLATION, "the child closed its socket and lived on"))
-
-    def _lingers(self) -> None:
-        self._end(Kill(Reason.PROTOCOL_VIOLATION, "the child lived on after its last frame"))
+    def _wait_for_its_end(self, otherwise: str, steps: int = _LINGER_STEPS) -> None:
+        if steps:
+            then = partial(self._wait_for_its_end, otherwise, steps - 1)
+            self._after(_LINGER_S / _LINGER_STEPS, then)
+        elif not self._child.has_ended():
+            self._end(Kill(Reason.PROTOCOL_VIOLATION, otherwise))
 
     # --- the end ------------------------------------------------------------------------------
 
@@ -278,11 +282,12 @@ class Conduct:
 
     async def _send(self, frame: bytes) -> None:
         try:
-            sent = self._child.socket.send(frame)
+            try:
+                sent = self._child.socket.send(frame)
+            except BlockingIOError:
+                sent = 0
             if sent < len(frame):
                 await self._loop.sock_sendall(self._child.socket, frame[sent:])
-        except BlockingIOError:
-            await self._loop.sock_sendall(self._child.socket, frame)
         except OSError:
             return  # it is dead or has hung up: its end tells why
 

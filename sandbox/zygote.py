@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -87,6 +88,12 @@ class Child:
         except OSError:
             return True
         return stat.rpartition(b") ")[2][:1] != b"R"
+
+    def has_ended(self) -> bool:
+        """Tell whether it is dead, by the kernel's word: the zygote's may still be on its way."""
+        ended = select.poll()
+        ended.register(self.pidfd, select.POLLIN)
+        return bool(ended.poll(0))
 
     def kill(self) -> None:
         """Kill it; correct also when it is gone already."""

@@ -42,6 +42,7 @@ _NO_ROOM = {
 }
 _PAUSE_S = 0.002
 _NICE = 5
+_FORKS_AT_ONCE = 16
 _DESCRIPTORS = struct.Struct("@2i")
 _RIGHTS_LEVEL, _RIGHTS = int(_socket.SOL_SOCKET), int(_socket.SCM_RIGHTS)
 
@@ -101,8 +102,10 @@ def _fork_some(control: _socket.socket, live: Life) -> None:
     asked = control.recv(1)
     if not asked:
         os._exit(0)
-    for _ in range(asked[0]):
+    for number in range(1, asked[0] + 1):
         _fork_one(control, live)
+        if number % _FORKS_AT_ONCE == 0:
+            _report_exits(control)  # a run waits for the word of its child's end
 
 
 def _fork_one(control: _socket.socket, live: Life) -> None:

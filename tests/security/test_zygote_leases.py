@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import signal
 from collections import Counter
 from pathlib import Path
@@ -17,6 +18,8 @@ from sandbox.outcome import Outcome, Reason
 from sandbox.supervisor import Sandbox
 from sandbox.zygote import Child, SandboxUnavailable, Zygote
 from tests.deadline import Deadline
+from tests.security.leases import leased
+from tests.security.test_attacks import SURFACE
 
 pytestmark = pytest.mark.jail
 
@@ -28,8 +31,9 @@ async def answer(call: Call) -> Reply:
     return Reply(ok=True, body=b"null", clock_ms=0)
 
 
-async def test_no_lease_is_lost_while_the_zygote_is_busy() -> None:
+async def test_no_lease_is_lost_while_the_zygote_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every run gets a child and its own result, and the warm children are there again after."""
+    monkeypatch.setattr("sandbox.zygote._LEASE_S", 40.0)  # all wait from the same moment
     async with Sandbox(SPARES) as box:
 
         async def run(number: int) -> Outcome:
@@ -62,6 +66,37 @@ async def test_a_run_that_waits_for_a_child_outlives_the_zygote() -> None:
     assert set(reasons) <= {Reason.OK, Reason.CRASHED}
 
 
+async def test_a_dead_child_of_a_silent_zygote_has_not_lived_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Word of its end comes late from a busy machine: the run is judged by it all the same."""
+    monkeypatch.setattr("sandbox.conduct._LINGER_S", 0.1)
+    async with Sandbox(1) as box:
+        asked, told = asyncio.Event(), asyncio.Event()
+
+        async def answer_late(call: Call) -> Reply:
+            asked.set()
+            await told.wait()
+            return await answer(call)
+
+        request = StartRequest(script=b"app.integrations.demo.echo() return 1", surface=SURFACE)
+        running = asyncio.create_task(box.run(request, answer_late))
+        await asyncio.wait_for(asked.wait(), 20)
+        (child,) = await leased(box, 1)
+        os.kill(box.zygote_pid, signal.SIGSTOP)
+        told.set()
+
+        async def ended() -> bool:
+            return child.has_ended()
+
+        await Deadline().reached(ended, "the child's end")
+        await asyncio.wait([running], timeout=1)  # ten times what a child may live on for
+        os.kill(box.zygote_pid, signal.SIGCONT)
+        async with asyncio.timeout(20):
+            outcome = await running
+    assert (outcome.reason, outcome.result) == (Reason.OK, b"1")
+
+
 def test_a_child_whose_descriptors_did_not_fit_is_let_go() -> None:
     """A process out of descriptors tells the runs that wait, and keeps none of the child's."""
 
@@ -79,8 +114,11 @@ def test_a_child_whose_descriptors_did_not_fit_is_let_go() -> None:
     assert isinstance(asyncio.run(take()), SandboxUnavailable)
 
 
-async def test_runs_cancelled_while_their_child_dies_disturb_no_other() -> None:
+async def test_runs_cancelled_while_their_child_dies_disturb_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """What a cancelled run no longer waits for breaks nothing, and the others learn of a death."""
+    monkeypatch.setattr("sandbox.conduct._LINGER_S", 60.0)
     broken: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, what: broken.append(what))
     module = "tests.security.evil_children.zygote"
@@ -90,13 +128,19 @@ async def test_runs_cancelled_while_their_child_dies_disturb_no_other() -> None:
             asyncio.create_task(box.run(StartRequest(script=attack, limits=limits), answer))
             for attack in (b"closes_early_and_lives_on", b"never_answers")
         )
-        await asyncio.wait([gone], timeout=0.5)
+        children = await leased(box, 2)
+
+        async def hung_up() -> bool:  # the other child says nothing
+            sockets = [one.socket for one in children]
+            return bool(select.select(sockets, [], [], 0)[0])
+
+        await Deadline().reached(hung_up, "the closed socket")
         os.kill(box.zygote_pid, signal.SIGSTOP)  # so that it dies before it can tell of the child
         gone.cancel()
         await asyncio.wait([gone], timeout=5)
         os.kill(box.zygote_pid, signal.SIGKILL)
 
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(15):  # of the 20 s that it may take
             assert (await alive).reason is Reason.CRASHED
     assert gone.cancelled()
     assert broken == []
@@ -119,7 +163,8 @@ async def test_leases_that_nobody_waits_for_any_more_leave_nothing() -> None:
         )
 
         starting = asyncio.create_task(Sandbox(SPARES).start())
-        await Deadline().reached(lambda: _children(os.getpid(), before + 1), "a second zygote")
+        await asyncio.sleep(0)  # it has started its zygote and cannot have heard of it
+        assert _count(os.getpid()) == before + 1
         starting.cancel()
         await asyncio.wait([starting], timeout=10)
         assert _count(os.getpid()) == before

@@ -211,6 +211,14 @@ def calls_and_never_reads_a_reply(fd: int) -> None:
 
 
 @evil
+def calls_for_pages_and_never_reads_one(fd: int) -> None:
+    for seq in range(1, 61):
+        send(fd, call(seq, b'["demo",null,"page",[]]'))
+    while True:
+        time.monotonic()
+
+
+@evil
 def result_while_a_reply_is_awaited(fd: int) -> None:
     send(fd, call(1) + done())
 
