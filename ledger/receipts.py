@@ -65,6 +65,8 @@ def check_receipt(receipt: Mapping[str, Any], key: Verifier | None) -> Checkpoin
         Invalid: it does not hold; the message says what does not.
     """
     try:
+        if receipt["v"] != VERSION:
+            raise Invalid("the receipt is of a version that this does not read")
         note = receipt["checkpoint"]
         checkpoint = _unsigned(note) if key is None else key.open(note)
         finished: dict[str, Any] = {}

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import redis.asyncio
 
+from core.clock import Clock, now_ms
 from core.ids import new_id
 from core.tasks import end_tasks
 from integrations.vendor_http import VendorHttp
@@ -85,9 +86,10 @@ async def sending(
     *,
     lease_ms: int = 30_000,
     policy: UrlPolicy = HERE,
+    clock: Clock = now_ms,
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Let a scheduler of this process send until the end of the block."""
-    duty = Callbacks(redis, http or VendorHttp(), KEYS, policy, lease_ms=lease_ms)
+    duty = Callbacks(redis, http or VendorHttp(), KEYS, policy, clock=clock, lease_ms=lease_ms)
     task = asyncio.create_task(keep(duty))
     try:
         yield task

@@ -96,7 +96,11 @@ def files(directory: Path) -> Iterator[Text]:
     for path in sorted(directory.rglob("*")):
         home = path.suffix in HOMES or path.name == _LOCAL_STATE
         if path.is_file() and not path.is_symlink() and not home:
-            yield f"file {path.relative_to(directory)}", path.read_bytes()
+            try:
+                found = path.read_bytes()
+            except FileNotFoundError:  # removed meanwhile
+                continue
+            yield f"file {path.relative_to(directory)}", found
 
 
 def archived(path: Path) -> Iterator[Text]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from tests import warm
 
 MOONSAND = [sys.executable, "-m", "moonsand"]
+_GONE = (FileNotFoundError, ProcessLookupError)
 
 
 def environment(home: Path | None = None, **more: str) -> dict[str, str]:
@@ -43,21 +44,28 @@ def _text(content: bytes) -> str:
 
 def is_running(pid: int) -> bool:
     """Tell whether a process runs; a zombie does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
+    stat = _told_of(Path(f"/proc/{pid}/stat"))
+    return stat is not None and stat.rpartition(")")[2].split()[:1] != ["Z"]
 
 
 def children(pid: int) -> dict[int, str]:
     """Give the processes that a process started, and theirs: pid to command line."""
     found: dict[int, str] = {}
-    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in thread.read_text().split():
-            try:
-                line = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except FileNotFoundError:  # it has ended meanwhile
-                continue
-            found |= {int(child): line.strip()} | children(int(child))
+    try:
+        threads = [*Path(f"/proc/{pid}/task").iterdir()]
+    except _GONE:
+        return found
+    for thread in threads:
+        for child in (_told_of(thread / "children") or "").split():
+            line = _told_of(Path(f"/proc/{child}/cmdline"))
+            if line is not None:
+                found |= {int(child): line.strip()} | children(int(child))
     return found
+
+
+def _told_of(path: Path) -> str | None:
+    """Give a file of a process; None if that has ended, also if between opening and reading."""
+    try:
+        return path.read_bytes().replace(b"\0", b" ").decode()
+    except _GONE:
+        return None

@@ -102,7 +102,7 @@ def descendants_of(ancestor: int) -> list[int]:
     """Give the ids of what a process started, and theirs, busiest first."""
     parents = dict(_parents())
     found = [pid for pid in parents if _descends(pid, ancestor, parents)]
-    return sorted(found, key=_cpu_ticks, reverse=True)
+    return sorted(found, key=cpu_ticks, reverse=True)
 
 
 def _parents() -> Iterator[tuple[int, int]]:
@@ -121,7 +121,8 @@ def _descends(pid: int, ancestor: int, parents: dict[int, int]) -> bool:
     return False
 
 
-def _cpu_ticks(pid: int) -> int:
+def cpu_ticks(pid: int) -> int:
+    """Give the processor time of a process in ticks of the kernel, 0 if there is none."""
     fields = _stat(pid)
     return int(fields[11]) + int(fields[12]) if fields else 0
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -32,12 +32,12 @@ POST = "POST /video/v1/assets"
 GET = "GET /video/v1/assets"
 
 
-def nobody_listens() -> Accounts:
-    """Give an account whose address refuses connections."""
+@pytest.fixture
+def nobody_listens() -> Iterator[Accounts]:
+    """Give an account whose address refuses connections: bound, so that nobody else gets it."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    return account_at(f"http://127.0.0.1:{port}")
+        yield account_at(f"http://127.0.0.1:{taken.getsockname()[1]}")
 
 
 def account_at(url: str) -> Accounts:
@@ -47,9 +47,11 @@ def account_at(url: str) -> Accounts:
 
 
 class TestWrites:
-    async def test_refused_connection_is_failed(self, stubs: Stubs) -> None:
+    async def test_refused_connection_is_failed(
+        self, stubs: Stubs, nobody_listens: Accounts
+    ) -> None:
         """No byte left: it failed for certain, and may be tried again."""
-        async with mux_run(stubs, accounts=nobody_listens()) as run:
+        async with mux_run(stubs, accounts=nobody_listens) as run:
             error = await run.error("mux.create_asset", URL)
         assert (error["code"], error["retriable"]) == ("unreachable", True)
         assert error["message"] == (
@@ -114,11 +116,20 @@ class TestWrites:
         assert error["message"].endswith("; the call itself succeeded")
         assert run.last.effect is Effect.SUCCEEDED
 
-    async def test_no_answer_in_time_is_unknown(self, stubs: Stubs) -> None:
+    async def test_no_answer_in_time_is_unknown(
+        self, stubs: Stubs, deadline: Deadline, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """The run's own time bounds a call; what was sent by then may be done."""
         stubs.mux_faults.add(Fault("delay", POST, seconds=5))
-        async with mux_run(stubs, limits=Limits(wall_ms=300)) as run:
-            end = await run.answer("mux.create_asset", URL)
+        loop = asyncio.get_running_loop()
+        now = loop.time
+        async with mux_run(stubs, limits=Limits(wall_ms=20_000)) as run:
+            task = asyncio.create_task(run.answer("mux.create_asset", URL))
+            await _arrived(deadline, stubs)
+            with monkeypatch.context() as later:
+                # More than the run may take, less than the call.
+                later.setattr(loop, "time", lambda: now() + 25)
+                end = await task
         assert isinstance(end, EndRun)
         assert "Mux did not answer in time; it was sent and may have been done" in end.message
         assert stubs.mux_faults.counts == {POST: 1}
@@ -162,16 +173,16 @@ class TestReads:
 
     async def test_no_wait_beyond_the_end_of_the_run(self, stubs: Stubs) -> None:
         """A wait that would outlast the run is not begun."""
-        stubs.mux_faults.add(Fault("answer", GET, status=503, headers={"retry-after": "5"}))
-        async with mux_run(stubs, limits=Limits(wall_ms=2_000)) as run:
-            assert (await run.error("mux.list_assets"))["retry_after"] == 5
+        stubs.mux_faults.add(Fault("answer", GET, status=503, headers={"retry-after": "10"}))
+        async with mux_run(stubs, limits=Limits(wall_ms=9_000)) as run:
+            assert (await run.error("mux.list_assets"))["retry_after"] == 10
         assert stubs.mux_faults.counts == {GET: 1}
 
     async def test_the_rate_limit_of_the_stub(self, stubs: Stubs) -> None:
         """Mux's own error for too many POSTs arrives as it is."""
-        stubs.mux.posts_per_s = 1
         async with mux_run(stubs) as run:
             await run.value("mux.create_asset", URL)
+            stubs.mux.posts_per_s = 0  # used up, however long this machine takes
             error = await run.error("mux.create_asset", URL)
         assert (error["code"], error["retry_after"]) == ("rate_limit_exceeded", 1.0)
         assert "about one POST" in error["message"]
@@ -183,9 +194,9 @@ class TestReads:
             await run.value("mux.list_assets")
         assert stubs.mux_faults.counts == {GET: 2}
 
-    async def test_unreachable_is_failed(self, stubs: Stubs) -> None:
+    async def test_unreachable_is_failed(self, stubs: Stubs, nobody_listens: Accounts) -> None:
         """Nobody listens: said in words, after a few tries."""
-        async with mux_run(stubs, accounts=nobody_listens()) as run:
+        async with mux_run(stubs, accounts=nobody_listens) as run:
             error = await run.error("mux.list_assets")
         assert error["code"] == "unreachable"
         assert run.last.effect is Effect.FAILED
@@ -312,10 +323,10 @@ class TestTheRunEndsFirst:
         assert run.kinds == ["intent", "effect"]
 
     async def test_an_abandoned_wait_between_tries_sent_nothing(
-        self, stubs: Stubs, deadline: Deadline
+        self, stubs: Stubs, deadline: Deadline, nobody_listens: Accounts
     ) -> None:
         """While waiting to connect again, a write has not left."""
-        async with mux_run(stubs, accounts=nobody_listens()) as run:
+        async with mux_run(stubs, accounts=nobody_listens) as run:
             task = asyncio.create_task(run.answer("mux.create_asset", URL))
             await deadline.reached(_async(lambda: bool(run.tape.entries)), "the intent")
             await run.broker.abandon()

@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import httpx2
@@ -199,14 +198,13 @@ def test_a_schedule_hands_its_callback_to_its_runs(service: Service, deadline: D
     """Each run that it starts is told of; what is no endpoint is refused when it is set up."""
     _save(service.redis_url)
     endpoint = service.endpoint("https://example.com/")
-    soon = datetime.now(UTC) + timedelta(seconds=2)
-    body = {"script_ref": "job", "at": soon.isoformat(), "callback": "clb_x"}
+    body = {"script_ref": "job", "every_s": 1, "callback": "clb_x"}
     refused = service.client.post("/v1/schedules", json=body)
     assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/callback")
     made = service.client.post("/v1/schedules", json={**body, "callback": endpoint["id"]}).json()
     assert made["callback"] == endpoint["id"]
     with scheduler(service.redis_url):
-        (run,) = deadline.until(
+        run, *_ = deadline.until(
             lambda: service.client.get("/v1/runs").json()["data"], "its run", seconds=30
         )
     shown = service.client.get(f"/v1/runs/{run['id']}").json()

@@ -67,11 +67,12 @@ def test_a_demo_that_is_kept_can_be_used_and_leaves_nothing(deadline: Deadline) 
 
 def test_ctrl_c_in_the_middle_leaves_nothing(deadline: Deadline) -> None:
     """Interrupted while it runs, the demo ends with 130 and takes its processes with it."""
+    # It fills a small pipe and goes no further until somebody reads: it cannot end before.
     with subprocess.Popen(
-        [*MOONSAND, "demo"], stdout=subprocess.PIPE, text=True, env=environment()
+        [*MOONSAND, "demo"], stdout=subprocess.PIPE, bufsize=0, pipesize=4096, env=environment()
     ) as process:
         assert process.stdout is not None
-        next(one for one in process.stdout if one.startswith("API at "))
+        next(one for one in process.stdout if one.startswith(b"API at "))
         family = list(children(process.pid))
         process.send_signal(signal.SIGINT)
         process.stdout.read()

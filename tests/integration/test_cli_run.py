@@ -16,6 +16,7 @@ from integrations.stubs import Stubs, running_stubs
 from runs.model import RunResult
 from tests.command import MOONSAND, children, environment, is_running, moonsand
 from tests.deadline import Deadline
+from tests.worker_processes import cpu_ticks
 
 pytestmark = pytest.mark.jail
 
@@ -162,7 +163,9 @@ def test_ctrl_c_ends_it_at_once(extra: list[str], deadline: Deadline) -> None:
         env=environment(),
         start_new_session=True,
     ) as process:
-        family = deadline.until(lambda: _family_with_a_busy_child(process.pid), "a busy child")
+        family = deadline.until(
+            lambda: _family_with_a_busy_child(process.pid), "a busy child", seconds=25
+        )
         os.killpg(process.pid, signal.SIGINT)
         said, complained = process.communicate(timeout=10)
     assert process.returncode == 130
@@ -174,14 +177,7 @@ def test_ctrl_c_ends_it_at_once(extra: list[str], deadline: Deadline) -> None:
 
 def _family_with_a_busy_child(pid: int) -> list[int]:
     family = list(children(pid))
-    return family if any(_cpu_ticks(child) > 20 for child in family[1:]) else []
-
-
-def _cpu_ticks(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
-    except FileNotFoundError:
-        return 0
+    return family if any(cpu_ticks(child) > 20 for child in family[1:]) else []
 
 
 def test_calls_are_made_and_listed(accounts: str) -> None:

@@ -77,7 +77,11 @@ def _start(home: Path) -> Service:
         start_new_session=True,
     )
     assert process.stdout is not None
-    told = dict(line.split()[:2] for line in iter(process.stdout.readline, "\n") if line)
+    told: dict[str, str] = {}
+    for line in iter(process.stdout.readline, "\n"):
+        assert line, "it ended"
+        name, value = line.split()[:2]
+        told[name] = value
     return Service(process, told["API"], told["key"], env)
 
 

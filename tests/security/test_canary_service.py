@@ -43,7 +43,7 @@ from tests.command import environment
 from tests.deadline import Deadline
 from tests.example_runs import EXAMPLES
 from tests.shipped import CATALOG
-from tests.worker_processes import descendants_of
+from tests.worker_processes import cpu_ticks, descendants_of
 
 pytestmark = [pytest.mark.jail, pytest.mark.timeout(240)]
 SEED = "canary-signing-key-of-32-bytes!!"
@@ -271,7 +271,8 @@ async def misbehave(served: Service, stubs: Stubs, tenant: str) -> None:
 
 async def look_inside(served: Service) -> list[canary.Text]:
     """Search the processes while a child works, then kill that child."""
-    body = {"script": "while true do end", "limits": {"cpu_ms": 60_000, "instructions": 2 * 10**9}}
+    endless = "return ('a'):rep(40):find(('a-'):rep(40) .. 'b')"  # within C: no count ends it
+    body = {"script": endless, "limits": {"cpu_ms": 60_000}}
     run = (await served.ask("acme", "POST", "/v1/runs", body)).json()["id"]
 
     async def running() -> bool:
@@ -279,12 +280,21 @@ async def look_inside(served: Service) -> list[canary.Text]:
         return bool(answer.json()["status"] == "running")
 
     await Deadline().reached(running, "the run")
+
+    async def at_work() -> tuple[int, int] | None:
+        for zygote in descendants_of(served.pids[1]):
+            children = descendants_of(zygote)
+            if children and cpu_ticks(children[0]) >= 20:  # spare ones use none
+                return zygote, children[0]
+        return None
+
+    found = await Deadline().reached(at_work, "the child at work", seconds=30)
+    assert found is not None
     jailed = descendants_of(served.pids[1])
-    assert len(jailed) >= 2
     texts = [*canary.processes([*served.pids, *jailed, os.getpid()])]
-    for pid in {jailed[0], min(jailed)}:  # the child at work, and the zygote
+    for pid in found:
         texts += canary.memory(pid)
-    os.kill(jailed[0], 9)
+    os.kill(found[1], 9)
 
     async def ended() -> bool:
         answer = await served.ask("acme", "GET", f"/v1/runs/{run}")

@@ -106,7 +106,7 @@ async def test_a_slow_drip_ends_with_the_call(stubs: Stubs) -> None:
     began = time.monotonic()
     async with mux_run(stubs, limits=Limits(wall_ms=400)) as run:
         assert (await run.error("mux.list_assets"))["code"] == "timeout"
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20  # of the 30 s that a call may take
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -70,7 +70,7 @@ def _must_be_possible(situation: str) -> None:
 @contextmanager
 def _room(request: dict[str, Any]) -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
     ours, theirs = socket.socketpair()
-    ours.settimeout(30)
+    ours.settimeout(55)
     with ours, theirs:
         process = subprocess.Popen(
             [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -103,7 +102,7 @@ def test_a_revoked_tenant_has_nothing(api: ApiServer, acme: httpx2.Client) -> No
 
 
 def test_the_time_of_an_answer_tells_nothing(acme: httpx2.Client, globex: httpx2.Client) -> None:
-    """A foreign id takes the same way as an unknown one: their medians are alike."""
+    """A foreign id takes the same way as an unknown one: at their best they take as long."""
     foreign_id = submit(acme)
     seconds: dict[str, list[float]] = {"foreign": [], "unknown": []}
     for _ in range(60):
@@ -111,5 +110,5 @@ def test_the_time_of_an_answer_tells_nothing(acme: httpx2.Client, globex: httpx2
             started = time.perf_counter()
             globex.get(f"/v1/runs/{run_id}")
             seconds[kind].append(time.perf_counter() - started)
-    foreign, unknown = (statistics.median(times) for times in seconds.values())
+    foreign, unknown = (min(times) for times in seconds.values())  # others only add
     assert 0.5 < foreign / unknown < 2
