@@ -197,10 +197,11 @@ class Engine:
                 if task.done():
                     task.result()  # none of them ends by itself: this raises
         finally:
-            await self._end_everything([*always, over])
+            await self._end_everything(sweep, [*always, over])
 
-    async def _end_everything(self, others: Sequence[asyncio.Task[Any]]) -> None:
+    async def _end_everything(self, sweep: Sweep, others: Sequence[asyncio.Task[Any]]) -> None:
         await end_tasks(*self._tasks, *others)
+        await sweep.leave()
         await self._parts.close()
         await self._redis.aclose()
 

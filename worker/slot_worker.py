@@ -69,7 +69,7 @@ class SlotWorker(BaseWorker):
         # The last claim left nothing: to wait is to be told sooner, and costs no script.
         self._dry = False
         self._known_queues: set[str] = set()
-        self._grace_over = threading.Event()
+        self._grace_over = False
         self._suspension_checked_at = 0.0
 
     # --- claiming ------------------------------------------------------------------------------
@@ -228,13 +228,14 @@ class SlotWorker(BaseWorker):
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """End what is in hand now."""
-        self._grace_over.set()
+        # No event: its lock would be waited for for ever by a signal that comes while it is set.
+        self._grace_over = True
 
     def teardown(self) -> None:
         """Let the runs in hand end, within the grace period; then sign off."""
         end = time.monotonic() + self._plan.grace_s
         while not self._room.wait_until_empty(_STEP_S) and self._engine.alive:
-            if self._grace_over.is_set() or time.monotonic() >= end:
+            if self._grace_over or time.monotonic() >= end:
                 break
         self._engine.drain(0)
         if threading.current_thread() is threading.main_thread():

@@ -43,7 +43,7 @@ _PAGES, _PAGE = 8, 1_000
 _TRIES = 3
 _CANCELED_KEPT_S = 30 * 86_400
 _CANCEL_S = 7_200
-_LEAVE_S = 1.0
+_LEAVE_S = 5.0
 #: After so many seconds nobody writes the number of a second that is past.
 _SETTLED_S = 10
 #: RECOVER's answer when the run waits in its queue again.
@@ -62,13 +62,18 @@ class Sweep:
         self._cursor = 0
 
     async def run(self) -> None:
-        """Look around for ever; when cancelled, leave it to others from this moment on."""
-        try:
-            while True:
-                await self._unless_away()
-                await asyncio.sleep(self._plan.sweep_s)
-        finally:
-            await self._leave()
+        """Look around for ever."""
+        while True:
+            await self._unless_away()
+            await asyncio.sleep(self._plan.sweep_s)
+
+    async def leave(self) -> None:
+        """Leave it to others from this moment on, once `run` has ended."""
+        # What this worker has let go waits for a look around; nobody should wait for its turn too.
+        with suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(_LEAVE_S):
+                if await self._redis.get(keys.SWEEP_LOCK) == self._plan.name.encode():
+                    await self._redis.delete(keys.SWEEP_LOCK)
 
     async def once(self) -> None:
         """
@@ -97,13 +102,6 @@ class Sweep:
             # Whoever holds a lease could not renew it either: give them time to do so first.
             self._quiet_until = time.monotonic() + self._plan.lease_s
             structlog.get_logger(__name__).warning("sweep_put_off", error=type(error).__name__)
-
-    async def _leave(self) -> None:
-        # What this worker has let go waits for a look around; nobody should wait for its turn too.
-        with suppress(RedisError, OSError, TimeoutError):
-            async with asyncio.timeout(_LEAVE_S):
-                if await self._redis.get(keys.SWEEP_LOCK) == self._plan.name.encode():
-                    await self._redis.delete(keys.SWEEP_LOCK)
 
     async def _maybe_once(self) -> None:
         lock_ms = max(1, int(self._plan.sweep_s * 900))

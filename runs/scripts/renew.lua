@@ -18,7 +18,9 @@ end
 for index = 5, #ARGV, 3 do
   local queue, id, execution = ARGV[index], ARGV[index + 1], ARGV[index + 2]
   local key = id .. ':' .. execution
-  if redis.call('ZSCORE', 'rq:wip:' .. queue, key) then
+  local ends = redis.call('ZSCORE', 'rq:wip:' .. queue, key)
+  -- 0 and 1: its worker let it go (LET_GO). A heartbeat that was on its way takes nothing back.
+  if ends and tonumber(ends) > 1 then
     redis.call('ZADD', 'rq:wip:' .. queue, now_s + lease_s, key)
     redis.call('ZADD', 'ms:leases', now_s + lease_s, queue .. '|' .. key)
     redis.call('HSET', 'rq:execution:' .. key, 'last_heartbeat',

@@ -40,7 +40,7 @@ async def test_a_run_ends_at_its_deadline_though_nobody_claims(
     store: RunStore, redis_sync: redis.Redis, redis_async: redis.asyncio.Redis
 ) -> None:
     """It ends as cancelled, expired, in its record, on its tape and in RQ, by the sweep alone."""
-    run_id, other = await submit(store, due(0.3)), await submit(store, due(600))
+    run_id, other = await submit(store, due(2)), await submit(store, due(600))
     sweep = Sweep(redis_async, WorkerPlan("w", 1, lease_s=LEASE_S))
 
     async def over() -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 import socket
+from collections.abc import MutableMapping
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -111,12 +113,18 @@ def test_a_sender_that_leaves_within_its_body_is_no_error_of_ours(
     hook = hook_service.hook(Scheme.GITHUB)
     ends = (("Content-Length: 9", b"{"), ("Transfer-Encoding: chunked", b"no length\r\n"))
     with capture_logs() as logged:
+
+        def told() -> list[
+            MutableMapping[str, Any]
+        ]:  # the line of an earlier request may come late
+            return [one for one in logged if one.get("path") in {None, hook["path"]}]
+
         for length, begun in ends:
             lines = [f"POST {hook['path']} HTTP/1.1", "Host: x", length, "", ""]
             with socket.create_connection(("127.0.0.1", hook_service.api.port), 10) as line:
                 line.sendall("\r\n".join(lines).encode() + begun)
-        deadline.until(lambda: len(logged) >= len(ends), "the ends of the requests")
-    assert [(one["event"], one["log_level"], one.get("status")) for one in logged] == [
+        deadline.until(lambda: len(told()) >= len(ends), "the ends of the requests")
+    assert [(one["event"], one["log_level"], one.get("status")) for one in told()] == [
         ("request", "info", 0)
     ] * len(ends)
 

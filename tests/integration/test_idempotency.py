@@ -181,7 +181,9 @@ def test_an_api_that_is_killed_between_the_write_and_the_answer(
         refused = send(second, "k1")
         assert (refused.status_code, refused.json()["code"]) == (409, "in_flight")
         answer = Deadline().until(
-            lambda: (one := send(second, "k1")).status_code == 202 and one, "the lease's end"
+            lambda: (one := send(second, "k1")).status_code == 202 and one,
+            "the lease's end",
+            seconds=30,
         )
         assert isinstance(answer, httpx2.Response)
         assert ("idempotent-replayed" in answer.headers) == (fault is Fault.HOLD_AFTER)

@@ -114,7 +114,7 @@ async def test_a_sleep_is_slept_once_and_shown_once(bench: Bench) -> None:
     plain = await Bench(bench.sandbox, bench.stubs).run(script.replace("sleep(3)", "sleep(0)"))
 
     assert (result.reason, result.output, bench.seen.text) == (Reason.OK, "a\nb\n", "a\nb\n")
-    assert result.result in {3, 4}
+    assert 3 <= result.result < 6  # slept twice it would be six
     assert bench.kinds == ["accepted", "started", "waiting", "started", "effect", "finished"]
     assert [one.name for one in result.calls] == ["run.sleep"]
     assert bench.seen.calls == [1]

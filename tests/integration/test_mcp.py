@@ -71,13 +71,20 @@ def _trusted(directory: Path, section: str) -> Path:
 
 
 def run(
-    path: Path, script: str, *grants: str, tape: MemoryTape | None = None, **limits: int
+    path: Path,
+    script: str,
+    *grants: str,
+    tape: MemoryTape | None = None,
+    warm: bool = False,
+    **limits: int,
 ) -> RunResult:
-    """Run a script with the servers of a file."""
+    """Run a script with the servers of a file; `warm` with the connection made before it begins."""
 
     async def whole() -> RunResult:
         shared = mcp_servers(path)
         try:
+            if warm:
+                await call_notes(shared)
             async with Sandbox(1) as sandbox:
                 return await run_local(
                     RunRequest(script=script, limits=limits),
@@ -205,7 +212,7 @@ def test_calls_at_once_share_a_connection(servers: Path) -> None:
 
 def test_a_write_without_an_answer_ends_the_run(servers: Path) -> None:
     """The server waits for ever, the run's time ends: nobody knows what the tool did."""
-    result = run(servers, "pcall(app.mcp.notes.wait_for_ever)", wall_ms=3000)
+    result = run(servers, "pcall(app.mcp.notes.wait_for_ever)", warm=True, wall_ms=3000)
     assert result.reason in {Reason.WALL_LIMIT, Reason.EFFECT_UNKNOWN}
     assert [call.effect for call in result.calls] == [Effect.UNKNOWN]
 
@@ -243,7 +250,7 @@ async def call_notes(shared: McpServers) -> bytes:
     target = servers.find(Call(1, "mcp.notes", "read_note", None, b'[{"name":"first"}]'), 64)
     assert target is not None
     work, _, _ = servers.prepare(target, 64)
-    return (await work.carry_out(Bounds(within_s=10, reply_bytes=10_000, depth=64))).body
+    return (await work.carry_out(Bounds(within_s=50, reply_bytes=10_000, depth=64))).body
 
 
 def test_a_process_that_died_is_started_again(tmp_path: Path) -> None:
@@ -265,7 +272,7 @@ def test_a_process_that_died_is_started_again(tmp_path: Path) -> None:
             except CallFailed as failure:
                 return None if failure.retriable else b"gave up"
 
-        second = await Deadline().reached(again, "the server to be started again")
+        second = await Deadline().reached(again, "the server to be started again", seconds=50)
         await shared.pool.close()
         assert second is not None
         return first, second

@@ -24,7 +24,7 @@ from worker.sweep import Sweep
 
 def claimer(client: redis.Redis, *, share: int = 0, name: str = "w") -> Claimer:
     """Make what claims for a worker."""
-    return Claimer(client, WorkerPlan(name, 999, lease_s=LEASE_S, share=share))
+    return Claimer(client, WorkerPlan(name, 999, lease_s=60, share=share))
 
 
 def take(client: redis.Redis, count: int, *, share: int = 0) -> list[Claim]:
@@ -288,3 +288,19 @@ async def test_the_sweep_comes_to_every_queue_of_very_many(
 
     await Deadline().reached(found, "its turn", seconds=30)
     assert [claim.run_id for claim in take(redis_sync, 1)] == [run_id]
+
+
+async def test_a_heartbeat_that_was_on_its_way_takes_no_lease_back(
+    store: RunStore, redis_sync: redis.Redis
+) -> None:
+    """A run that was let go after a fault is judged by the next sweep, and not a lease later."""
+    await backlog(store, "acme", 1)
+    (claim,) = take(redis_sync, 1)
+    lease = f"rq:wip:{claim.queue}", f"{claim.run_id}:{claim.execution}"
+    given: list[Arg] = [claim.queue, claim.run_id, claim.execution]
+    before: Any = redis_sync.zscore(*lease)
+    assert before > 1
+    assert load("let_go").run(redis_sync, [*given, 1, 0, ""]) == 1
+    renewed: Any = load("renew").run(redis_sync, ["w", 60, LEASE_S, "", *given])
+    assert renewed[1] == [lease[1].encode()]
+    assert redis_sync.zscore(*lease) == 1
