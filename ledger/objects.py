@@ -221,9 +221,13 @@ class DirectoryStore:
     def _written(self, data: bytes) -> Path:
         path = self._new_directory() / secrets.token_hex(12)
         with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            try:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                path.unlink()  # on a full disk the next try would find still less room
+                raise
         return path
 
     def _new_directory(self) -> Path:

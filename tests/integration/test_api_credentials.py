@@ -222,9 +222,14 @@ def test_a_test_is_a_run_of_the_tenant(
 
 
 def test_without_a_worker_nothing_is_done_now_or_later(
-    api: ApiServer, redis_url: str, keys_file: Path, redis_sync: redis.Redis
+    api: ApiServer,
+    redis_url: str,
+    keys_file: Path,
+    redis_sync: redis.Redis,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The answer says that nothing was changed, and a worker that comes later finds nothing."""
+    monkeypatch.setattr("tenancy.desk._LINGER_S", 60)  # it does not go by itself
     with client_of(api, "acme") as client:
         answer = client.put("/v1/credentials/mux/default", json={"fields": MUX})
         assert answer.status_code == 503

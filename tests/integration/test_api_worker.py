@@ -33,7 +33,7 @@ def client(redis_server: PrivateRedis) -> Iterator[httpx2.Client]:
         )
         try:
             Deadline().until(
-                lambda: made.get("/readyz").status_code == 200, "readiness", seconds=20
+                lambda: made.get("/readyz").status_code == 200, "readiness", seconds=45
             )
             yield made
         finally:
@@ -80,7 +80,7 @@ def test_values_survive_the_whole_way(client: httpx2.Client) -> None:
 )
 def test_a_script_that_fails_is_an_answer(client: httpx2.Client, script: str, reason: str) -> None:
     """A failing script is not an error of the API: it is a record with a reason and words."""
-    record = run(client, script)
+    record = run(client, script, limits={"instructions": 1_000_000})
     assert (record["status"], record["reason"], record["result"]) == ("failed", reason, None)
     assert record["error"]["message"]
 

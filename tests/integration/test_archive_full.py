@@ -11,10 +11,12 @@ import pytest
 import redis
 
 from core import keys
+from core.errors import Unavailable
 from core.settings import Settings
 from ledger.archives import open_archive
 from ledger.inbox import record
 from ledger.leaves import LeafKind, leaf
+from ledger.objects import DirectoryStore
 from tests.api_server import ApiServer
 from tests.deadline import Deadline
 from tests.integration.test_sequencer_process import KEY, sequencer
@@ -68,10 +70,12 @@ def test_a_full_disk_holds_up_and_loses_nothing(
         small(kind, tmp_path) as disk,
         ApiServer(redis_url, ledger_inbox_max=_ENTRIES) as api,
         api.client(TENANT) as client,
-        sequencer(redis_url, tmp_path, **where) as process,
+        (tmp_path / "log").open("w+b") as log,
+        sequencer(redis_url, tmp_path, errors=log.fileno(), **where) as process,
     ):
         Deadline().until(lambda: redis_sync.exists(keys.LEDGER_LOCK), "the sequencer", seconds=20)
-        Deadline().until(lambda: is_full(disk.path), "a full disk", seconds=20)
+        full = lambda: b"sequencer_put_off" in (tmp_path / "log").read_bytes()  # noqa: E731
+        Deadline().until(full, "a full disk", seconds=20)
         refused = client.post("/v1/runs", json={"script": "return 1"})
         assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
         assert int(refused.headers["Retry-After"]) >= 1
@@ -90,6 +94,19 @@ def test_a_full_disk_holds_up_and_loses_nothing(
         with closing(archive):
             check_archive(archive, KEY)
             assert len(archive.find("k7")) == 1
+
+
+def test_a_write_that_finds_no_room_takes_none(tmp_path: Path) -> None:
+    """What was written of an object goes again, or each further try would take more."""
+    with (
+        SmallDisk(tmp_path / "disk", _SMALL_KB) as disk,
+        closing(DirectoryStore(disk.path)) as store,
+    ):
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                store.create("name", os.urandom(_SMALL_KB * 2_048))
+            assert not is_full(disk.path)
+        assert store.create("name", b"small")
 
 
 def is_full(disk: Path) -> bool:

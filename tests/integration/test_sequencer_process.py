@@ -37,14 +37,16 @@ KEY = SigningKey("log.example.org/process", bytes(32))
 
 
 @contextmanager
-def sequencer(redis_url: str, directory: Path, **more: str) -> Iterator[warm.WarmProcess]:
-    """Start `moonsand sequencer`; kill it at the end if it still lives."""
+def sequencer(
+    redis_url: str, directory: Path, *, errors: int = 2, **more: str
+) -> Iterator[warm.WarmProcess]:
+    """Start `moonsand sequencer`, which logs to `errors`; kill it at the end if it still lives."""
     (directory / "key").write_text(KEY.secret())
     environ = {"PATH": os.environ["PATH"], "REDIS_URL": redis_url, **more}
     environ["MOONSAND_LEDGER_DIR"] = str(directory / "ledger")
     environ["MOONSAND_LEDGER_KEY_FILE"] = str(directory / "key")
     environ |= {"MOONSAND_LEDGER_CHECKPOINT_S": "1", "MOONSAND_LOG_LEVEL": "warning"}
-    process = warm.start("moonsand", "sequencer", env=environ)
+    process = warm.start("moonsand", "sequencer", env=environ, streams=(0, 1, errors))
     try:
         yield process
     finally:
@@ -71,6 +73,12 @@ def archive(directory: Path) -> Iterator[SqliteArchive | None]:
         yield reader
 
 
+def receipt_of(directory: Path, run_id: str, tenant: str = TENANT) -> dict[str, Any] | None:
+    """Give the receipt of a run, None as long as its end is not signed."""
+    with archive(directory) as reader:
+        return make_receipt(reader, run_id, tenant) if reader else None
+
+
 async def test_a_real_run_gets_a_receipt(
     redis_url: str, store: RunStore, worker: WorkerProcess, tmp_path: Path
 ) -> None:
@@ -79,11 +87,8 @@ async def test_a_real_run_gets_a_receipt(
     with sequencer(redis_url, tmp_path) as process:
         run_id = await submit(store)
         await ended(store, run_id)
-        Deadline().until(lambda: signed(tmp_path) >= 2, "a checkpoint", seconds=20)
-        with archive(tmp_path) as reader:
-            assert reader is not None
-            receipt = make_receipt(reader, run_id, TENANT)
-            assert make_receipt(reader, run_id, "other") is None
+        receipt = Deadline().until(lambda: receipt_of(tmp_path, run_id), "a receipt", seconds=20)
+        assert receipt_of(tmp_path, run_id, "other") is None
         process.terminate()
         assert process.wait(15) == 0
     assert receipt is not None
@@ -192,7 +197,11 @@ def test_the_archive_of_a_process_is_whole(
             assert reader is not None
             found: ArchiveReader = reader
             assert found.size == 600
-        published = Deadline().until(lambda: redis_sync.get(keys.LEDGER_CHECKPOINT), "publication")
-        assert isinstance(published, bytes)
+
+        def published_whole() -> bytes | None:
+            note: Any = redis_sync.get(keys.LEDGER_CHECKPOINT)
+            return note if note and KEY.public.open(note.decode()).size == 600 else None
+
+        published = Deadline().until(published_whole, "publication")
         files = tmp_path / "tiles" / "checkpoint"
         Deadline().until(lambda: files.exists() and files.read_bytes() == published, "the files")
