@@ -11,11 +11,9 @@ in one transaction, by whoever comes first.
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,7 @@ from ledger.journal import START, Entry, Head, follow
 from ledger.leaves import read_leaf
 from ledger.merkle import leaf_hash
 from ledger.packs import SALT_BYTES, placed
-from ledger.sqlite_writes import all_or_none
+from ledger.sqlite_writes import all_or_none, make_file
 from ledger.tiles import Edge, LedgerDamaged
 
 _WAIT_S = 10.0
@@ -64,7 +62,7 @@ class JournalView:
 
     def __init__(self, path: Path | None = None) -> None:
         if path is not None and not path.exists():
-            _make(path)
+            make_file(path, _fill)
         self._db = sqlite3.connect(
             path or ":memory:", timeout=_WAIT_S, isolation_level=None, check_same_thread=False
         )
@@ -278,17 +276,6 @@ def _columns(data: bytes) -> Sequence[Any]:
     at_ms = fields.get("at_ms")
     whole = at_ms if isinstance(at_ms, int) and abs(at_ms) < 1 << 63 else None
     return (*texts, whole)
-
-
-def _make(path: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix=".new", dir=path.parent) as directory:
-        made = Path(directory) / path.name
-        os.close(os.open(made, os.O_CREAT | os.O_RDWR, 0o600))
-        with closing(sqlite3.connect(made, isolation_level=None)) as db:
-            db.execute("PRAGMA journal_mode=WAL")
-            _fill(db)
-        with suppress(FileExistsError):
-            os.link(made, path)
 
 
 def _fill(db: sqlite3.Connection) -> None:

@@ -10,11 +10,9 @@ columns beside `data` are copied out of it for searching and prove nothing.
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,7 +20,7 @@ from core.errors import Unavailable
 from ledger.archive import Erasing, Found, NewLeaf, Outrun, Payload, TapeLine
 from ledger.leaves import read_leaf
 from ledger.merkle import leaf_hash
-from ledger.sqlite_writes import all_or_none
+from ledger.sqlite_writes import all_or_none, make_file
 from ledger.tiles import Edge, LedgerDamaged
 
 NAME = "archive.db"
@@ -88,7 +86,7 @@ class SqliteArchive:
         """
         if not path.exists():
             try:
-                _make(path)
+                make_file(path, _fill)
             except (OSError, sqlite3.Error) as error:
                 raise Unavailable(f"the ledger's archive cannot be made: {error}") from error
         return cls(path, write=True)
@@ -287,17 +285,9 @@ class SqliteArchive:
         return found
 
 
-def _make(path: Path) -> None:
-    """Make the file elsewhere and put it in its place whole: a crash leaves all of it or none."""
-    with tempfile.TemporaryDirectory(prefix=".new", dir=path.parent) as directory:
-        made = Path(directory) / NAME
-        os.close(os.open(made, os.O_CREAT | os.O_RDWR, 0o600))
-        with closing(sqlite3.connect(made, isolation_level=None)) as db:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.executescript(SCHEMA)
-            db.execute("INSERT INTO meta VALUES ('format', ?), ('epoch', 0)", (FORMAT,))
-        with suppress(FileExistsError):  # somebody else began at the same moment
-            os.link(made, path)
+def _fill(database: sqlite3.Connection) -> None:
+    database.executescript(SCHEMA)
+    database.execute("INSERT INTO meta VALUES ('format', ?), ('epoch', 0)", (FORMAT,))
 
 
 def _leaf_row(index: int, leaf: NewLeaf) -> tuple[Any, ...]:

@@ -25,7 +25,7 @@ import orjson
 
 from core.errors import Unavailable
 from ledger.archive import ArchiveReader
-from ledger.sqlite_writes import all_or_none
+from ledger.sqlite_writes import all_or_none, make_file
 from ledger.usage_rows import Place, UsageRow, Used, fold
 
 STEM = "usage"
@@ -62,10 +62,12 @@ class Usage:
 
     def __init__(self, path: Path | None = None) -> None:
         with _readable():
+            if path is not None and not path.exists():
+                make_file(path, lambda _: None)
             self._db = sqlite3.connect(
                 path or ":memory:", timeout=_WAIT_S, isolation_level=None, check_same_thread=False
             )
-            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA journal_mode=WAL")  # of one in memory: nothing
             self._db.execute("PRAGMA synchronous=NORMAL")
             with self._transaction():
                 if self._one("PRAGMA user_version") != (_VERSION,):
@@ -94,7 +96,7 @@ class Usage:
         end = None if within_s is None else time.monotonic() + within_s
         while self._add(archive):
             if end is not None and time.monotonic() > end:
-                return False
+                return not any(True for _ in archive.leaves(self.counted))
         return True
 
     def page(
@@ -185,6 +187,6 @@ def _digest(leaf: bytes) -> str:
 def _readable() -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as error:
+    except (OSError, sqlite3.Error) as error:
         hint = "its file, usage-*.db, can be deleted: it is made anew of the ledger"
         raise Unavailable(f"the sums of usage cannot be kept here: {error}", hint=hint) from error

@@ -14,7 +14,7 @@ T = TypeVar("T")
 class Deadline:
     """Waiting for something to become true, with an end: the only sleeps of the tests."""
 
-    def until(self, probe: Callable[[], T], what: str = "it", *, seconds: float = 10) -> T:
+    def until(self, probe: Callable[[], T], what: str = "it", *, seconds: float = 20) -> T:
         """
         Call `probe` until it gives something true, and give that.
 

@@ -103,7 +103,13 @@ class Host:
     def lead(self, port: int, address: str) -> None:
         """Let a port of its loopback lead to the same port of an address."""
         command = [sys.executable, "-m", "tests.relay", str(port), address, str(port)]
-        self._relays.append(subprocess.Popen(self.command(command), cwd=Path(__file__).parents[1]))
+        relay = subprocess.Popen(
+            self.command(command), cwd=Path(__file__).parents[1], stdout=subprocess.PIPE
+        )
+        self._relays.append(relay)
+        assert relay.stdout is not None
+        with relay.stdout as said:
+            assert said.readline() == b"listens\n"
 
     def command(self, command: Sequence[str]) -> list[str]:
         """Give the command line that runs a command on this host."""

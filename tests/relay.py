@@ -20,6 +20,8 @@ async def relay(port: int, address: str, to: int) -> None:
         await asyncio.gather(_pour(reader, far_writer), _pour(far_reader, writer))
 
     server = await asyncio.start_server(met, "127.0.0.1", port)
+    sys.stdout.write("listens\n")
+    sys.stdout.flush()
     async with server:
         await server.serve_forever()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -37,7 +37,7 @@ class Sentinels:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._stack = ExitStack()
-        self._ports = [_free_port() for _ in range(4)]
+        self._ports = [self._held_port() for _ in range(4)]
         watchers = ",".join(f"127.0.0.1:{port}" for port in self._ports[2:])
         self.url = f"redis+sentinel://:{PASSWORD}@{watchers}/{SERVICE}/0"
 
@@ -57,6 +57,9 @@ class Sentinels:
             self._start(str(place / "sentinel.conf"), "--sentinel")
         for port in watchers:
             self._until(lambda port=port: self._known(port), "the Sentinels")
+            # One that was held up for two seconds would do nothing for half a minute.
+            with suppress(redis.ResponseError):  # Redis 6.2 knows no other time
+                self._ask(port, "DEBUG", "tilt-trigger", 3_600_000)
         return self
 
     def __exit__(
@@ -73,6 +76,11 @@ class Sentinels:
         client = self._client(self._ports[0])
         client.set("ms:probe-of-a-test", 1)  # WAIT speaks of what its own connection wrote
         assert client.wait(1, 5_000) == 1
+
+    def patience(self, ms: int) -> None:
+        """Say how long a primary may be silent before another one is made."""
+        for port in self._ports[2:]:
+            self._ask(port, "SET", SERVICE, "down-after-milliseconds", ms)
 
     def kill_primary(self) -> None:
         """Kill the server that is the primary at first; the Sentinels make another one."""
@@ -101,13 +109,23 @@ class Sentinels:
         self._stack.callback(client.close)
         return client
 
+    def _ask(self, port: int, *command: str | int) -> Any:
+        asked: Any = self._client(port, None).execute_command
+        return asked("SENTINEL", *command)
+
+    def _held_port(self) -> int:
+        """Give a port that stays bound and never listens: a server may take it, nobody else."""
+        held = self._stack.enter_context(socket.socket())
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        return int(held.getsockname()[1])
+
     def _info(self, port: int) -> Any:
         return self._client(port).info("replication")
 
     def _known(self, port: int) -> bool:
-        asked: Any = self._client(port, None).execute_command
         try:
-            found = asked("SENTINEL", "MASTER", SERVICE)
+            found = self._ask(port, "MASTER", SERVICE)
         except redis.RedisError:
             return False
         known = (
@@ -129,8 +147,3 @@ class Sentinels:
 
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])

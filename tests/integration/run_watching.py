@@ -18,7 +18,7 @@ from worker.plan import WorkerPlan
 TENANT = "acme"
 QUEUE = keys.queue(TENANT)
 #: A lost worker's run has ended after this: its lease, a look around, slack for a busy machine.
-LOST_S = LEASE_S + LEASE_S / 6 + 6
+LOST_S = LEASE_S + LEASE_S / 6 + 15
 SHORT = RunRequest(script="return 1")
 ENDLESS = RunRequest(
     script="while true do end", limits={"instructions": 2_000_000_000, "cpu_ms": 60_000}
@@ -33,7 +33,7 @@ async def submit(store: RunStore, request: RunRequest = SHORT, tenant: str = TEN
     return (await store.submit(tenant, request, key_id="key")).id
 
 
-async def in_state(store: RunStore, run_id: str, *states: State, seconds: float = 15) -> RunRecord:
+async def in_state(store: RunStore, run_id: str, *states: State, seconds: float = 30) -> RunRecord:
     """Wait until a run is in one of `states`."""
 
     async def look() -> RunRecord | None:
@@ -45,13 +45,13 @@ async def in_state(store: RunStore, run_id: str, *states: State, seconds: float 
     return found
 
 
-async def ended(store: RunStore, run_id: str, seconds: float = 15) -> RunRecord:
+async def ended(store: RunStore, run_id: str, seconds: float = 30) -> RunRecord:
     """Wait until a run has ended."""
     terminal = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
     return await in_state(store, run_id, *terminal, seconds=seconds)
 
 
-async def attempt_of(store: RunStore, run_id: str, attempt: int, seconds: float = 15) -> RunRecord:
+async def attempt_of(store: RunStore, run_id: str, attempt: int, seconds: float = 30) -> RunRecord:
     """Wait until a run is executed for the `attempt`th time."""
 
     async def look() -> RunRecord | None:

@@ -26,6 +26,7 @@ return till.pay({ tag = "second" }).tag
 """
 
 
+@pytest.mark.timeout(180)
 def test_a_failover_loses_no_run_and_does_nothing_twice(tmp_path: Path) -> None:
     """The primary is killed in the middle of a run: 503 meanwhile, then all go on at the next."""
     with (
@@ -52,10 +53,12 @@ def test_a_failover_loses_no_run_and_does_nothing_twice(tmp_path: Path) -> None:
         running, queued = submit(PAYS), submit("return 1")
         Deadline().until(vendor.struck.is_set, "the first request")
         sentinels.replicate()
+        sentinels.patience(3_600_000)  # nobody takes over before the 503 was seen
         sentinels.kill_primary()
         assert submit("return 1") is None
+        sentinels.patience(1_000)
         vendor.release(answer=True)
-        later = Deadline().until(lambda: submit("return 2"), "the next primary", seconds=30)
+        later = Deadline().until(lambda: submit("return 2"), "the next primary", seconds=60)
 
         results = []
         for run_id in (running, queued, later):

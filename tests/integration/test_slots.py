@@ -62,7 +62,7 @@ async def test_two_hundred_runs_of_one_tenant_wait_side_by_side(
         )
         for number in range(SLOTS)
     ]
-    with running_worker(redis_url, slots=SLOTS, **meeting.settings):
+    with running_worker(redis_url, slots=SLOTS, lease_s=60, **meeting.settings):
         runs = [await submit(store, one) for one in requests]
         late = await submit(store)
         Deadline().until(lambda: meeting.there == SLOTS, "all at the vendor", seconds=50)

@@ -24,7 +24,7 @@ from tests.deadline import Deadline
 from tests.integration.test_sequencer_process import sequencer
 from tests.worker_processes import running_worker
 
-pytestmark = pytest.mark.jail
+pytestmark = [pytest.mark.jail, pytest.mark.timeout(120)]
 OF_OPERATOR = (*Role.SERVICE.scopes, Scope.WRITE)
 LONG = "while true do end"
 BIG = {"script": LONG, "limits": {"cpu_ms": 60_000, "instructions": 2_000_000_000}}
@@ -146,7 +146,11 @@ def test_a_deleted_tenant_leaves_nothing_that_starts_or_opens(service: Service) 
 
         Deadline().until(erased, "the erasure", seconds=40)
         assert client.exists(keys.run(running), keys.run(queued), keys.tape(running)) == 0
-    told = moonsand("audit", "query", "--tenant", "acme", "--json", env=env(service)).stdout
-    kinds = [json.loads(line)["entry"]["kind"] for line in told.splitlines()]
-    assert {"tenant.suspended", "tenant.deleted", "payloads.deleted"} <= set(kinds)
+    wanted = {"tenant.suspended", "tenant.deleted", "payloads.deleted"}
+
+    def kinds() -> set[str]:
+        told = moonsand("audit", "query", "--tenant", "acme", "--json", env=env(service)).stdout
+        return {json.loads(line)["entry"]["kind"] for line in told.splitlines()}
+
+    Deadline().until(lambda: wanted <= kinds(), "the entries")
     assert moonsand("tenants", "show", "acme", env=env(service)).stdout.split()[3] == "deleted"

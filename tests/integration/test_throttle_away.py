@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
 import pytest
@@ -26,7 +26,9 @@ from tests.integration.run_watching import LOST_S, TENANT, ended, submit
 from tests.worker_processes import running_worker
 
 pytestmark = pytest.mark.anyio
-GATE = Gate("acme/till/default", None, Rate(per_s=1, burst=2), 1, "a", 30, "acme", "run_1", "till")
+GATE = Gate(
+    "acme/till/default", None, Rate(per_s=0.001, burst=2), 1, "a", 30, "acme", "run_1", "till"
+)
 
 
 class Away:
@@ -84,7 +86,7 @@ async def left_alone(redis_async: Redis, run_id: str) -> Entry:
         left = [one for one in tape if one.kind is Kind.EFFECT and one.body.get("abandoned")]
         return left[0] if left else None
 
-    found = await Deadline().reached(look, "a call that was left", seconds=LOST_S)
+    found = await Deadline().reached(look, "a call that was left", seconds=LOST_S + 3)
     assert found is not None
     return found
 
@@ -126,10 +128,12 @@ async def test_one_that_an_earlier_attempt_had_sent_stays_in_doubt(
         Deadline().until(vendor.struck.is_set, "the request")
         doomed.kill()
     vendor.release()
-    with running_worker(redis_url, slots=1, **vendor.settings):
-        with nothing_can_be_counted(redis_sync):
+    with ExitStack() as hindered:
+        hindered.enter_context(nothing_can_be_counted(redis_sync))  # before it is claimed again
+        with running_worker(redis_url, slots=1, **vendor.settings):
             left = await left_alone(redis_async, run_id)
-        record = await ended(store, run_id, seconds=LOST_S)
+            hindered.close()
+            record = await ended(store, run_id, seconds=LOST_S)
 
     assert left.body["effect"] == "unknown"
     assert (record.reason, record.result, record.attempt) == (Reason.OK, 1, 3)

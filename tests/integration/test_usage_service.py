@@ -7,15 +7,15 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from core.redis_client import connect
 from core.redis_server import PrivateRedis
 from ledger.sqlite_archive import NAME, SqliteArchive
 from tenancy.scopes import Role, Scope
@@ -23,19 +23,24 @@ from tenancy.tenants import OPERATOR
 from tests.api_server import ApiServer
 from tests.command import environment, moonsand
 from tests.deadline import Deadline
+from tests.faults.counting_vendor import CountingVendor, Hold
 from tests.integration.test_sequencer_process import sequencer
 from tests.worker_processes import running_worker
 
-pytestmark = pytest.mark.jail
+pytestmark = [pytest.mark.jail, pytest.mark.timeout(180)]
 SCRIPTS = (
     "return 1",
     "print(string.rep('x', 1000)) docs.list() return 2",
     "error('on purpose')",
     "return app.integrations.mux.list_assets{}",
 )
+#: Held by the vendor; of who has no account there an error.
+HELD = 'return app.integrations.till.price({ tag = "r" }).value'
 LONG = "local n = 0 for i = 1, 3e7 do n = n + i end return n"
 SUMS = ("instructions", "cpu_ms", "wall_ms", "memory_bytes", "output_bytes")
-FROM = "from=2026-01-01&to=2026-12-31"
+TODAY = datetime.now(UTC).date()
+FIRST, LAST = str(TODAY - timedelta(days=30)), str(TODAY + timedelta(days=30))
+FROM = f"from={FIRST}&to={LAST}"
 
 
 @dataclass
@@ -61,19 +66,24 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with (
         PrivateRedis(base / "redis") as redis,
         ApiServer(redis.url, ledger_dir=base / "ledger") as api,
-        running_worker(redis.url) as second,
+        CountingVendor(base, "acme") as vendor,
+        ExitStack() as later,
     ):
         runs: dict[str, str] = {}
-        with sequencer(redis.url, base) as killed, running_worker(redis.url) as first:
+        with (
+            sequencer(redis.url, base) as killed,
+            running_worker(redis.url, **vendor.settings) as first,
+        ):
+            vendor.arm(Hold.BEFORE)
             for tenant in ("acme", "beta"):
                 with api.client(tenant) as client:
-                    scripts = [*([LONG] * 8), *SCRIPTS]
+                    scripts = [HELD, *([LONG] * 7), *SCRIPTS]
                     runs |= {submit(client, script): tenant for script in scripts}
-            with connect(redis.url) as client:
-                hands = f"rq:worker:{first.name(client)}:executions"
-                Deadline().until(lambda: client.scard(hands), "runs in the first worker's hands")
+            Deadline().until(vendor.struck.is_set, "a run in the first worker's hands")
+            second = later.enter_context(running_worker(redis.url, **vendor.settings))
             first.kill()
             killed.kill()
+        vendor.release()
         with sequencer(redis.url, base):
             receipts = {run: receipt(api, tenant, run) for run, tenant in runs.items()}
             assert second.process.poll() is None
@@ -188,7 +198,7 @@ def test_pages_of_the_report_have_every_row_once(served: Served) -> None:
     with served.client(OPERATOR, *Role.SERVICE.scopes) as client:
         every = client.get(f"/v1/usage?{FROM}&by=key").json()["data"]
         seen: list[Any] = []
-        query: dict[str, Any] = {"from": "2026-01-01", "to": "2026-12-31", "by": "key", "limit": 1}
+        query: dict[str, Any] = {"from": FIRST, "to": LAST, "by": "key", "limit": 1}
         while True:
             page = client.get("/v1/usage", params=query).json()
             seen += page["data"]
@@ -218,7 +228,7 @@ def test_a_wrong_question_is_told(served: Served, query: str) -> None:
 def command(served: Served, *arguments: str) -> str:
     """Run `moonsand usage` over this archive; give what it wrote."""
     env = environment(served.directory.parent / "home", MOONSAND_LEDGER_DIR=str(served.directory))
-    days = ("--from", "2026-01-01", "--to", "2026-12-31")
+    days = ("--from", FIRST, "--to", LAST)
     done = moonsand("usage", *days, *arguments, env=env)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -94,7 +94,7 @@ async def test_a_worker_checks_all_again(redis_async: Redis, redis_url: str) -> 
         assert [one["set_by"] for one in await desk.ask(Do.LIST, "acme")] == ["operator"]
 
 
-async def test_nothing_of_a_question_is_readable_in_redis(redis_async: Redis, short: None) -> None:
+async def test_nothing_of_a_question_is_readable_in_redis(redis_async: Redis) -> None:
     """Without the master key neither what is asked nor for whom can be read; nor by another."""
     asking = asyncio.create_task(ask_set(desk_of(redis_async)))
     name = await question_in(redis_async)
@@ -116,8 +116,15 @@ async def test_nothing_of_a_question_is_readable_in_redis(redis_async: Redis, sh
     for arguments in wrong:
         with pytest.raises(VaultDamaged):
             open_sealed(*arguments)
+    await end_tasks(asking)
+
+
+async def test_a_question_that_nobody_answers_changes_nothing(
+    redis_async: Redis, short: None
+) -> None:
+    """Whoever asked is told so after a while."""
     with pytest.raises(Unavailable, match="nothing was changed"):
-        await asking
+        await ask_set(desk_of(redis_async))
 
 
 async def test_a_forged_answer_is_not_believed(redis_async: Redis, redis_url: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 
 import redis
 import redis.asyncio
@@ -17,6 +16,7 @@ from runs.model import RunRequest, State
 from runs.store import RunStore
 from sandbox.outcome import Reason
 from tests.deadline import Deadline
+from tests.faults.counting_vendor import CountingVendor, Hold
 from tests.integration.run_watching import (
     ENDLESS,
     QUEUE,
@@ -99,26 +99,25 @@ async def test_a_queued_run_is_cancelled_at_once(store: RunStore, redis_sync: re
     assert redis_sync.llen(f"rq:queue:{QUEUE}") == 0
 
 
-async def test_a_running_run_is_cancelled_within_a_second(
-    worker: WorkerProcess, store: RunStore, redis_sync: redis.Redis
+async def test_a_running_run_is_cancelled_at_once(
+    redis_url: str, store: RunStore, redis_sync: redis.Redis
 ) -> None:
-    """Cancelling kills the child of that run and of no other."""
-    run_id, other = await submit(store, ENDLESS), await submit(store, ENDLESS)
-    await in_state(store, run_id, State.RUNNING)
-    await in_state(store, other, State.RUNNING)
+    """Cancelling kills the child of that run and of no other, without waiting for a heartbeat."""
+    with running_worker(redis_url, lease_s=300):  # the next one is 75 s away
+        run_id, other = await submit(store, ENDLESS), await submit(store, ENDLESS)
+        await in_state(store, run_id, State.RUNNING)
+        await in_state(store, other, State.RUNNING)
 
-    began = time.monotonic()
-    await store.cancel(TENANT, run_id)
-    record = await ended(store, run_id)
+        await store.cancel(TENANT, run_id)
+        record = await ended(store, run_id)
 
-    assert time.monotonic() - began < 1
-    assert (record.status, record.reason) == (State.CANCELLED, Reason.CANCELLED)
-    assert Job.fetch(run_id, connection=redis_sync, serializer="json").is_stopped
-    assert (await store.get(TENANT, other)).status is State.RUNNING
-    assert (await store.cancel(TENANT, run_id)).status is State.CANCELLED
+        assert (record.status, record.reason) == (State.CANCELLED, Reason.CANCELLED)
+        assert Job.fetch(run_id, connection=redis_sync, serializer="json").is_stopped
+        assert (await store.get(TENANT, other)).status is State.RUNNING
+        assert (await store.cancel(TENANT, run_id)).status is State.CANCELLED
 
 
-async def test_a_lost_stop_command_is_made_up_for_within_a_second(
+async def test_a_lost_stop_command_is_made_up_for(
     redis_url: str, store: RunStore, redis_sync: redis.Redis
 ) -> None:
     """The flag alone ends the run: commands are sent to whoever listens and never again."""
@@ -128,23 +127,23 @@ async def test_a_lost_stop_command_is_made_up_for_within_a_second(
 
         redis_sync.set(keys.cancel(run_id), 1)
 
-        assert (await ended(store, run_id, seconds=3)).reason is Reason.CANCELLED
+        assert (await ended(store, run_id)).reason is Reason.CANCELLED
 
 
 async def test_a_stopped_worker_ends_what_it_has_and_takes_nothing_more(
-    redis_url: str, store: RunStore, redis_sync: redis.Redis
+    redis_url: str, store: RunStore, redis_sync: redis.Redis, vendor: CountingVendor
 ) -> None:
     """SIGTERM: runs in hand end as they would have, queued ones stay queued, the exit is clean."""
-    busy = RunRequest(
-        script="for i = 1, 5e7 do end return 7", limits={"instructions": 2_000_000_000}
-    )
-    with running_worker(redis_url, slots=1) as worker:
-        running, queued = await submit(store, busy), await submit(store)
-        await in_state(store, running, State.RUNNING)
+    held = RunRequest(script='return app.integrations.till.price({ tag = "r" }).value')
+    with running_worker(redis_url, slots=1, **vendor.settings) as worker:
+        vendor.arm(Hold.BEFORE)
+        running, queued = await submit(store, held), await submit(store)
+        Deadline().until(vendor.struck.is_set, "the run's request")
+        worker.signal(signal.SIGTERM)  # before the run can end
+        vendor.release(answer=True)
+        assert worker.process.wait(20) == 0
 
-        assert worker.stop() == 0
-
-    assert (await store.get(TENANT, running)).result == 7
+    assert (await store.get(TENANT, running)).result == 1
     assert (await store.get(TENANT, queued)).status is State.QUEUED
     assert redis_sync.smembers("rq:workers") == set()
     assert nothing_held(redis_sync)

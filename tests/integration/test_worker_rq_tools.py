@@ -58,7 +58,7 @@ async def test_a_job_cancelled_by_rqs_tools_ends_its_run(
 
     Job.fetch(run_id, connection=redis_sync, serializer="json").cancel()
 
-    assert (await ended(store, run_id, seconds=5)).reason is Reason.CANCELLED
+    assert (await ended(store, run_id)).reason is Reason.CANCELLED
     assert Job.fetch(run_id, connection=redis_sync, serializer="json").is_canceled
 
 
