@@ -98,7 +98,8 @@ class Lab:
         settings = {"lease_s": 2, "log_level": "error", **self._vendor.settings}
         with running_worker(self._wire.url, slots=1, **settings) as doomed:
             async with connect_async(self._server.url) as client:
-                struck = lab.arm(strike, keys.queue(TENANT), self._wire, self._vendor)
+                with connect(self._server.url) as looking:
+                    struck = lab.arm(strike, looking, self._wire, self._vendor)
                 run = await RunStore(client).submit(TENANT, lab.request(tag), key_id="k")
             hit = await self._comes_to(struck, run.id, strike)
             if hit:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING, Any
 
 from runs.model import RunRecord, RunRequest
+from runs.redis_scripts import load
 from sandbox.outcome import Reason
 from tests.deadline import Deadline
 from tests.faults.counting_vendor import CountingVendor, Hold
 from tests.flaky_redis import Fault, FlakyRedis
 from worker.execute import LOST_TAPE
+
+if TYPE_CHECKING:
+    import redis
 
 SCRIPT = """
 local till = app.integrations.till
@@ -71,19 +76,29 @@ def writes(tag: str, *, bare: bool = True) -> list[str]:
     return [f"{tag}-{one}" for one in ("w1", *([BARE] if bare else []), "w3", "w4")]
 
 
-def arm(strike: Strike, queue: str, wire: FlakyRedis, vendor: CountingVendor) -> Callable[[], bool]:
-    """Prepare a strike; give what tells that the worker has come to it."""
+def arm(
+    strike: Strike, client: redis.Redis, wire: FlakyRedis, vendor: CountingVendor
+) -> Callable[[], bool]:
+    """Prepare a strike; give what tells that the worker, the only one, has come to it."""
     if strike.boundary is Boundary.REQUEST:
         vendor.arm(Hold.AFTER if strike.happened else Hold.BEFORE, strike.nth)
         return vendor.struck.is_set
+    if strike.boundary is Boundary.CLAIM:  # not the one with which it finds nothing
+        Deadline().until(lambda: blocked(client), "an idle worker")
     word = {
-        Boundary.CLAIM: f"\r\n{queue}\r\n",
+        Boundary.CLAIM: f"\r\n{load('claim').sha1}\r\n",
         Boundary.INTENT: "\r\nintent\r\n",
         Boundary.EFFECT: "\r\neffect\r\n",
         Boundary.FINISH: "\r\noutput\r\n",
     }[strike.boundary]
     wire.arm(Fault.HOLD_AFTER if strike.happened else Fault.HOLD_BEFORE, word, strike.nth)
     return wire.struck.is_set
+
+
+def blocked(client: redis.Redis) -> bool:
+    """Tell whether somebody waits for something to claim."""
+    found: Any = client.info("clients")
+    return bool(found["blocked_clients"])
 
 
 def wait_for(struck: Callable[[], bool], strike: Strike) -> None:

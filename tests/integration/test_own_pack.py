@@ -276,7 +276,7 @@ class TestCalling:
         assert result.result[:3] == ["rate_limited", True, True]
         assert "no external call was made" in result.result[3]
         assert [one["path"] for one in shop.requests] == ["/papers?tag=a&tag=b", *["/papers"] * 2]
-        assert result.calls[1].duration_ms > 300
+        assert result.usage.wall_ms >= 500  # between the two tokens; both calls lie within it
 
     def test_the_command_takes_the_directory(self, packs: Path, shop: Shop, tmp_path: Path) -> None:
         """`moonsand run` finds the packs by option or variable, and the docs know them."""

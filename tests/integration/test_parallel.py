@@ -23,6 +23,7 @@ from sandbox.limits import MIB, Limits
 from sandbox.outcome import Reason
 from sandbox.supervisor import Sandbox
 from tenancy.grants import Grants
+from tests.deadline import Deadline
 from tests.mux_runs import mux_run, stub_accounts, whole_catalog
 from worker.local import run_local
 
@@ -51,7 +52,11 @@ SURFACE = {"demo": FunctionSurface(["echo"])}
 
 
 async def run_script(
-    stubs: Stubs, script: str, tape: MemoryTape, limits: dict[str, int] | None = None
+    stubs: Stubs,
+    script: str,
+    tape: MemoryTape,
+    limits: dict[str, int] | None = None,
+    cancel: asyncio.Event | None = None,
 ) -> RunResult:
     """Run a script locally, with the stub's accounts, over a tape to look at."""
     async with Sandbox(1) as sandbox:
@@ -62,6 +67,7 @@ async def run_script(
             accounts=stub_accounts(stubs),
             grants=Grants.everything(),
             tape=tape,
+            cancel=cancel,
         )
 
 
@@ -99,9 +105,19 @@ def test_what_is_in_flight_when_a_run_ends_is_written_down(stubs: Stubs) -> None
     """
     stubs.mux_faults.add(Fault("delay", "POST /video/v1/assets", times=9, seconds=5))
     tape = MemoryTape(now_ms)
-    result = asyncio.run(run_script(stubs, script, tape, {"wall_ms": 400}))
 
-    assert result.reason in {Reason.WALL_LIMIT, Reason.EFFECT_UNKNOWN}
+    async def all_there() -> bool:
+        return stubs.mux_faults.counts["POST /video/v1/assets"] == 3
+
+    async def cancelled() -> RunResult:
+        cancel = asyncio.Event()
+        run = asyncio.create_task(run_script(stubs, script, tape, cancel=cancel))
+        await Deadline().reached(all_there, "the three requests")
+        cancel.set()
+        return await run
+
+    result = asyncio.run(cancelled())
+    assert result.reason is Reason.CANCELLED
     assert [(call.seq, call.effect) for call in result.calls] == [
         (seq, Effect.UNKNOWN) for seq in (1, 2, 3)
     ]
@@ -234,7 +250,7 @@ def test_an_unknown_effect_ends_the_run_with_calls_in_flight(stubs: Stubs) -> No
     script = """
         local mux = app.integrations.mux
         parallel.map({ 1, 2, 3 }, function(i)
-          if i == 2 then return mux.create_asset({ input = "https://a.example/v.mp4" }) end
+          if i == 3 then return mux.create_asset({ input = "https://a.example/v.mp4" }) end
           return mux.list_assets({ limit = i })
         end)
         print("not reached")
@@ -247,10 +263,10 @@ def test_an_unknown_effect_ends_the_run_with_calls_in_flight(stubs: Stubs) -> No
     assert (result.reason, result.output) == (Reason.EFFECT_UNKNOWN, "")
     assert [(call.seq, call.effect) for call in result.calls] == [
         (1, Effect.FAILED),
-        (2, Effect.UNKNOWN),
-        (3, Effect.FAILED),
+        (2, Effect.FAILED),
+        (3, Effect.UNKNOWN),
     ]
-    assert effects(tape)[0] == 2
+    assert effects(tape)[0] == 3
 
 
 async def test_a_reply_carries_the_place_of_its_effect(stubs: Stubs) -> None:

@@ -15,9 +15,11 @@ from core.errors import Unavailable
 from core.ids import new_id
 from core.redis_client import connect_async
 from runs.endings import Ending
+from runs.redis_scripts import load
 from runs.store import RunStore
 from sandbox.outcome import Reason
 from tests.deadline import Deadline
+from tests.faults.lab import blocked
 from tests.flaky_redis import Fault, FlakyRedis
 from tests.integration.run_watching import (
     CALLING,
@@ -84,13 +86,14 @@ async def test_a_claim_whose_answer_is_lost_is_made_once(
     flaky: FlakyRedis, store: RunStore, redis_sync: redis.Redis, fault: Fault
 ) -> None:
     """Whether Redis did the claim or not, the run is executed, and once."""
-    with running_worker(flaky.url):
+    with running_worker(flaky.url, lease_s=12):  # longer than a break of the connection
         await ended(store, await submit(store))
-        flaky.arm(fault, f"\r\n{QUEUE}\r\n")  # only a claim names the queue that was just popped
+        Deadline().until(lambda: blocked(redis_sync), "an idle worker")
+        flaky.arm(fault, load("claim").sha1)
         run_id = await submit(store)
         record = await ended(store, run_id)
+        Deadline().until(flaky.struck.is_set, "the cut")
 
-    assert flaky.struck.is_set()
     assert (record.reason, record.attempt) == (Reason.OK, 1)
     assert tape(redis_sync, run_id) == ["accepted", "started", "finished"]
 

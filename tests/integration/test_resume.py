@@ -27,7 +27,6 @@ from tests.flaky_redis import FlakyRedis
 from tests.integration.run_watching import (
     ENDLESS,
     LOST_S,
-    QUEUE,
     TENANT,
     ended,
     in_state,
@@ -95,7 +94,7 @@ async def test_a_worker_killed_at_a_boundary_does_nothing_twice_and_loses_no_run
     """Killed before or after it happened: one result, each write at most once, or `unknown`."""
     with bench.worker(direct=False) as doomed:
         await ended(bench.store, await submit(bench.store))  # from now on Redis knows the scripts
-        struck = lab.arm(strike, QUEUE, bench.wire, bench.vendor)
+        struck = lab.arm(strike, bench.redis, bench.wire, bench.vendor)
         run_id = await submit(bench.store, lab.request("a"))
         lab.wait_for(struck, strike)
         doomed.kill()
@@ -113,7 +112,7 @@ async def test_a_lost_run_goes_on_as_if_nothing_had_happened(bench: Bench) -> No
     with bench.worker(direct=False) as doomed:
         plain = await ended(bench.store, await submit(bench.store, lab.request("p")))
         struck = lab.arm(
-            Strike(Boundary.REQUEST, 5, happened=True), QUEUE, bench.wire, bench.vendor
+            Strike(Boundary.REQUEST, 5, happened=True), bench.redis, bench.wire, bench.vendor
         )
         run_id = await submit(bench.store, lab.request("a"))
         lab.wait_for(struck, Strike(Boundary.REQUEST, 5, happened=True))
@@ -266,7 +265,7 @@ async def test_what_a_tenant_may_no_longer_call_is_not_sent_any_more(bench: Benc
     with bench.worker(direct=False) as doomed:
         await ended(bench.store, await submit(bench.store))
         strike = Strike(Boundary.EFFECT, 2, happened=True)
-        struck = lab.arm(strike, QUEUE, bench.wire, bench.vendor)
+        struck = lab.arm(strike, bench.redis, bench.wire, bench.vendor)
         run_id = await submit(bench.store, RunRequest(script=script))
         lab.wait_for(struck, strike)
         doomed.kill()
@@ -284,23 +283,23 @@ async def test_what_a_tenant_may_no_longer_call_is_not_sent_any_more(bench: Benc
 @pytest.mark.parametrize("how", ["api", "rq"])
 async def test_a_run_cancelled_between_two_attempts_is_cancelled(bench: Bench, how: str) -> None:
     """While nobody executes it, it can be cancelled; what its tape says is in the record."""
-    with bench.worker(direct=False) as doomed:
-        bench.vendor.arm(Hold.AFTER, 2)
-        run_id = await submit(bench.store, lab.request("c"))
-        Deadline().until(bench.vendor.struck.is_set, "the request")
-        with bench.worker() as busy:
-            other = await submit(bench.store, ENDLESS)
-            await in_state(bench.store, other, State.RUNNING)
+    with bench.worker() as busy:
+        other = await submit(bench.store, ENDLESS)
+        await in_state(bench.store, other, State.RUNNING)
+        with bench.worker() as doomed:
+            bench.vendor.arm(Hold.AFTER, 2)
+            run_id = await submit(bench.store, lab.request("c"))
+            Deadline().until(bench.vendor.struck.is_set, "the request")
             doomed.kill()
-            job = Job.fetch(run_id, connection=bench.redis, serializer="json")
-            Deadline().until(lambda: job.get_status() == "queued", "its place in the queue")
-            if how == "api":
-                await bench.store.cancel(TENANT, run_id)
-            else:
-                job.cancel()
-            await bench.store.cancel(TENANT, other)
-            record = await ended(bench.store, run_id, seconds=LOST_S)
-            busy.stop()
+        job = Job.fetch(run_id, connection=bench.redis, serializer="json")
+        Deadline().until(lambda: job.get_status() == "queued", "its place in the queue")
+        if how == "api":
+            await bench.store.cancel(TENANT, run_id)
+        else:
+            job.cancel()
+        await bench.store.cancel(TENANT, other)
+        record = await ended(bench.store, run_id, seconds=LOST_S)
+        busy.stop()
     bench.vendor.release()
 
     assert (record.reason, record.attempt) == (Reason.CANCELLED, 2)
