@@ -77,13 +77,12 @@ def erase(
     resting: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Erased:
     """
-    Erase; give what was. `elsewhere` removes what others have of the same runs.
+    Erase; give what was.
 
-    While `resting` is entered, sequencers are to leave the archive alone, if there may be any.
-
-    It is called before the archive is touched, and once more for what was archived meanwhile: what
-    is erased is chosen by what the archive has, so that a second try after a failure anywhere finds
-    the same runs.
+    `elsewhere` removes what others have of the same runs. It is called before the archive is
+    touched, and once more for what was archived meanwhile: what is erased is chosen by what the
+    archive has, so that a second try after a failure anywhere finds the same runs. While `resting`
+    is entered, sequencers are to leave the archive alone, if there may be any.
 
     Raises:
         NotFound: no such run has ended in this archive.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from tests.archive_kinds import DIRECTORY, place_of
 from tests.archives import sha, true_run, verified
 from tests.command import environment, moonsand
 from tests.deadline import Deadline
+from tests.integration.test_erase_redis_log import log_bytes
 from tests.property.test_archive_mutations import MASTERS, MASTERS_LINE, second_opinion
 from tests.sequencing import KEY, taking
 
@@ -61,15 +62,6 @@ def texts(client: redis.Redis) -> bytes:
 def archive_bytes(directory: Path) -> bytes:
     """Give every byte of an archive's files."""
     return b"".join(one.read_bytes() for one in directory.iterdir() if one.is_file())
-
-
-def log_bytes(home: Path) -> bytes:
-    """Give what stands in all parts of the append-only file; Redis may remove old ones."""
-    found = []
-    for file in home.rglob("*.aof*"):
-        with suppress(FileNotFoundError):
-            found.append(file.read_bytes())
-    return b"".join(found)
 
 
 def erased_by_command(directory: Path, url: str, *arguments: str) -> str:
