@@ -30,7 +30,7 @@ class Deadline:
             time.sleep(0.01)
 
     async def reached(
-        self, probe: Callable[[], Awaitable[T]], what: str = "it", *, seconds: float = 10
+        self, probe: Callable[[], Awaitable[T]], what: str = "it", *, seconds: float = 20
     ) -> T:
         """Await `probe` until it gives something true, and give that, as `until` does."""
         end = time.monotonic() + seconds

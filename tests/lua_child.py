@@ -139,7 +139,7 @@ def _converse(theirs: socket.socket, start: bytes, answer: Answer, choose: Choos
         if waiting and not select.select([theirs], [], [], _QUIET_S if choose else 0)[0]:
             seq = choose(sorted(waiting)) if choose else min(waiting)
             if seq is not None:
-                with suppress(BrokenPipeError):  # it is dead; what it said last is still to read
+                with suppress(BrokenPipeError, ConnectionResetError):  # dead; its last is to read
                     theirs.sendall(waiting.pop(seq))
                 ended.replied.append(seq)
                 continue

@@ -177,11 +177,12 @@ async def test_a_frozen_worker_writes_nothing_after_its_lease(
 # --- Redis goes away -----------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(150)
 async def test_results_outlive_an_outage_of_redis(tmp_path: Path) -> None:
     """A result that came while Redis was away is delivered when it is back, scripts unknown."""
     server = PrivateRedis(tmp_path / "redis")
     server.start()
-    busy = ENDLESS.model_copy(update={"script": "for i = 1, 8e7 do end return 7"})
+    busy = ENDLESS.model_copy(update={"script": "for i = 1, 4e7 do end return 7"})
     with running_worker(server.url, slots=1, lease_s=60) as worker:
         async with connect_async(server.url) as client:
             store = RunStore(client)
@@ -194,7 +195,7 @@ async def test_results_outlive_an_outage_of_redis(tmp_path: Path) -> None:
         server.start()
         async with connect_async(server.url) as client:
             store = RunStore(client)
-            assert (await ended(store, run_id)).result == 7
+            assert (await ended(store, run_id, seconds=60)).result == 7
             assert (await ended(store, await submit(store))).reason is Reason.OK
     server.stop()
 

@@ -65,7 +65,7 @@ async def test_as_many_calls_at_once_as_there_may_be_connections() -> None:
     async with serving() as vendor:
         http = VendorHttp(200)
         calls = [asyncio.create_task(vendor.ask(http)) for _ in range(200)]
-        await Deadline().reached(lambda: _has(vendor, 200), "200 calls at the vendor")
+        await Deadline().reached(lambda: _has(vendor, 200), "200 calls at the vendor", seconds=40)
         vendor.allowed.set()
         assert {one.status for one in await asyncio.gather(*calls)} == {200}
 

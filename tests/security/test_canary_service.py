@@ -45,7 +45,7 @@ from tests.example_runs import EXAMPLES
 from tests.shipped import CATALOG
 from tests.worker_processes import cpu_ticks, descendants_of
 
-pytestmark = [pytest.mark.jail, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.jail, pytest.mark.timeout(480)]
 SEED = "canary-signing-key-of-32-bytes!!"
 SIGNING = SigningKey("log.example.org/canary", SEED.encode())
 PACKS = {name: one.pack for name, one in CATALOG.integrations.items() if one.pack is not None}
