@@ -111,6 +111,8 @@ class DataKey:
             fields = orjson.loads(record)
             key_id, master_id = str(fields["id"]), str(fields["master"])
             wrapped = base64.b64decode(fields["wrapped"], validate=True)
+            if base64.b64encode(wrapped).decode() != fields["wrapped"]:
+                raise ValueError("another spelling of the same bytes")  # noqa: TRY301
         except (ValueError, TypeError, KeyError, binascii.Error):
             raise VaultDamaged("the record of a tenant's data key is malformed") from None
         master = masters.get(master_id)

@@ -14,6 +14,7 @@ import orjson
 import redis
 
 from core import keys
+from core.errors import Unavailable
 from core.ids import new_id
 from ledger.audit import Verified, verify_archive
 from ledger.audit_runs import Opener
@@ -130,4 +131,8 @@ def verified(
             )
             return done, found
     except LedgerDamaged as error:
+        return None, [error.detail]
+    except Unavailable as error:  # the number of the format was changed: nothing is read
+        if "has format" not in error.detail:
+            raise
         return None, [error.detail]

@@ -75,7 +75,7 @@ class Recorder:
             PrivateRedis(self.directory / "redis") as server,
             CountingVendor(self.directory, TENANT) as vendor,
         ):
-            settings = {"slots": 4, **vendor.settings, **self.settings}
+            settings = {"slots": 4, "lease_s": 30, **vendor.settings, **self.settings}
             with running_worker(server.url, **settings):
                 records = asyncio.run(_execute(server.url, requests))
             if self.sequenced:

@@ -369,7 +369,7 @@ class Payloads:
             row = read_json(record)
             place = ("data-key", tenant, row.get("id"), row.get("master"))
             try:
-                wrapped = base64.b64decode(row["wrapped"], validate=True)
+                wrapped = exactly(row["wrapped"])
                 self.keys[tenant] = self._decrypt(masters[row["master"]], wrapped, place)
             except (KeyError, TypeError, ValueError, InvalidTag):
                 self.faults.append(f"the data key of {tenant} does not open")
@@ -622,8 +622,8 @@ class Objects(Archive):
             if name not in names:
                 raise ValueError(f"entry {number} of the journal is gone, or has another name")
             text = (self.directory / name).read_bytes()
-            line, _, data = text.partition(b"\n")
-            entry, summed = read_json(line), SUMMED.fullmatch(line)
+            line, end, data = text.partition(b"\n")
+            entry, summed = read_json(line), SUMMED.fullmatch(line) if end else None
             kind = entry.get("kind")
             self.epoch += kind == "epoch"
             if summed is None or sha(summed[1] + b"}\n" + data).hex() != summed[2].decode():

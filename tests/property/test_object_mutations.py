@@ -140,3 +140,41 @@ def test_a_sealed_payload_is_found_to_be_changed_without_its_key(
 def only_packs(mutate: Change, root: Path, names: list[str], rng: random.Random) -> None:
     """Change packs and nothing else."""
     mutate(root, [name for name in names if name.startswith("payloads/")], rng)
+
+
+def another_format(root: Path, names: list[str], _: random.Random) -> None:
+    """Give an entry of the journal the number of a format that does not exist."""
+    path = root / next(name for name in names if name.startswith("journal/"))
+    path.write_bytes(path.read_bytes().replace(b'"v":2', b'"v":3', 1))
+
+
+def another_spelling(root: Path, names: list[str], _: random.Random) -> None:
+    """Change bits of a data key's base64 that stand for nothing."""
+    path = root / next(name for name in names if name.startswith("keys/"))
+    text = bytearray(path.read_bytes())
+    at = text.index(b'=="') - 1
+    text[at] = BASE64[BASE64.index(text[at]) ^ 1]
+    path.write_bytes(text)
+
+
+def no_last_newline(root: Path, names: list[str], _: random.Random) -> None:
+    """Cut the last byte of the last entry, which has no data after its line."""
+    path = root / max(name for name in names if name.startswith("journal/"))
+    text = path.read_bytes()
+    assert text.endswith(b"}\n")
+    path.write_bytes(text[:-1])
+
+
+BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
+
+@pytest.mark.parametrize(
+    "mutate", [another_format, another_spelling, no_last_newline], ids=lambda one: one.__name__
+)
+def test_what_chance_seldom_finds_is_found_by_both(
+    archives: dict[str, Path], mutate: Change
+) -> None:
+    """Changes of one byte that mean the same, or nothing, to who reads less than all."""
+    made = changed(archives["sealed"], mutate, 0)
+    one, two, said = both(made, archives["sealed"].parent.parent / "masters")
+    assert (one, two) == (True, True), said

@@ -61,7 +61,7 @@ def attempt(tmp_path: Path, answer: Answer, tool: str, section: str = "") -> tup
             return failure
 
     # A machine that is busy must not be taken for a server that is silent.
-    timeout_s = 2 if answer is mcp_raw.silent else 15
+    timeout_s = 5 if answer is mcp_raw.silent else 15
     with serving(server) as url:
         text = f'[raw]\nurl = "{url}/mcp"\ntimeout_s = {timeout_s}\n{section}'
         path = write_servers(tmp_path, text)
@@ -275,8 +275,12 @@ def test_who_is_cancelled_while_a_program_is_ended_leaves_none_behind(
     Deadline().until(lambda: not mcp_processes(str(file)), "the end of the process")
 
 
-def test_a_server_that_keeps_failing_is_left_alone_for_a_while(tmp_path: Path) -> None:
+def test_a_server_that_keeps_failing_is_left_alone_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is not started for each of a thousand calls; nothing was sent, and later may be well."""
+    for name in ("_FIRST_PAUSE_S", "_LONGEST_PAUSE_S", "_LIVED_S"):
+        monkeypatch.setattr(f"integrations.mcp.pool.{name}", 60.0)
     path = write_servers(tmp_path, '[raw]\ncommand = "/bin/false"\n')
     server = ServersFile.load(path).for_tenant(None)["raw"]
     tools = ToolList.of([{"name": "change", "inputSchema": {"type": "object"}}])
