@@ -85,6 +85,7 @@ class Faulty:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._faults: list[Fault] = []
+        self._resets = 0
         self.counts: Counter[str] = Counter()
         self.seen: deque[Seen] = deque(maxlen=_LOG)
 
@@ -93,7 +94,8 @@ class Faulty:
         self._faults.append(fault)
 
     def reset(self) -> None:
-        """End all faults and forget all requests."""
+        """End all faults, forget all requests, and carry out none that is held."""
+        self._resets += 1
         self._faults.clear()
         self.counts.clear()
         self.seen.clear()
@@ -103,6 +105,14 @@ class Faulty:
         body = await _read(receive)
         if body is None:
             return
+        resets = self._resets
+
+        async def still_wanted(scope: Scope, replay: Receive, send: Send) -> None:
+            if self._resets == resets:
+                await self._app(scope, replay, send)
+            else:
+                await _cut(receive)
+
         if scope["path"].startswith("/__stub__/"):
             await self._control(scope, body)(scope, receive, send)
             return
@@ -116,7 +126,7 @@ class Faulty:
         if fault is None:
             await self._app(scope, replay, send)
         else:
-            await _show(fault, self._app, scope, receive, replay, send)
+            await _show(fault, still_wanted, scope, receive, replay, send)
 
     def _take(self, route: str) -> Fault | None:
         for fault in self._faults:

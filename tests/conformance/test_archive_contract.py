@@ -161,7 +161,9 @@ def test_of_many_that_begin_at_once_all_have_one_archive(place: Place) -> None:
         thread.join()
     assert sorted(epochs) == [1, 2, 3, 4, 5, 6]
     if not place.objects:
-        assert sorted(path.name for path in place.directory.iterdir()) == [NAME]
+        # Of two that close at the same moment SQLite lets neither remove these.
+        beside = {f"{NAME}-wal", f"{NAME}-shm"}
+        assert {path.name for path in place.directory.iterdir()} - beside == {NAME}
     files = [path for path in place.directory.rglob("*") if path.is_file() and path.stat().st_size]
     assert [path for path in files if path.stat().st_mode & 0o077] == []
 

@@ -390,7 +390,11 @@ class TestErrors:
         stubs.convex.requests_per_s = 1
         async with vendor_run(stubs) as run:
             await run.value("convex.list_tables", {})
+            stubs.convex.requests_per_s = 0  # used up, however long this machine takes
             error = await run.error("convex.create_document", {"table": "t", "fields": {"a": 1}})
+            stubs.convex.requests_per_s = None
+            stubs["convex"].faults.add(Fault("answer", QUERY, status=429))
             await run.value("convex.list_tables", {})
+        assert stubs["convex"].faults.counts[QUERY] == 3
         assert (error["code"], error["status"]) == ("TooManyConcurrentRequests", 429)
         assert error["retriable"] is True

@@ -9,6 +9,7 @@ import pytest
 from core.calls import Effect, EffectClass
 from integrations.accounts import AccountsFile
 from integrations.stubs import Stubs
+from integrations.stubs.faults import Fault
 from integrations.stubs.heygen_data import look, template, video, voice
 from tests.heygen_requests import POST, SCENE, lines
 from tests.mux_runs import mux_run as vendor_run
@@ -199,8 +200,14 @@ async def test_the_rate_limit_of_the_stub(stubs: Stubs) -> None:
     stubs.heygen.requests_per_s = 1
     async with vendor_run(stubs) as run:
         await run.value("heygen.create_video", {"video_inputs": [SCENE]})
+        stubs.heygen.requests_per_s = 0  # used up, however long this machine takes
         error = await run.error("heygen.create_video", {"video_inputs": [SCENE]})
+        stubs.heygen.requests_per_s = None
+        stubs["heygen"].faults.add(
+            Fault("answer", "GET /v3/users/me", status=429, headers={"retry-after": "1"})
+        )
         await run.value("heygen.get_current_user", {})
+    assert stubs["heygen"].faults.counts["GET /v3/users/me"] == 2
     assert (error["code"], error["retry_after"]) == ("rate_limit_exceeded", 1.0)
     assert error["retriable"] is True
     assert stubs["heygen"].faults.counts[POST] == 2
