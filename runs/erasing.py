@@ -102,7 +102,12 @@ def forget_batches(redis: Redis, tenant: str) -> int:
 
 
 def forget_scripts(redis: Redis, digests: Collection[str]) -> None:
-    """Remove scripts that no run in Redis has; those submitted meanwhile stay."""
+    """
+    Remove scripts that no run in Redis has; those submitted meanwhile stay.
+
+    Raises:
+        Unavailable: one of them was submitted again and again.
+    """
     named = sorted(digests)
     for at in range(0, len(named), _AT_ONCE):
         part = {digest: keys.script(digest) for digest in named[at : at + _AT_ONCE]}
@@ -111,13 +116,18 @@ def forget_scripts(redis: Redis, digests: Collection[str]) -> None:
             for _ in range(_TRIES):
                 pipeline.watch(*part.values())
                 unused = part.keys() - _scripts_in_use(redis)
-                if not unused:
+                part = {digest: part[digest] for digest in unused}  # others may come and go
+                if not part:
                     break
                 pipeline.multi()
-                pipeline.delete(*(part[digest] for digest in unused))
+                pipeline.delete(*part.values())
                 with suppress(WatchError):
                     pipeline.execute()
                     break
+            else:
+                raise Unavailable(
+                    "scripts are being submitted while they are to be removed", hint="erase again"
+                )
 
 
 def still_there(redis: Redis, tenant: str) -> int:

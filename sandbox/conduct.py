@@ -196,6 +196,8 @@ class Conduct:
     # --- what the clocks say ------------------------------------------------------------------
 
     def _wall_is_over(self) -> None:
+        if self._gone.done() and self._child.has_ended():
+            return  # word of its end is on its way, and says why
         allowed = self._request.limits.wall_ms
         self._end(limit_passed(Reason.WALL_LIMIT, self._wall_ms(), allowed, layer="parent's clock"))
 
@@ -229,17 +231,20 @@ class Conduct:
 
     async def _let_go(self) -> None:
         self._stop_timers()
+        # What the child says from here on counts for nothing, and must not set a timer: its
+        # descriptors may be another child's when that fires.
+        self._loop.remove_reader(self._child.socket.fileno())
         self._parking.on_change = None
-        if self._looking is not None:
-            self._looking.cancel()
         if not self._child.exited.done():
             self._child.kill()
         answers = list(self._answers)
         for answer in answers:
             answer.cancel()
-        await asyncio.gather(*answers, return_exceptions=True)
-        self._loop.remove_reader(self._child.socket.fileno())
-        self._child.close()
+        try:
+            await asyncio.gather(*answers, return_exceptions=True)
+        finally:
+            self._stop_timers()
+            self._child.close()
 
     def _outcome(self, how: Exit) -> Outcome:
         used_ms = max(0.0, how.cpu_us / 1000 - self._cpu_before_ms) if how.status is not None else 0
@@ -298,3 +303,5 @@ class Conduct:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
+        if self._looking is not None:
+            self._looking.cancel()

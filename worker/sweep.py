@@ -43,7 +43,7 @@ _PAGES, _PAGE = 8, 1_000
 _TRIES = 3
 _CANCELED_KEPT_S = 30 * 86_400
 _CANCEL_S = 7_200
-_LEAVE_S = 5.0
+_LEAVE_S = 2.0
 #: After so many seconds nobody writes the number of a second that is past.
 _SETTLED_S = 10
 #: RECOVER's answer when the run waits in its queue again.

@@ -19,6 +19,7 @@ from ledger.archive import Outrun
 from ledger.erasing import Wish, erase
 from ledger.receipts import check_receipt, make_receipt
 from ledger.sqlite_archive import NAME, SqliteArchive
+from runs.erasing import forget_scripts
 from tenancy.master_keys import MasterKeys, new_line
 from tests.archive_kinds import DIRECTORY, place_of
 from tests.archives import sha, true_run, verified
@@ -325,3 +326,23 @@ def test_what_cannot_be_erased_is_refused(
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr
     assert verified(tmp_path)[1] == []
+
+
+def test_a_script_goes_while_another_is_submitted_all_the_time(redis_sync: redis.Redis) -> None:
+    """What runs still use is submitted again and again: what nobody uses goes all the same."""
+    used, unused = sha("used"), sha("unused")
+    redis_sync.set(keys.script(used), "used")
+    redis_sync.set(keys.script(unused), "unused")
+    redis_sync.hset(keys.run("run_1"), "script_sha256", used)
+
+    class Busy(redis.Redis):
+        """A connection whose every look at all runs coincides with a submission."""
+
+        def scan(self, *args: Any, **kwargs: Any) -> Any:
+            redis_sync.expire(keys.script(used), 600)
+            return super().scan(*args, **kwargs)
+
+    with Busy(connection_pool=redis_sync.connection_pool) as client:
+        forget_scripts(client, {used, unused})
+    assert redis_sync.exists(keys.script(used)) == 1
+    assert redis_sync.exists(keys.script(unused)) == 0

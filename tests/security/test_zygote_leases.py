@@ -97,6 +97,66 @@ async def test_a_dead_child_of_a_silent_zygote_has_not_lived_on(
     assert (outcome.reason, outcome.result) == (Reason.OK, b"1")
 
 
+async def test_a_child_that_died_before_the_wall_has_not_run_into_it() -> None:
+    """Nobody knows why it died until the zygote tells; by then its time may be over."""
+    module = "tests.security.evil_children.zygote"
+    async with Sandbox(1, zygote_module=module) as box:
+
+        async def ready() -> bool:
+            return box._zygote is not None and len(box._zygote._spares) == 1
+
+        await Deadline().reached(ready, "a warm child")
+        os.kill(box.zygote_pid, signal.SIGSTOP)
+        limits = Limits(wall_ms=500)
+        request = StartRequest(script=b"exits_without_a_word", limits=limits)
+        running = asyncio.create_task(box.run(request, answer))
+        (child,) = await leased(box, 1)
+
+        async def ended() -> bool:
+            return child.has_ended()
+
+        await Deadline().reached(ended, "the child's end")
+        await asyncio.wait([running], timeout=1)  # twice what the run may take
+        os.kill(box.zygote_pid, signal.SIGCONT)
+        async with asyncio.timeout(20):
+            assert (await running).reason is Reason.CRASHED
+
+
+async def test_a_cancelled_run_sets_no_timer_for_a_child_that_is_let_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """When it fires, another child may have its descriptors: it would be killed for nothing."""
+    waited: list[str] = []
+    monkeypatch.setattr(
+        "sandbox.conduct.Conduct._wait_for_its_end", lambda _, why: waited.append(why)
+    )
+    asked = asyncio.Event()
+    async with Sandbox(1) as box:
+
+        async def answer_slowly(_: Call) -> Reply:
+            (child,) = await leased(box, 1)
+
+            async def ended() -> bool:
+                return child.has_ended()
+
+            asked.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await Deadline().reached(ended, "the child's end")
+                await asyncio.sleep(0)  # the loop has heard that its socket is closed
+                await asyncio.sleep(0)
+            raise AssertionError("never answered")
+
+        request = StartRequest(script=b"app.integrations.demo.echo()", surface=SURFACE)
+        running = asyncio.create_task(box.run(request, answer_slowly))
+        await asyncio.wait_for(asked.wait(), 20)
+        running.cancel()
+        await asyncio.wait([running], timeout=20)
+        assert running.cancelled()
+    assert waited == []
+
+
 def test_a_child_whose_descriptors_did_not_fit_is_let_go() -> None:
     """A process out of descriptors tells the runs that wait, and keeps none of the child's."""
 
