@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -96,14 +96,11 @@ def erase(
             f"{wish.run} has not ended in this archive", hint="has the sequencer taken its end?"
         )
     elsewhere(erased)
-    for left in reversed(range(_TRIES)):
-        try:
-            with resting():
-                return _erase(log, at_ms, erased, elsewhere)
-        except Outrun:
-            if not left:
-                raise
-    raise AssertionError("the last try gives or raises")
+    for _ in range(_TRIES - 1):
+        with suppress(Outrun), resting():
+            return _erase(log, at_ms, erased, elsewhere)
+    with resting():
+        return _erase(log, at_ms, erased, elsewhere)
 
 
 def _erase(log: _Log, at_ms: int, erased: Erased, elsewhere: Callable[[Erased], None]) -> Erased:

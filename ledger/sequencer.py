@@ -25,9 +25,9 @@ from redis.exceptions import LockError, RedisError
 
 from core import keys
 from core.errors import Unavailable
-from core.redis_room import RoomLock
 from ledger.archive import NewLeaf, Outrun, Payload, TapeLine
 from ledger.leaves import MAX_LEAF_BYTES, LeafKind, leaf
+from ledger.lock import LOCK_S, ledger_lock
 from ledger.taking import Ended, Sealer, TapeTaking, read_ended
 from ledger.terms_payloads import take_endings, take_surfaces, take_terms
 
@@ -42,7 +42,6 @@ _BATCH = 500
 _TAPES_AT_ONCE = 64
 _TAPE_STEP = 16
 _STAGE_BYTES = 4 * 1024 * 1024
-_LOCK_S = 10.0
 _PAUSE_S = 1.0
 #: Entries that come one by one are gathered for so long, also the first one after a rest: each
 #: commit waits for the disk, and the run just accepted is about to end.
@@ -82,7 +81,7 @@ class Sequencer:
         self._archive = archive
         self._sealer = sealer
         self._checkpoints = checkpoints
-        self._lock: Lock = RoomLock(redis, keys.LEDGER_LOCK, timeout=_LOCK_S, thread_local=False)
+        self._lock: Lock = ledger_lock(redis)
         self._let_go = redis.register_script(_LET_GO)
         self._epoch: int | None = None
         self._renew_at = 0.0
@@ -124,7 +123,7 @@ class Sequencer:
         """
         if not self._lock.acquire(blocking=False):
             return False
-        self._renew_at = time.monotonic() + _LOCK_S / 3
+        self._renew_at = time.monotonic() + LOCK_S / 3
         try:
             epoch = self._archive.take_over()
             self._checkpoints.check()
@@ -253,7 +252,7 @@ class Sequencer:
             self._lock.reacquire()
         except LockError as lost:
             raise Outrun("the sequencer's lock was lost") from lost
-        self._renew_at = time.monotonic() + _LOCK_S / 3
+        self._renew_at = time.monotonic() + LOCK_S / 3
 
     def _release(self) -> None:
         """Sign what is not signed yet, and let another begin at once."""

@@ -67,7 +67,6 @@ class Usage:
             self._db = sqlite3.connect(
                 path or ":memory:", timeout=_WAIT_S, isolation_level=None, check_same_thread=False
             )
-            self._db.execute("PRAGMA journal_mode=WAL")  # of one in memory: nothing
             self._db.execute("PRAGMA synchronous=NORMAL")
             with self._transaction():
                 if self._one("PRAGMA user_version") != (_VERSION,):
@@ -96,7 +95,7 @@ class Usage:
         end = None if within_s is None else time.monotonic() + within_s
         while self._add(archive):
             if end is not None and time.monotonic() > end:
-                return not any(True for _ in archive.leaves(self.counted))
+                return self.counted >= archive.size
         return True
 
     def page(

@@ -19,7 +19,7 @@ from core.settings import Settings
 from ledger.archive import ErasableArchive
 from ledger.archives import create_objects, named_place, objects_at
 from ledger.erasing import Erased, Wish, erase
-from ledger.resting import sequencers_at_rest
+from ledger.lock import sequencers_at_rest
 from ledger.sqlite_archive import NAME, SqliteArchive
 from runs.erasing import forget_batches, forget_runs, forget_scripts, rewrite_log, still_there
 from tenancy.tenants import check_tenant

@@ -110,24 +110,24 @@ def forget_scripts(redis: Redis, digests: Collection[str]) -> None:
     """
     named = sorted(digests)
     for at in range(0, len(named), _AT_ONCE):
-        part = {digest: keys.script(digest) for digest in named[at : at + _AT_ONCE]}
-        pipeline: Any = redis.pipeline(transaction=True)
-        with pipeline:
-            for _ in range(_TRIES):
-                pipeline.watch(*part.values())
-                unused = part.keys() - _scripts_in_use(redis)
-                part = {digest: part[digest] for digest in unused}  # others may come and go
-                if not part:
-                    break
-                pipeline.multi()
-                pipeline.delete(*part.values())
-                with suppress(WatchError):
-                    pipeline.execute()
-                    break
-            else:
-                raise Unavailable(
-                    "scripts are being submitted while they are to be removed", hint="erase again"
-                )
+        with redis.pipeline(transaction=True) as pipeline:
+            _forget_unused(redis, pipeline, named[at : at + _AT_ONCE])
+
+
+def _forget_unused(redis: Redis, pipeline: Any, digests: Collection[str]) -> None:
+    for _ in range(_TRIES):
+        pipeline.watch(*map(keys.script, digests))
+        digests = set(digests) - _scripts_in_use(redis)  # those in use may come and go
+        if not digests:
+            return
+        pipeline.multi()
+        pipeline.delete(*map(keys.script, digests))
+        with suppress(WatchError):
+            pipeline.execute()
+            return
+    raise Unavailable(
+        "scripts are being submitted while they are to be removed", hint="erase again"
+    )
 
 
 def still_there(redis: Redis, tenant: str) -> int:

@@ -105,14 +105,6 @@ class Faulty:
         body = await _read(receive)
         if body is None:
             return
-        resets = self._resets
-
-        async def still_wanted(scope: Scope, replay: Receive, send: Send) -> None:
-            if self._resets == resets:
-                await self._app(scope, replay, send)
-            else:
-                await _cut(receive)
-
         if scope["path"].startswith("/__stub__/"):
             await self._control(scope, body)(scope, receive, send)
             return
@@ -126,7 +118,19 @@ class Faulty:
         if fault is None:
             await self._app(scope, replay, send)
         else:
-            await _show(fault, still_wanted, scope, receive, replay, send)
+            await _show(fault, self._unless_reset(receive), scope, receive, replay, send)
+
+    def _unless_reset(self, receive: Receive) -> ASGIApp:
+        """Give what carries a request out if all is not reset while it is held."""
+        resets = self._resets
+
+        async def carry_out(scope: Scope, replay: Receive, send: Send) -> None:
+            if self._resets == resets:
+                await self._app(scope, replay, send)
+            else:
+                await _cut(receive)
+
+        return carry_out
 
     def _take(self, route: str) -> Fault | None:
         for fault in self._faults:

@@ -74,8 +74,11 @@ def test_a_full_disk_holds_up_and_loses_nothing(
         sequencer(redis_url, tmp_path, errors=log.fileno(), **where) as process,
     ):
         Deadline().until(lambda: redis_sync.exists(keys.LEDGER_LOCK), "the sequencer", seconds=20)
-        full = lambda: b"sequencer_put_off" in (tmp_path / "log").read_bytes()  # noqa: E731
-        Deadline().until(full, "a full disk", seconds=20)
+        Deadline().until(
+            lambda: b"sequencer_put_off" in (tmp_path / "log").read_bytes(),
+            "a full disk",
+            seconds=20,
+        )
         refused = client.post("/v1/runs", json={"script": "return 1"})
         assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
         assert int(refused.headers["Retry-After"]) >= 1

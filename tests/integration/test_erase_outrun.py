@@ -13,14 +13,14 @@ import pytest
 import redis
 
 from core import keys
-from ledger import resting
+from ledger import lock
 from ledger.archive import Erasing, NewLeaf, Outrun
 from ledger.erasing import Erased, Wish, erase
 from ledger.journal_view import JournalView
+from ledger.lock import LOCK_S, sequencers_at_rest
 from ledger.object_archive import ObjectArchive
 from ledger.objects import DirectoryStore
 from ledger.packs import Moved
-from ledger.resting import sequencers_at_rest
 from ledger.sqlite_archive import NAME, SqliteArchive
 from moonsand.erasing import erase_payloads
 from tests.archive_kinds import Place
@@ -50,9 +50,8 @@ def test_what_is_archived_while_redis_forgets_is_erased_too(
             if len(told) == 1:
                 one.drain()  # it is still at work
 
-        assert (
-            erase_in(tmp_path, Wish(tenant="acme"), elsewhere) == 18
-        )  # they share a script and a surface
+        # Of twice ten: they share a script and a surface.
+        assert erase_in(tmp_path, Wish(tenant="acme"), elsewhere) == 18
     assert told == [[first], [second]]
     assert b"goner" not in archive_bytes(tmp_path)
     check_good_after_signing(redis_sync, tmp_path)
@@ -124,15 +123,15 @@ def test_a_rest_lasts_as_long_as_the_work(
             return super().wait(0.01)
 
     hurried = SimpleNamespace(Event=Hurried, Thread=threading.Thread)
-    monkeypatch.setattr(resting, "threading", hurried)
-    most_ms = resting._LOCK_S * 1000
+    monkeypatch.setattr(lock, "threading", hurried)
+    most_ms = LOCK_S * 1000
     with sequencers_at_rest(redis_sync):
         token = redis_sync.get(keys.LEDGER_LOCK)
         for _ in range(3):
             redis_sync.pexpire(keys.LEDGER_LOCK, 600_000)  # a renewal makes it shorter
             Deadline().until(lambda: 0 < redis_sync.pttl(keys.LEDGER_LOCK) <= most_ms, "a renewal")
         assert redis_sync.get(keys.LEDGER_LOCK) == token
-    assert all(one is not None and one <= resting._LOCK_S / 2 for one in waits)
+    assert all(one is not None and one <= LOCK_S / 2 for one in waits)
     assert redis_sync.get(keys.LEDGER_LOCK) is None
     with sequencers_at_rest(redis_sync):
         redis_sync.set(keys.LEDGER_LOCK, "another")
@@ -142,7 +141,7 @@ def test_a_rest_lasts_as_long_as_the_work(
 def test_the_command_keeps_a_sequencer_from_coming_back(
     redis_url: str, redis_sync: redis.Redis, tmp_path: Path
 ) -> None:
-    """While it erases none begins; afterwards one does, with a new key for the tenant."""
+    """While it erases none begins; afterwards one does."""
     taken: list[bool] = []
     with taking(redis_sync, tmp_path) as one:
         true_run(redis_sync, "acme", word="goner")

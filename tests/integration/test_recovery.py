@@ -19,6 +19,7 @@ from core.redis_server import PrivateRedis
 from runs.model import State
 from runs.store import RunStore
 from sandbox.outcome import Reason
+from tests.command import is_running
 from tests.deadline import Deadline
 from tests.integration.run_watching import (
     CALLING,
@@ -92,7 +93,7 @@ async def test_a_run_that_may_not_be_lost_again_ends_and_its_children_are_gone(
     assert tape(redis_sync, run_id) == ["accepted", "started", "finished"]
     assert Job.fetch(run_id, connection=redis_sync, serializer="json").is_failed
     assert nothing_held(redis_sync)
-    Deadline().until(lambda: not any(map(alive, children)), "the death of its children")
+    Deadline().until(lambda: not any(map(is_running, children)), "the death of its children")
 
 
 async def test_an_ended_lost_run_may_be_requeued(
@@ -257,12 +258,3 @@ def at_work(pids: list[int]) -> list[int]:
     end = time.monotonic() + 0.1
     Deadline().until(lambda: time.monotonic() > end, "a tenth of a second")
     return [pid for pid in pids if cpu_ticks(pid) > before[pid] + 2]
-
-
-def alive(pid: int) -> bool:
-    """Tell whether a process is there and no zombie."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"

@@ -21,6 +21,7 @@ from core import redis_server
 from core.errors import Unavailable
 from core.redis_client import check_server, check_server_async, connect
 from core.redis_server import PrivateRedis, find_server, local_redis
+from tests.command import is_running
 from tests.deadline import Deadline
 
 _PARENT = """
@@ -32,14 +33,6 @@ server.start()
 print(server.pid, flush=True)
 sys.stdin.read()
 """
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 def test_what_was_written_survives_a_restart(tmp_path: Path) -> None:
@@ -94,9 +87,9 @@ def test_the_server_ends_when_its_parent_is_killed(tmp_path: Path, deadline: Dea
     ) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
-        assert _is_running(pid)
+        assert is_running(pid)
         os.kill(parent.pid, signal.SIGKILL)
-    deadline.until(lambda: not _is_running(pid), "the end of the server")
+    deadline.until(lambda: not is_running(pid), "the end of the server")
 
 
 def test_one_server_a_directory(tmp_path: Path) -> None:

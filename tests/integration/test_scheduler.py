@@ -38,8 +38,9 @@ def scheduler(redis_url: str) -> Iterator[subprocess.Popen[bytes]]:
 def test_a_scheduler_is_seen_while_it_lives_and_no_longer(redis_url: str) -> None:
     """It shows up for health checks of its host, and signs off when it is told to end."""
     with redis.Redis.from_url(redis_url) as client, scheduler(redis_url) as process:
-        alive = lambda: is_alive(client, socket.gethostname())  # noqa: E731
-        Deadline().until(alive, "a sign of life", seconds=40)
+        Deadline().until(
+            lambda: is_alive(client, socket.gethostname()), "a sign of life", seconds=40
+        )
         assert not is_alive(client, "another-host")
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0

@@ -39,6 +39,11 @@ class Leaves:
     def __init__(self, data: Sequence[bytes]) -> None:
         self.data = list(data)
 
+    @property
+    def size(self) -> int:
+        """Count them."""
+        return len(self.data)
+
     def leaves(self, start: int = 0) -> Any:
         """Give all from `start` on, in order."""
         return iter([Found(index, one) for index, one in enumerate(self.data)][start:])

@@ -16,6 +16,7 @@ from sandbox.calls import Call, EndRun, Reply, StartRequest
 from sandbox.limits import KIB, Limits
 from sandbox.outcome import Outcome, Reason
 from sandbox.supervisor import Sandbox
+from tests.command import is_running
 from tests.deadline import Deadline
 from tests.security.evil_children.evils import EVILS
 from tests.security.leases import leased
@@ -205,16 +206,9 @@ async def test_a_crash_changes_the_addresses(sandbox: Sandbox, deadline: Deadlin
     assert (await going_on).reason is Reason.WALL_LIMIT
 
     async def ended() -> bool:
-        return _ended(before)
+        return not is_running(before)
 
     await deadline.reached(ended, "the end of the old zygote")
-
-
-def _ended(pid: int) -> bool:
-    try:
-        return "Z" in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return True
 
 
 def _descriptors() -> int:

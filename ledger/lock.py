@@ -1,8 +1,8 @@
 """
-Keeping sequencers at rest while somebody else writes the archive.
+The lock by which one sequencer works while others rest, and all while somebody else writes.
 
-Runs in: CLI, where the archive is. Trusts: Redis. Refuses: nothing: the archive's epoch is what
-keeps two writers apart. May import: stdlib, redis, structlog, core.
+Runs in: sequencer; CLI, where the archive is. Trusts: Redis. Refuses: nothing: the archive's epoch
+is what keeps two writers apart. May import: stdlib, redis, structlog, core.
 
 A sequencer that was outrun takes the archive over again within seconds. Its lock is taken away for
 as long as the other is at work; it finds out when it renews, and begins when the lock is free.
@@ -24,8 +24,13 @@ from core.redis_room import RoomLock
 if TYPE_CHECKING:
     from redis import Redis
 
-#: Seconds after which a sequencer may begin although nobody let it: who kept it at rest is gone.
-_LOCK_S = 10.0
+#: Seconds for which it is held unless it is renewed: whoever had it is gone.
+LOCK_S = 10.0
+
+
+def ledger_lock(redis: Redis) -> RoomLock:
+    """Give the lock, not taken; it may be renewed and let go from any thread."""
+    return RoomLock(redis, keys.LEDGER_LOCK, timeout=LOCK_S, thread_local=False)
 
 
 @contextmanager
@@ -36,7 +41,7 @@ def sequencers_at_rest(redis: Redis) -> Iterator[None]:
     Raises:
         RedisError: Redis does not answer.
     """
-    lock = RoomLock(redis, keys.LEDGER_LOCK, timeout=_LOCK_S, thread_local=False)
+    lock = ledger_lock(redis)
     lock.take_away()
     over = threading.Event()
     renewing = threading.Thread(target=_renew, args=(lock, over), daemon=True)
@@ -51,7 +56,7 @@ def sequencers_at_rest(redis: Redis) -> Iterator[None]:
 
 
 def _renew(lock: RoomLock, over: threading.Event) -> None:
-    while not over.wait(_LOCK_S / 3):
+    while not over.wait(LOCK_S / 3):
         try:
             lock.reacquire()
         except (LockError, RedisError) as error:
