@@ -92,7 +92,7 @@ def verify_archive(
         _walk(source, TreeCheck(source, key, held, count), opener, count, verified)
     except (LedgerDamaged, *DAMAGE) as error:
         count(Finding(f"the archive cannot be read on: {error}"))
-    except (TypeError, ValueError, OverflowError):
+    except (AttributeError, TypeError, ValueError, OverflowError):
         if damage is None:
             raise
         count(Finding("the archive cannot be read on"))  # a column of another type than it may be

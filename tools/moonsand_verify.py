@@ -81,6 +81,10 @@ def text_of(fields: Fields, name: str) -> str:
 # --- checkpoints: C2SP signed notes ------------------------------------------------------------
 
 
+#: What a column of another type than it may be makes of reading it.
+WRONG_TYPE = (AttributeError, TypeError, ValueError)
+
+
 def exactly(encoded: str) -> bytes:
     """Decode base64 in the only spelling of its bytes; ValueError if it is another."""
     data = base64.b64decode(encoded, validate=True)
@@ -1046,7 +1050,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (Mistake, OSError) as error:
         print(f"nothing was verified: {error}", file=sys.stderr)
         return 2
-    except (sqlite3.Error, TypeError, ValueError, KeyError, IndexError, RecursionError) as error:
+    except (*WRONG_TYPE, sqlite3.Error, KeyError, IndexError, RecursionError) as error:
         say(f"it cannot be read on: {error}")
     print(f"NOT verified: {len(findings)} things do not hold" if findings else "verified")
     return 1 if findings else 0

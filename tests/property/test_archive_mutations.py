@@ -196,3 +196,25 @@ def test_whatever_byte_of_the_file_is_changed_what_is_verified_says_the_same(
     one, two, said = both(made)
     if content(made) != content(archives[kind]):
         assert (one, two) == (True, True), said
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_checkpoint_of_another_type_breaks_neither_verifier(
+    archives: dict[str, Path], kind: str
+) -> None:
+    """One byte of the file makes a text of the table bytes; that is told as all damage is."""
+    made = copied(archives[kind], archives[kind].parent / "mutated")
+    strict = "SELECT sql FROM sqlite_schema WHERE name = 'checkpoints'"
+    change = "UPDATE sqlite_schema SET sql = ? WHERE name = 'checkpoints'"
+    with closing(sqlite3.connect(made / NAME)) as db:
+        (sql,) = db.execute(strict).fetchone()
+    for schema, work in (
+        (sql.replace(" STRICT", ""), ""),
+        (sql, "UPDATE checkpoints SET note = CAST(note AS BLOB)"),
+    ):
+        with closing(sqlite3.connect(made / NAME, isolation_level=None)) as db:
+            db.execute(work)
+            db.execute("PRAGMA writable_schema = ON")
+            db.execute(change, (schema,))
+    one, two, said = both(made)
+    assert (one, two) == (True, True), said
